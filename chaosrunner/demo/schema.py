@@ -1,0 +1,101 @@
+"""The tables of the demo and every statement its replicas send."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from chaosrunner.demo.identity import digest, seed_users
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SCHEMA = "chaosrunner_demo"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS users (
+  name   text PRIMARY KEY,
+  salt   bytea NOT NULL,
+  digest bytea NOT NULL,
+  tone   text  NOT NULL DEFAULT 'plain'
+);
+CREATE TABLE IF NOT EXISTS agents (
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  owner           text NOT NULL REFERENCES users (name),
+  name            text NOT NULL,
+  idempotency_key text UNIQUE
+);
+CREATE INDEX IF NOT EXISTS agents_by_owner ON agents (owner, id);
+"""
+
+READ_USER = "SELECT name, salt, digest, tone FROM users WHERE name = $1"
+READ_USERS = "SELECT name, salt, digest, tone FROM users ORDER BY name LIMIT 1000"
+CREATE_AGENT = """
+INSERT INTO agents (owner, name, idempotency_key) VALUES ($1, $2, $3)
+ON CONFLICT (idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key RETURNING id, name"""
+"""A repeated key answers with the row of the first time, so a create may be sent again."""
+LIST_LIMIT = 20
+LIST_AGENTS = f"SELECT id, name FROM agents WHERE owner = $1 ORDER BY id DESC LIMIT {LIST_LIMIT}"  # noqa: S608 - a constant of ours
+READ_AGENT = "SELECT id, name FROM agents WHERE owner = $1 AND id = $2"
+UPDATE_AGENT = "UPDATE agents SET name = $3 WHERE owner = $1 AND id = $2 RETURNING id, name"
+DELETE_AGENT = "DELETE FROM agents WHERE owner = $1 AND id = $2 RETURNING id"
+ALIVE = "SELECT 1"
+
+WARM_UP = (
+    (LIST_AGENTS, ("",)),
+    (READ_AGENT, ("", 0)),
+    (UPDATE_AGENT, ("", 0, "")),
+    (DELETE_AGENT, ("", 0)),
+    (READ_USER, ("",)),
+    (ALIVE, ()),
+)
+"""Statements that touch no row: run once, they are prepared, and later cost one round trip instead of two."""
+
+
+@asynccontextmanager
+async def demo_schema(dsn: str) -> AsyncIterator[None]:
+    """Make the demo's schema with its tables and seed users; on the way out drop it, if it was made here.
+
+    Args:
+        dsn: A role that may create a schema in that database. A schema that exists already is used and left alone.
+
+    Raises:
+        asyncpg.PostgresError: The database refused.
+        OSError: It cannot be reached.
+    """
+    ours = await _create(dsn)
+    try:
+        yield
+    finally:
+        if ours:
+            await _drop(dsn)
+
+
+async def _create(dsn: str) -> bool:
+    import asyncpg
+
+    salt = os.urandom(8)
+    users = [(name, salt, digest(password, salt)) for name, password in seed_users()]
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        async with connection.transaction():
+            existed = await connection.fetchval("SELECT true FROM pg_namespace WHERE nspname = $1", SCHEMA)
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; SET LOCAL search_path = {SCHEMA}")
+            await connection.execute(_TABLES)
+            await connection.executemany(
+                "INSERT INTO users (name, salt, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", users
+            )
+        return not existed
+    finally:
+        await connection.close()
+
+
+async def _drop(dsn: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(dsn, timeout=5)
+    try:
+        await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE", timeout=10)
+    finally:
+        await connection.close()

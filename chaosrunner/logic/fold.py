@@ -1,0 +1,287 @@
+"""The fold: `step(state, entry) → state`. Live view, safeguards, `decide`, judge and re-judging all read this one state.
+
+Law: folding a journal's prefix gives the same state whether it is done live or years later. A state is owned by
+its fold: `step` updates it in place and returns it, so that a frame costs what it brings and not what was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from chaosrunner.model import events as e
+from chaosrunner.model.experiment import Phase
+from chaosrunner.model.slots import Frame, Hit, Slot
+from chaosrunner.model.units import SLOT_NS
+
+FINE_SLOTS = 18_000
+"""Slots kept one by one: 30 minutes. Older ones are merged into their phase's sum, so memory is bounded."""
+
+HITS_KEPT = 400_000
+"""Raw hits kept around transitions; at 2,000/s over three minutes."""
+
+BEFORE_INJECT_US = 30_000_000
+"""Raw hits are kept from this long before the first inject."""
+
+
+class FaultStatus(StrEnum):
+    """Where a fault stands."""
+
+    PLANNED = "planned"
+    PREPARED = "prepared"
+    INJECTING = "injecting"
+    ACTIVE = "active"
+    FAILED = "failed"
+    """Prepare or inject failed; if something was touched, it is still a debt."""
+    UNDOING = "undoing"
+    PAID = "paid"
+    STUCK = "stuck"
+    """Every undo retry was used up."""
+
+
+@dataclass(slots=True)
+class FaultState:
+    """What the journal says of one fault."""
+
+    status: FaultStatus = FaultStatus.PLANNED
+    recipe: Mapping[str, object] | None = None
+    deadline_ns: int = 0
+    inject_called_ns: int | None = None
+    inject_answered_ns: int | None = None
+    proven: bool | None = None
+    evidence: str = ""
+    evidence_ns: int | None = None
+    evidence_n: int = 0
+    undo_called_ns: int | None = None
+    """The call of the first undo."""
+    undone_called_ns: int | None = None
+    undone_answered_ns: int | None = None
+    attempts: int = 0
+    why: str = ""
+
+    @property
+    def reversible(self) -> bool:
+        """Whether its recipe can be undone; a fault without a recipe has nothing to undo."""
+        return self.recipe is not None and bool(self.recipe.get("reversible", True))
+
+    @property
+    def debt(self) -> bool:
+        """Prepared, reversible, and not yet paid: harm may be in place."""
+        return self.reversible and self.status is not FaultStatus.PAID
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will be done about it."""
+        return self.status in (FaultStatus.PAID, FaultStatus.STUCK) or (
+            self.status is FaultStatus.FAILED and not self.debt
+        )
+
+
+@dataclass(slots=True)
+class State:
+    """All that may be known of a run so far; bounded in memory."""
+
+    n: int = -1
+    """Number of the last entry folded."""
+    started: e.RunStarted | None = None
+    epoch: int = 0
+    watchdog_pid: int | None = None
+    watchdog_lost: str = ""
+    load_epoch_ns: int | None = None
+    workers: int = 0
+    covered_us: dict[int, int] = field(default_factory=dict)
+    """Worker → everything due before this has been fired or counted."""
+    next_seq: dict[int, int] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
+    """Lost workers and frames: any makes findings UNKNOWN."""
+    last_workers: set[int] = field(default_factory=set)
+    load_ended_ns: int | None = None
+    phases: list[tuple[Phase, int]] = field(default_factory=list)
+    """(phase, begin in CLOCK_BOOTTIME ns), in order."""
+    faults: dict[int, FaultState] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    """Steps already decided (`inject 0`, `heal 0`, `enter fault`, `done`) → entry number."""
+    slots: dict[int, dict[int, Slot]] = field(default_factory=dict)
+    """Slot number since the load's epoch → step index → slot."""
+    coarse: dict[tuple[Phase, int], Slot] = field(default_factory=dict)
+    """Sums of slots too old to be kept one by one."""
+    coarse_until: int = 0
+    """Slot numbers below this are in `coarse`."""
+    hits: list[Hit] = field(default_factory=list)
+    hits_dropped: int = 0
+    skipped: int = 0
+    journeys: int = 0
+    connects: int = 0
+    cpu_us: int = 0
+    probes: dict[str, list[tuple[int, bool, float | None]]] = field(default_factory=dict)
+    pressure: list[tuple[int, float, float]] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    crashes: list[str] = field(default_factory=list)
+    ended: str = ""
+    ended_ns: int | None = None
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase entered last."""
+        return self.phases[-1][0] if self.phases else None
+
+    def phase_start_ns(self, phase: Phase) -> int | None:
+        """When a phase began; None if it was not entered."""
+        return next((at for entered, at in self.phases if entered is phase), None)
+
+    def covered_ns(self) -> int:
+        """Everything due before this instant has been reported by every worker; 0 before the load has begun."""
+        if self.load_epoch_ns is None or len(self.covered_us) < self.workers:
+            return 0
+        return self.load_epoch_ns + min(self.covered_us.values(), default=0) * 1000
+
+    def slot_number(self, at_ns: int) -> int:
+        """The slot that begins at (or holds) an instant. Raises ValueError before the load has an epoch."""
+        if self.load_epoch_ns is None:
+            raise ValueError("the load has not started: there are no slots yet")
+        return (at_ns - self.load_epoch_ns) // SLOT_NS
+
+    def phase_of_slot(self, number: int) -> Phase | None:
+        """The phase a slot belongs to, by the phases entered so far; None before the first."""
+        assert self.load_epoch_ns is not None
+        at = self.load_epoch_ns + number * SLOT_NS
+        found = None
+        for phase, begin in self.phases:
+            if at >= begin:
+                found = phase
+        return found
+
+    def fault(self, index: int) -> FaultState:
+        """The state of a fault; PLANNED when nothing was written about it."""
+        return self.faults.setdefault(index, FaultState())
+
+    def debts(self) -> list[int]:
+        """Faults whose harm may be in place, newest first."""
+        return sorted((i for i, fault in self.faults.items() if fault.debt), reverse=True)
+
+
+def fold(entries: Iterable[e.Entry]) -> State:
+    """The state after all `entries`."""
+    state = State()
+    for entry in entries:
+        state = step(state, entry)
+    return state
+
+
+def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one arm a kind of event
+    """Fold one entry in."""
+    state.n = entry.n
+    match entry.event:
+        case e.RunStarted() as started:
+            state.started = started
+        case e.OwnerChanged(epoch=epoch):
+            state.epoch = epoch
+        case e.WatchdogReady(pid=pid):
+            state.watchdog_pid = pid
+        case e.WatchdogLost(why=why):
+            state.watchdog_lost = why
+        case e.LoadStarted(epoch_ns=epoch_ns, workers=workers):
+            state.load_epoch_ns, state.workers = epoch_ns, workers
+        case e.LoadLost(worker=worker, why=why):
+            state.gaps.append(f"worker {worker}: {why}")
+        case e.LoadEnded(at_ns=at_ns):
+            state.load_ended_ns = at_ns
+        case e.SlotsArrived(frame=frame):
+            _frame(state, frame)
+        case e.PhaseEntered(phase=phase, at_ns=at_ns):
+            state.phases.append((phase, at_ns))
+        case e.Decided(step=decided):
+            state.asked.setdefault(decided, entry.n)
+        case e.ProbeAnswered(probe=probe, at_ns=at_ns, ok=ok, value=value):
+            state.probes.setdefault(probe, []).append((at_ns, ok, value))
+        case e.Pressure(at_ns=at_ns, cpu_some=cpu, target_wait_s=wait):
+            state.pressure.append((at_ns, cpu, wait))
+        case e.Signalled(signal=signal):
+            state.signals.append(signal)
+        case e.Crashed(where=where, why=why):
+            state.crashes.append(f"{where}: {why}")
+        case e.Ended(why=why, at_ns=at_ns):
+            state.ended, state.ended_ns = why, at_ns
+        case event:
+            _fault_event(state, event, entry.n)
+    return state
+
+
+def _fault_event(state: State, event: e.Event, n: int) -> None:
+    match event:
+        case e.Prepared(fault=i, recipe=recipe, deadline_ns=deadline):
+            fault = state.fault(i)
+            fault.status, fault.recipe, fault.deadline_ns = FaultStatus.PREPARED, recipe, deadline
+        case e.Injecting(fault=i, called_ns=called):
+            fault = state.fault(i)
+            fault.status, fault.inject_called_ns = FaultStatus.INJECTING, called
+            if len([f for f in state.faults.values() if f.inject_called_ns is not None]) == 1:
+                _trim_hits(state, called)
+        case e.Injected(fault=i, called_ns=called, answered_ns=answered):
+            fault = state.fault(i)
+            fault.inject_called_ns, fault.inject_answered_ns = called, answered
+            if fault.status is FaultStatus.INJECTING:
+                fault.status = FaultStatus.ACTIVE
+        case e.InjectFailed(fault=i, why=why):
+            fault = state.fault(i)
+            fault.status, fault.why = FaultStatus.FAILED, why
+        case e.Verified(fault=i, ok=ok, says=says, at_ns=at):
+            fault = state.fault(i)
+            fault.proven, fault.evidence, fault.evidence_ns, fault.evidence_n = ok, says, at, n
+        case e.Undoing(fault=i, attempt=attempt, called_ns=called):
+            fault = state.fault(i)
+            fault.status, fault.attempts = FaultStatus.UNDOING, attempt
+            fault.undo_called_ns = fault.undo_called_ns or called
+        case e.Undone(fault=i, called_ns=called, answered_ns=answered, attempts=attempts):
+            fault = state.fault(i)
+            fault.status, fault.attempts = FaultStatus.PAID, attempts
+            fault.undone_called_ns, fault.undone_answered_ns = called, answered
+        case e.UndoFailed(fault=i, why=why):
+            fault = state.fault(i)
+            fault.status, fault.why = FaultStatus.STUCK, why
+        case _:  # a kind of a later version: kept in the journal, without meaning here
+            return
+
+
+def _frame(state: State, frame: Frame) -> None:
+    expected = state.next_seq.get(frame.worker, 0)
+    if frame.seq < expected:  # a duplicate: already merged
+        return
+    if frame.seq > expected:
+        state.gaps.append(f"worker {frame.worker}: frames {expected}–{frame.seq - 1} are missing")
+    state.next_seq[frame.worker] = frame.seq + 1
+    for (number, name), delta in frame.slots.items():
+        if number < state.coarse_until:
+            _into_coarse(state, number, name, delta)
+        else:
+            state.slots.setdefault(number, {}).setdefault(name, Slot()).add(delta)
+    state.covered_us[frame.worker] = max(frame.until_us, state.covered_us.get(frame.worker, 0))
+    state.hits.extend(frame.hits)
+    state.skipped += frame.skipped
+    state.journeys += frame.journeys
+    state.connects += frame.connects
+    state.cpu_us += frame.cpu_us
+    if frame.last:
+        state.last_workers.add(frame.worker)
+    if len(state.hits) > HITS_KEPT:
+        state.hits_dropped += len(state.hits) - HITS_KEPT
+        del state.hits[: len(state.hits) - HITS_KEPT]
+    while len(state.slots) > FINE_SLOTS:
+        oldest = min(state.slots)
+        for name, slot in state.slots.pop(oldest).items():
+            _into_coarse(state, oldest, name, slot)
+        state.coarse_until = oldest + 1
+
+
+def _into_coarse(state: State, number: int, name: int, slot: Slot) -> None:
+    phase = state.phase_of_slot(number)
+    if phase is not None:
+        state.coarse.setdefault((phase, name), Slot()).add(slot)
+
+
+def _trim_hits(state: State, called_ns: int) -> None:
+    """Forget raw hits from long before the first inject: slots are enough there."""
+    if state.load_epoch_ns is not None:
+        floor = (called_ns - state.load_epoch_ns) // 1000 - BEFORE_INJECT_US
+        state.hits = [hit for hit in state.hits if hit.due_us >= floor]

@@ -1,0 +1,1 @@
+"""What things are: frozen values and protocols. Imports nothing but the standard library and itself."""

@@ -1,0 +1,138 @@
+"""Slots and frames: what load workers report. Numbered deltas; merging is associative and lossless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chaosrunner.model.histogram import Histogram
+from chaosrunner.model.load import ERRORS, Outcome
+
+
+@dataclass(slots=True)
+class Slot:
+    """The hits *due* in one 100 ms interval and of one request name, so far. Times in µs."""
+
+    due: int = 0
+    """Hits that became due here; due − Σ done = still open."""
+    done: dict[Outcome, int] = field(default_factory=dict)
+    ok: Histogram = field(default_factory=Histogram)
+    """Response = done − due, of OK hits."""
+    failed: Histogram = field(default_factory=Histogram)
+    """Response of hits that failed."""
+    adjusted: Histogram = field(default_factory=Histogram)
+    """Response − generator lag, of OK hits: what the target would have shown to a perfect generator."""
+    lag: Histogram = field(default_factory=Histogram)
+    """Generator lag = fired − due: ours."""
+    wait: Histogram = field(default_factory=Histogram)
+    """Connection wait = sent − fired: the target's."""
+
+    def add(self, other: Slot) -> None:
+        """Merge `other` into this one."""
+        self.due += other.due
+        for outcome, count in other.done.items():
+            self.done[outcome] = self.done.get(outcome, 0) + count
+        for mine, theirs in zip(self.histograms(), other.histograms(), strict=True):
+            mine.add(theirs)
+
+    def histograms(self) -> tuple[Histogram, ...]:
+        """Its histograms in wire order."""
+        return (self.ok, self.failed, self.adjusted, self.lag, self.wait)
+
+    @property
+    def errors(self) -> int:
+        """Finished hits that failed."""
+        return sum(count for outcome, count in self.done.items() if outcome in ERRORS)
+
+    @property
+    def finished(self) -> int:
+        """Finished hits, however."""
+        return sum(self.done.values())
+
+    @property
+    def open(self) -> int:
+        """Hits due here that have no outcome yet."""
+        return self.due - self.finished
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One raw hit, kept where transitions matter. Times in µs; `due_us` counts from the load's epoch."""
+
+    due_us: int
+    name: int
+    """Index into the profile's steps."""
+    outcome: Outcome
+    response_us: int
+    lag_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A worker's delta since its previous frame. `seq` counts from 0 without gaps."""
+
+    worker: int
+    seq: int
+    until_us: int
+    """Everything due before this (µs after the epoch) has been fired or counted; later deltas only finish open hits."""
+    slots: Mapping[tuple[int, int], Slot]
+    """(slot number since the epoch, step index) → delta."""
+    hits: tuple[Hit, ...] = ()
+    skipped: int = 0
+    """Later steps never asked because an earlier step of their journey failed."""
+    journeys: int = 0
+    """Journeys that became due."""
+    connects: int = 0
+    """Connections opened."""
+    cpu_us: int = 0
+    """CPU time this worker used since its previous frame."""
+    last: bool = False
+    """The worker has ended; everything still open was reported as UNFINISHED."""
+
+
+def to_json(frame: Frame) -> dict[str, object]:
+    """The wire form of a frame: JSON values only."""
+    return {
+        "worker": frame.worker,
+        "seq": frame.seq,
+        "until": frame.until_us,
+        "slots": [
+            [number, name, slot.due, dict(slot.done), *[h.pairs() for h in slot.histograms()]]
+            for (number, name), slot in sorted(frame.slots.items())
+        ],
+        "hits": [[h.due_us, h.name, h.outcome.value, h.response_us, h.lag_us] for h in frame.hits],
+        "skipped": frame.skipped,
+        "journeys": frame.journeys,
+        "connects": frame.connects,
+        "cpu": frame.cpu_us,
+        "last": frame.last,
+    }
+
+
+def from_json(data: Mapping[str, object]) -> Frame:
+    """A frame from its wire form. Raises KeyError, TypeError or ValueError when it is not one."""
+    raw: Mapping[str, object] = data
+    slots: dict[tuple[int, int], Slot] = {}
+    for number, name, due, done, *histograms in raw["slots"]:  # type: ignore[attr-defined]
+        counts = {Outcome(outcome): int(count) for outcome, count in done.items()}
+        slots[int(number), int(name)] = Slot(int(due), counts, *[Histogram.of(pairs) for pairs in histograms])
+    hits = tuple(Hit(h[0], h[1], Outcome(h[2]), h[3], h[4]) for h in raw["hits"])  # type: ignore[attr-defined]
+    return Frame(
+        worker=_int(raw, "worker"),
+        seq=_int(raw, "seq"),
+        until_us=_int(raw, "until"),
+        slots=slots,
+        hits=hits,
+        skipped=_int(raw, "skipped"),
+        journeys=_int(raw, "journeys"),
+        connects=_int(raw, "connects"),
+        cpu_us=_int(raw, "cpu"),
+        last=bool(raw["last"]),
+    )
+
+
+def _int(raw: Mapping[str, object], key: str) -> int:
+    value = raw[key]
+    if not isinstance(value, int):
+        raise TypeError(f"{key}: expected a whole number, got {value!r}")
+    return value

@@ -1,0 +1,54 @@
+"""A System says where things are: one experiment serves a laptop, CI and staging by naming another system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chaosrunner.model.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """How to find a component's processes on this host. Exactly one way is given."""
+
+    ports: tuple[int, ...] = ()
+    """TCP ports they listen on, one process a port; the owner of the port now is the target."""
+    pids: tuple[int, ...] = ()
+    pidfiles: tuple[str, ...] = ()
+    command: str = ""
+    """A regular expression searched in the command line (arguments joined by spaces)."""
+    at_most: int = 0
+    """With `command`: refuse if more processes match. Required there, so a loose pattern cannot hit half the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One named part of a system. Every field is optional; an injector says which it needs."""
+
+    name: str
+    at: tuple[str, ...] = ()
+    """`host:port` or URLs where it answers."""
+    processes: Processes | None = None
+    proxies: tuple[str, ...] = ()
+    """Names of the fault proxies in front of it, one an instance."""
+    dsn: Secret | None = None
+    """Postgres as the application reaches it: its role and database say whose sessions are the application's."""
+    admin: Secret | None = None
+    """Postgres for the injector: a role that may end the application's sessions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """Names → where they are; environment; protections. Locks and orphan checks are per system name."""
+
+    name: str
+    file: str
+    environment: str = ""
+    entry: str = ""
+    """Base URL; relative paths of the load start here."""
+    fault_proxy: str = ""
+    """Base URL of the control API of the fault proxy (Toxiproxy API v2)."""
+    components: Mapping[str, Component] = field(default_factory=dict)
+    protect: tuple[str, ...] = ()
+    """Component names no fault may target."""

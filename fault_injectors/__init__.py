@@ -1,0 +1,1 @@
+"""Fault injectors: one file a family, one class a fault. Begin with `noop.py`."""
