@@ -21,8 +21,8 @@ def serve(argv: Sequence[str] | None = None) -> int:
         argv: Command-line arguments without the program name; those of the process when None.
 
     Returns:
-        An exit code: 0 after a stop that was asked for, 2 for a port that is taken or a Postgres that is missing, 70 when a part
-        did not start.
+        An exit code: 0 after a stop that was asked for, 2 for a port that is taken or a Postgres that is missing,
+        70 when a part did not start.
     """
     from chaosrunner.demo.__main__ import main
 

@@ -58,8 +58,8 @@ def find_binaries(given: Path | None = None) -> Binaries:
 def reachable(binaries: Binaries, scratch: Path) -> Path:
     """A bin directory the server's user can execute: the found one, or a copy of it below `scratch`.
 
-    A wheel in a virtual environment below a 0700 directory (root's home, for one) is closed to any other user. Its programs find their
-    libraries by a relative path, so the copy keeps the layout.
+    A wheel in a virtual environment below a 0700 directory (root's home, for one) is closed to any other user.
+    Its programs find their libraries by a relative path, so the copy keeps the layout.
 
     Args:
         binaries: What `find_binaries` found.
@@ -76,7 +76,7 @@ def reachable(binaries: Binaries, scratch: Path) -> Path:
     libraries = prefix.parent.with_name(f"{prefix.parent.name}.libs")
     if not libraries.is_dir():
         raise DemoUnavailable(
-            f"user {uid} cannot reach {directory}, and Postgres cannot run as root; move it or open the directories above"
+            f"user {uid} cannot reach {directory}, and Postgres cannot run as root; move it or open its parents"
         )
     package = scratch / prefix.parent.name
     shutil.copytree(prefix, package / prefix.name, symlinks=True)

@@ -1,7 +1,7 @@
 """Who a user is: seed users, password digests, signed tokens.
 
-Deliberately cheap: this is a target to break, not a library for authentication. One SHA-256 round costs microseconds, where a real
-password hash would cost the load test its processor.
+Deliberately cheap: this is a target to break, not a library for authentication. One SHA-256 round costs
+microseconds, where a real password hash would cost the load test its processor.
 """
 
 from __future__ import annotations

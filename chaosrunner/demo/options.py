@@ -15,17 +15,21 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 REPLICAS = (1, 2, 3)
+KEY_VARIABLE = "CHAOSRUNNER_DEMO_KEY"
+"""Environment variable that gives replicas the key of the tokens: a command line is public."""
+DATABASE_VARIABLE = "CHAOSRUNNER_DEMO_DATABASE"
+"""Environment variable that gives replicas the DSN of the database."""
 SPAN = 31
 """How many ports from the base port on belong to one demo."""
 
 
-class DemoUnavailable(ChaosrunnerError):
+class DemoUnavailable(ChaosrunnerError):  # noqa: N818 - as all names in the error tree
     """The demo cannot start here: a port is taken, no Postgres is found. Nothing was left running."""
 
     exit_code = Exit.MISTAKE
 
 
-class DemoFailed(ChaosrunnerError):
+class DemoFailed(ChaosrunnerError):  # noqa: N818 - as all names in the error tree
     """A part of the demo ended or never answered while it started; all others were ended."""
 
 

@@ -177,9 +177,7 @@ async def _connect_when_up(server: Postgres):  # type: ignore[no-untyped-def]  #
     deadline = asyncio.get_running_loop().time() + _START_S
     while True:
         try:
-            return await asyncpg.connect(
-                host=HOST, port=server.port, user=ADMIN_ROLE, database="template1", timeout=2
-            )
+            return await asyncpg.connect(host=HOST, port=server.port, user=ADMIN_ROLE, database="template1", timeout=2)
         except (OSError, asyncpg.PostgresError) as error:
             if server.pid is None or asyncio.get_running_loop().time() > deadline:
                 raise DemoFailed(f"Postgres did not start: {server.child.last_words() or error}") from error

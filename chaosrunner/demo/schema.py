@@ -55,16 +55,13 @@ WARM_UP = (
 
 @asynccontextmanager
 async def demo_schema(dsn: str) -> AsyncIterator[None]:
-    """Make the demo's schema with its tables and seed users; on the way out drop it, if it was made here.
-
-    Args:
-        dsn: A role that may create a schema in that database. A schema that exists already is used and left alone.
+    """The demo's schema in a database that is not ours; dropped on the way out only if it was made here.
 
     Raises:
         asyncpg.PostgresError: The database refused.
         OSError: It cannot be reached.
     """
-    ours = await _create(dsn)
+    ours = await create_schema(dsn)
     try:
         yield
     finally:
@@ -72,7 +69,19 @@ async def demo_schema(dsn: str) -> AsyncIterator[None]:
             await _drop(dsn)
 
 
-async def _create(dsn: str) -> bool:
+async def create_schema(dsn: str) -> bool:
+    """Make the schema with its tables and seed users, or complete one that exists.
+
+    Args:
+        dsn: A role that may create a schema in that database.
+
+    Returns:
+        Whether the schema is new.
+
+    Raises:
+        asyncpg.PostgresError: The database refused.
+        OSError: It cannot be reached.
+    """
     import asyncpg
 
     salt = os.urandom(8)

@@ -49,7 +49,9 @@ def _root() -> Path:
     for root in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp below them
         if root.is_dir() and (uid == KEEP_USER or can_enter(root, uid)):
             return root
-    raise DemoUnavailable(f"user {uid} can enter no temporary directory, and Postgres cannot run as root; set TMPDIR to one it can")
+    raise DemoUnavailable(
+        f"user {uid} can enter no temporary directory, and Postgres cannot run as root; set TMPDIR to one it can"
+    )
 
 
 def _remove_abandoned(root: Path) -> None:

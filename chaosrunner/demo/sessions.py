@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import asyncpg
 
 from chaosrunner.demo.breaker import Breaker, BreakerState
-from chaosrunner.demo.schema import ALIVE, SCHEMA, WARM_UP
+from chaosrunner.demo.schema import SCHEMA, WARM_UP
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Awaitable, Callable
 
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError,
          asyncpg.TooManyConnectionsError, asyncpg.OperatorInterventionError, asyncpg.QueryCanceledError)  # fmt: skip
@@ -94,7 +94,7 @@ class CarefulSessions:
         sessions: list[Any] = []
         try:
             for _ in range(self.SIZE):
-                sessions.append(await self._pool.acquire(timeout=self.DEADLINE_S))  # noqa: PERF401
+                sessions.append(await self._pool.acquire(timeout=self.DEADLINE_S))
         except _AWAY as error:
             raise DatabaseAway(str(error)) from error
         finally:
@@ -148,7 +148,12 @@ class CarefulSessions:
         for remaining in reversed(range(self.TRIES)):
             try:
                 return await self._fetch_once(statement, arguments)
-            except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError):
+            except (
+                asyncpg.InterfaceError,
+                asyncpg.PostgresConnectionError,
+                asyncpg.AdminShutdownError,
+                ConnectionError,
+            ):
                 if not remaining:
                     raise
                 await asyncio.sleep(random.uniform(0.01, 0.05))  # jitter: not all of us at once
@@ -158,11 +163,8 @@ class CarefulSessions:
         self._waiting += 1
         try:
             session = await self._pool.acquire()  # bounded by the deadline around it
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):  # the deadline arrives as a cancellation
             self._acquire_timeouts += 1
-            raise
-        except asyncio.CancelledError:
-            self._acquire_timeouts += 1  # the deadline arrives as a cancellation
             raise
         finally:
             self._waiting -= 1
@@ -198,18 +200,10 @@ class LeakySessions:
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement, however long that takes."""
-        session = await self._acquire()
+        session = await self.acquire()
         rows = await session.fetch(statement, *arguments)  # defect: no timeout, and a failure leaks the session
-        self._release(session)
+        self.release(session)
         return rows
-
-    async def fetch_holding(
-        self, statement: str, *arguments: object
-    ) -> AsyncIterator[list[asyncpg.Record]]:
-        """Run one statement and keep the session until the caller comes back for it (`async for`)."""
-        session = await self._acquire()
-        yield await session.fetch(statement, *arguments)  # defect: held while the caller waits for something else
-        self._release(session)
 
     def statistics(self) -> PoolStatistics:
         """What the pool looks like now."""
@@ -220,7 +214,8 @@ class LeakySessions:
         for session in self._idle:
             session.terminate()
 
-    async def _acquire(self) -> asyncpg.Connection[asyncpg.Record]:
+    async def acquire(self) -> asyncpg.Connection[asyncpg.Record]:
+        """A session that the caller must give back with `release`, which callers forget."""
         self._waiting += 1
         try:
             await self._free.acquire()  # defect: waits for ever
@@ -229,30 +224,31 @@ class LeakySessions:
         # Defects: a dead session is handed out unseen; a failed connect loses its permit; no backoff between attempts.
         return self._idle.pop() if self._idle else await self._connect()
 
-    def _release(self, session: asyncpg.Connection[asyncpg.Record]) -> None:
+    def release(self, session: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Give a session back."""
         self._idle.append(session)
         self._free.release()
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        session = await asyncpg.connect(**self._address.arguments)
+        session: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**self._address.arguments)
         self._open += 1
         return session
 
 
-async def wait_for_database(attempt: Callable[[], Any], *, patience_s: float) -> bool:
+async def wait_for_database(attempt: Callable[[], Awaitable[object]], *, patience_s: float) -> bool:
     """Repeat `attempt` with growing, jittered pauses until it succeeds or `patience_s` is over; whether it did."""
-    loop = asyncio.get_running_loop()
-    deadline_s, pause_s = loop.time() + patience_s, 0.05
-    while True:
-        try:
-            await attempt()
-        except (DatabaseAway, asyncpg.PostgresError, *_AWAY):
-            if loop.time() > deadline_s:
-                return False
-        else:
-            return True
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-        pause_s = min(pause_s * 2, 1.0)
+    from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((DatabaseAway, asyncpg.PostgresError, *_AWAY)),
+        stop=stop_after_delay(patience_s),
+        wait=wait_random_exponential(multiplier=0.1, max=1.0),
+    )
+    try:
+        await retrying(attempt)
+    except RetryError:
+        return False
+    return True
 
 
 def _with_statement_timeout(arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -265,13 +261,10 @@ async def _nothing_to_reset(session: asyncpg.Connection[asyncpg.Record]) -> None
 
 
 async def _warm(session: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Prepare the statements while it is cheap: on a slow line, users' first requests are better than a slow connect."""
+    """Prepare the statements while it is cheap: on a slow line, slow first requests are better than a slow connect."""
     loop = asyncio.get_running_loop()
     enough_s = loop.time() + 0.1
     for statement, arguments in WARM_UP:
         if loop.time() > enough_s:
             return
         await session.fetch(statement, *arguments)
-
-
-__all__ = ["ALIVE", "CarefulSessions", "DatabaseAddress", "DatabaseAway", "LeakySessions", "PoolStatistics", "Sessions"]

@@ -118,6 +118,8 @@ class State:
     pressure: list[tuple[int, float, float]] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
+    aborted: str = ""
+    """Why the run was given up; empty if it was not."""
     ended: str = ""
     ended_ns: int | None = None
 
@@ -191,8 +193,10 @@ def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one ar
             _frame(state, frame)
         case e.PhaseEntered(phase=phase, at_ns=at_ns):
             state.phases.append((phase, at_ns))
-        case e.Decided(step=decided):
+        case e.Decided(step=decided, why=why):
             state.asked.setdefault(decided, entry.n)
+            if decided == "abort":
+                state.aborted = state.aborted or why
         case e.ProbeAnswered(probe=probe, at_ns=at_ns, ok=ok, value=value):
             state.probes.setdefault(probe, []).append((at_ns, ok, value))
         case e.Pressure(at_ns=at_ns, cpu_some=cpu, target_wait_s=wait):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import System
+
+if TYPE_CHECKING:
+    import random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

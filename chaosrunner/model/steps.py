@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from chaosrunner.model.experiment import Phase
 
@@ -40,6 +41,13 @@ class Heal:
 
 
 @dataclass(frozen=True, slots=True)
+class Abort:
+    """Give up: from here on only heal. Journalling it is acting on it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The play is over."""
 
@@ -47,4 +55,28 @@ class Done:
     """`proven`, `not recovered`, `no fault`, `steady state …`, `aborted: …`, `interrupted: …` or `failed: …`."""
 
 
-Step = Wait | Enter | Inject | Heal | Done
+Step = Wait | Enter | Inject | Heal | Abort | Done
+
+
+def name_of(step: Step) -> str:
+    """How a step is called in the journal: `enter fault`, `inject 0`, `heal 0`, `abort`, `done`, `wait`."""
+    match step:
+        case Wait():
+            return "wait"
+        case Enter(phase=phase):
+            return f"enter {phase}"
+        case Inject(fault=fault):
+            return f"inject {fault}"
+        case Heal(fault=fault):
+            return f"heal {fault}"
+        case Abort():
+            return "abort"
+        case Done():
+            return "done"
+        case _:
+            assert_never(step)
+
+
+def why_of(step: Step) -> str:
+    """The numbers a step rests on, in words; empty for a Wait."""
+    return "" if isinstance(step, Wait) else step.why

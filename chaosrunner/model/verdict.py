@@ -43,6 +43,8 @@ class Recovery:
 
     state: str
     """`recovered`, `late`, `never`, `unknown`, `none` (nothing to recover from)."""
+    at_ns: int | None = None
+    """The moment of recovery (due time of the hit from which `after` holds); None unless recovered or late."""
     time_s: float | None = None
     """Time to recover; None unless recovered or late."""
     low_s: float | None = None

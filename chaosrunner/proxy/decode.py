@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import NoReturn
 
-from chaosrunner.proxy.refusals import Refusal, bad_body, bad_value, missing_field
+from chaosrunner.proxy.refusals import RefusedError, bad_body, bad_value, missing_field
 
 Fields = Mapping[str, object]
 
@@ -21,7 +21,7 @@ def read_object(body: bytes) -> Fields:
     """The first JSON value of `body` as an object with lower-case keys; null is an empty one.
 
     Raises:
-        Refusal: 400 if it is no JSON or no object.
+        RefusedError: 400 if it is no JSON or no object.
     """
     return _as_fields(_first_value(body), "an object")
 
@@ -30,7 +30,7 @@ def read_list(body: bytes) -> list[Fields]:
     """The first JSON value of `body` as a list of objects with lower-case keys; null is an empty one.
 
     Raises:
-        Refusal: 400 if it is no JSON, no list, or holds something else than objects.
+        RefusedError: 400 if it is no JSON, no list, or holds something else than objects.
     """
     value = _first_value(body)
     if value is None:
@@ -44,7 +44,7 @@ def text(fields: Fields, key: str, default: str = "") -> str:
     """The text under `key`, or `default` when absent.
 
     Raises:
-        Refusal: 400 if it is not text.
+        RefusedError: 400 if it is not text.
     """
     value = fields.get(key)
     if value is None:
@@ -58,7 +58,7 @@ def name(fields: Fields, key: str = "name", default: str = "") -> str:
     """A name that a later call can put into a path.
 
     Raises:
-        Refusal: 400 if it is absent without a default, or could never be addressed.
+        RefusedError: 400 if it is absent without a default, or could never be addressed.
     """
     value = text(fields, key) or default
     if not value:
@@ -74,7 +74,7 @@ def flag(fields: Fields, key: str) -> bool | None:
     """The boolean under `key`, or None when absent.
 
     Raises:
-        Refusal: 400 if it is not a boolean.
+        RefusedError: 400 if it is not a boolean.
     """
     value = fields.get(key)
     if value is None or isinstance(value, bool):
@@ -91,7 +91,7 @@ def number(fields: Fields, key: str, *, whole: bool = False) -> int | float | No
         whole: Whether only whole numbers are taken; 3.0 then is 3.
 
     Raises:
-        Refusal: 400 if it is no number, not finite, beyond 2**53, or not whole where it must be.
+        RefusedError: 400 if it is no number, not finite, beyond 2**53, or not whole where it must be.
     """
     value = fields.get(key)
     if value is None:
@@ -109,7 +109,7 @@ def nested(fields: Fields, key: str) -> Fields:
     """The object under `key` with lower-case keys, empty when absent.
 
     Raises:
-        Refusal: 400 if it is not an object.
+        RefusedError: 400 if it is not an object.
     """
     return _as_fields(fields.get(key), f"an object under {key}")
 
@@ -124,14 +124,15 @@ def _as_fields(value: object, expected: str) -> Fields:
 
 def _first_value(body: bytes) -> object:
     try:
+        value: object
         value, _ = _DECODER.raw_decode(body.decode().lstrip(" \t\r\n"))
-    except Refusal:
+    except RefusedError:
         raise
     except RecursionError:
         raise bad_body("nested too deeply") from None
     except ValueError as error:  # also UnicodeDecodeError and numbers of more digits than int() takes
         raise bad_body(str(error)) from None
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _not_json(constant: str) -> NoReturn:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chaosrunner.proxy import decode
-from chaosrunner.proxy.refusals import Refusal, bad_value
+from chaosrunner.proxy.refusals import RefusedError, bad_value
 
 Stream = Literal["upstream", "downstream"]
 
@@ -136,7 +136,7 @@ class Toxic:
         """This toxic with the attributes and toxicity that `fields` names changed.
 
         Raises:
-            Refusal: 400 with a sentence if a value is of the wrong type or out of range.
+            RefusedError: 400 with a sentence if a value is of the wrong type or out of range.
         """
         toxicity = _toxicity(fields, self.toxicity)
         changes = _numbers(type(self.attributes), decode.nested(fields, "attributes"))
@@ -152,11 +152,11 @@ def parse_toxic(fields: decode.Fields) -> Toxic:
     """The toxic that a request body asks for, with Toxiproxy's defaults.
 
     Raises:
-        Refusal: 400 with a sentence for an unknown type or stream, or a bad name, toxicity or attribute.
+        RefusedError: 400 with a sentence for an unknown type or stream, or a bad name, toxicity or attribute.
     """
     kind = decode.text(fields, "type")
     if kind not in TYPES:
-        raise Refusal(400, "invalid toxic type")
+        raise RefusedError(400, "invalid toxic type")
     stream = _stream(fields)
     attributes = TYPES[kind]
     return Toxic(
@@ -175,7 +175,7 @@ def _stream(fields: decode.Fields) -> Stream:
         case "downstream":
             return "downstream"
         case _:
-            raise Refusal(400, "stream was invalid, can be either upstream or downstream")
+            raise RefusedError(400, "stream was invalid, can be either upstream or downstream")
 
 
 def _toxicity(fields: decode.Fields, default: float) -> float:

@@ -1,0 +1,63 @@
+# Two commands do everything on a fresh machine:
+#   make demo   break the bundled system under load and measure how it heals (no Docker, no root)
+#   make test   pass the tests; as root on Debian or Ubuntu it also installs the packages that real components need
+# Both share .venv; a second run starts in seconds.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := nginx-light chromium
+ARGS ?=
+
+.PHONY: demo test lint packages clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	@$(BIN)/chaosrunner demo $(ARGS)
+
+test: $(VENV)/.test packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# uv where it is installed, else pip: both read the same pins.
+define install
+	@set -e; \
+	if command -v uv >/dev/null 2>&1; then \
+	  test -x $(BIN)/python || uv venv --quiet --python '>=3.11' $(VENV); \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(1)]'; \
+	else \
+	  if ! test -x $(BIN)/python; then \
+	    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	      if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	    done; \
+	    test -n "$$python" || { echo "chaosrunner needs Python 3.11 or newer; none was found on PATH" >&2; exit 2; }; \
+	    $$python -m venv $(VENV) || { rm -rf $(VENV); echo "no venv could be made: on Debian and Ubuntu install python3-venv" >&2; exit 2; }; \
+	  fi; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'; \
+	fi
+endef
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (once)" >&2
+	$(call install,demo)
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) with what the tests need (once)" >&2
+	$(call install,dev)
+	@touch $@ $(VENV)/.demo
+
+# What only a system package brings. Without root the tests that want it are skipped, and say so.
+packages:
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if test -z "$$missing"; then :; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1; then \
+	  echo "installing$$missing" >&2; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	else echo "not installed:$$missing (needs root on Debian or Ubuntu); the tests that want them are skipped" >&2; fi
+
+clean:
+	rm -rf $(VENV) build *.egg-info

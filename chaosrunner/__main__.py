@@ -1,0 +1,5 @@
+"""`python -m chaosrunner`."""
+
+from chaosrunner.cli import main
+
+main()

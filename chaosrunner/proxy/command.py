@@ -1,0 +1,102 @@
+"""The command line of the fault proxy, spelled Toxiproxy's way (-port) or with two dashes."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chaosrunner.proxy import decode
+from chaosrunner.proxy.audit import audit_to
+from chaosrunner.proxy.refusals import RefusedError, StartError
+
+TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"  # noqa: S105 -- the name of a variable, not its value
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP; the exit code: 0, or 2 if it could not start as asked."""
+    options = _parser().parse_args(argv)
+    try:
+        proxies = [] if options.config is None else read_config(Path(options.config))
+        with _best_loop() as runner:
+            runner.run(_serve(options, proxies))
+    except StartError as error:
+        sys.stderr.write(f"chaosrunner proxy: {error}\n")
+        return 2
+    return 0
+
+
+def read_config(path: Path) -> list[decode.Fields]:
+    """The proxies of a config file: a JSON list, as a populate call takes it.
+
+    Raises:
+        StartError: If it cannot be read, is no such list, or asks for toxics, which a config cannot set.
+    """
+    try:
+        proxies = decode.read_list(path.read_bytes())
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from None
+    except RefusedError as refusal:
+        raise StartError(f"{path}: {refusal.sentence}") from None
+    for proxy in proxies:
+        if proxy.get("toxics"):
+            raise StartError(f"{path}: a config file cannot set toxics; add them through the API")
+    return proxies
+
+
+async def _serve(options: argparse.Namespace, proxies: Sequence[decode.Fields]) -> None:
+    from chaosrunner.proxy.server import FaultProxy
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    proxy = FaultProxy(
+        options.host,
+        options.port,
+        token=options.token,
+        seed=options.seed,
+        audit=audit_to(as_json=options.log_format == "json"),
+    )
+    await proxy.start(proxies)
+    with contextlib.suppress(OSError):  # whoever started us may not listen
+        print(f"ready {proxy.url}", flush=True)
+    await stop.wait()
+    await proxy.stop()
+
+
+def _best_loop() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chaosrunner proxy",
+        description="A TCP proxy that breaks connections on request, with Toxiproxy's HTTP API.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-host", "--host", default="localhost", help="where the API listens (default: %(default)s)")
+    parser.add_argument("-port", "--port", type=_port, default=8474, help="its port, 0 for a free one (default: 8474)")
+    parser.add_argument("-config", "--config", metavar="FILE", help="JSON list of proxies to create")
+    parser.add_argument("-seed", "--seed", type=int, help="the same seed and traffic give the same faults")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get(TOKEN_VARIABLE) or None,
+        help=f"bearer token every call must carry; needed beyond loopback (also ${TOKEN_VARIABLE})",
+    )
+    parser.add_argument("--log-format", choices=["human", "json"], default="human", help="of the audit on stderr")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is from 0 to 65535")
+    return port

@@ -1,0 +1,322 @@
+"""Everything the control API can do, in the proxy's own terms.
+
+Names are resolved first; from there to the end each operation runs without a pause, so that two of them never mix and
+one that is refused has changed nothing.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chaosrunner.proxy import decode
+from chaosrunner.proxy.audit import Audit
+from chaosrunner.proxy.leases import Lease, Leases, Place, Term, parse_term
+from chaosrunner.proxy.listener import Address, Endpoint, Listener, parse_address, resolve
+from chaosrunner.proxy.proxies import Proxy, Settings
+from chaosrunner.proxy.refusals import RefusedError, bad_value, missing_field, proxy_not_found
+from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.toxics import Toxic, parse_toxic
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A proxy that a request asks for."""
+
+    name: str
+    settings: Settings
+
+
+class Control:
+    """All proxies of this process, and their leases."""
+
+    def __init__(self, *, seed: int, loopback_only: bool, audit: Audit) -> None:
+        self.leases = Leases(audit)
+        self._proxies: dict[str, Proxy] = {}
+        self._seed = seed
+        self._loopback_only = loopback_only
+        self._audit = audit
+
+    def proxies(self) -> list[Proxy]:
+        """All proxies, oldest first."""
+        return list(self._proxies.values())
+
+    def find(self, name: str) -> Proxy:
+        """The proxy of that name.
+
+        Raises:
+            RefusedError: 404 if there is none.
+        """
+        proxy = self._proxies.get(name)
+        if proxy is None:
+            raise proxy_not_found()
+        return proxy
+
+    async def create(self, fields: decode.Fields) -> Proxy:
+        """Create a proxy.
+
+        Raises:
+            RefusedError: 400 for bad fields, 409 if it exists, 500 if the address cannot be bound.
+        """
+        wanted = await self._wanted(fields)
+        if wanted.name in self._proxies:
+            raise RefusedError(409, "proxy already exists")
+        proxy = self._new(wanted)
+        proxy.configure(wanted.settings)
+        self._proxies[wanted.name] = proxy
+        self._audit.info("proxy created", **_described(proxy))
+        return proxy
+
+    async def update(self, name: str, fields: decode.Fields) -> Proxy:
+        """Change the settings that `fields` names, for its ttl if it gives one.
+
+        Raises:
+            RefusedError: 400, 404, 409 (another owner's lease) or 500 (cannot bind); the old listener stays then.
+        """
+        self.find(name)
+        term = parse_term(fields)
+        changes = await self._changes(fields)
+        proxy, place = self.find(name), Place(name)
+        self.leases.guard(place, term)
+        if term.given and not changes and self.leases.get(place) is None:
+            raise bad_value("nothing to lease: no lease is open here, and no setting was given to change")
+        before = {key: getattr(proxy.settings, key) for key in changes}
+        proxy.configure(dataclasses.replace(proxy.settings, **changes))
+        self._lease_settings(place, term, before)
+        if changes:
+            self._audit.info("proxy changed", **_described(proxy), **_leased(term))
+        return proxy
+
+    def delete(self, name: str) -> None:
+        """Delete a proxy; its connections are reset.
+
+        Raises:
+            RefusedError: 404 if there is none.
+        """
+        self.find(name).remove()
+        del self._proxies[name]
+        self.leases.forget_proxy(name)
+        self._audit.info("proxy deleted", proxy=name)
+
+    async def populate(self, entries: Sequence[decode.Fields]) -> list[Proxy]:
+        """Create or replace proxies, all or none; one that is there already with the same addresses stays as it is.
+
+        Raises:
+            RefusedError: 400 for bad fields, 500 if an address cannot be bound; nothing has changed then.
+        """
+        wanted = [await self._wanted(fields) for fields in entries]
+        names = [want.name for want in wanted]
+        if len(set(names)) < len(names):
+            raise bad_value("the same name is given twice")
+        fresh = [want for want in wanted if not self._is_there(want)]
+        listeners = self._listeners(fresh)
+        for want in fresh:
+            self._replace(want, listeners.get(want.name), kept=set(listeners.values()))
+        return [self._proxies[name] for name in names]
+
+    def reset(self) -> None:
+        """Enable every proxy and remove every toxic, all or none.
+
+        Raises:
+            RefusedError: 500 if a proxy cannot listen again; nothing has changed then.
+        """
+        listeners = self._listeners(
+            [
+                Wanted(proxy.name, dataclasses.replace(proxy.settings, enabled=True))
+                for proxy in self.proxies()
+                if not proxy.settings.enabled
+            ]
+        )
+        for proxy in self.proxies():
+            proxy.remove_toxics([applied.toxic.name for applied in proxy.toxics()])
+            if proxy.name in listeners:
+                proxy.configure(dataclasses.replace(proxy.settings, enabled=True), listeners[proxy.name])
+        self.leases.close()
+        self._audit.info("all proxies reset", proxies=len(self._proxies))
+
+    def add_toxic(self, name: str, fields: decode.Fields) -> AppliedToxic:
+        """Add a toxic to a proxy, for its ttl if it gives one.
+
+        Raises:
+            RefusedError: 400 for bad fields, 404 if there is no such proxy, 409 if the name is taken.
+        """
+        proxy, toxic, term = self.find(name), parse_toxic(fields), parse_term(fields)
+        applied = proxy.add_toxic(toxic)
+        if term.given:
+            self.leases.hold(Lease(Place(name, toxic.name), "toxic added", term, self._undo_added))
+        self._audit.info("toxic added", proxy=name, **toxic.as_json(), **_leased(term))
+        return applied
+
+    def change_toxic(self, name: str, toxic: str, fields: decode.Fields) -> AppliedToxic:
+        """Change the attributes or toxicity that `fields` names, for its ttl if it gives one, or only renew its lease.
+
+        Raises:
+            RefusedError: 400 for bad fields, 404, or 409 if another owner has a lease on it.
+        """
+        proxy, term = self.find(name), parse_term(fields)
+        applied, place = proxy.find_toxic(toxic), Place(name, toxic)
+        self.leases.guard(place, term)
+        before, after = applied.toxic, applied.toxic.amended(fields)
+        changes = fields.get("attributes") is not None or fields.get("toxicity") is not None
+        if term.given and not changes and self.leases.get(place) is None:
+            raise bad_value("nothing to lease: no lease is open here, and nothing was given to change")
+        if changes:
+            proxy.change_toxic(applied, after)
+            self._audit.info("toxic changed", proxy=name, **after.as_json(), **_leased(term))
+        self._lease_toxic(place, term, before, changed=changes)
+        return applied
+
+    def remove_toxic(self, name: str, toxic: str) -> None:
+        """Remove a toxic.
+
+        Raises:
+            RefusedError: 404 if there is no such proxy or toxic.
+        """
+        proxy = self.find(name)
+        proxy.find_toxic(toxic)
+        proxy.remove_toxics([toxic])
+        self.leases.forget(Place(name, toxic))
+        self._audit.info("toxic removed", proxy=name, toxic=toxic)
+
+    def close(self) -> None:
+        """Stop listening everywhere and close connections once what was written has been sent."""
+        self.leases.close()
+        for proxy in self.proxies():
+            proxy.close()
+
+    async def _wanted(self, fields: decode.Fields) -> Wanted:
+        name, upstream = decode.name(fields), decode.text(fields, "upstream")
+        if not upstream:
+            raise missing_field("upstream")
+        if parse_term(fields).given:
+            raise bad_value("ttl and owner are for changes; a new proxy cannot have them")
+        enabled = decode.flag(fields, "enabled")
+        return Wanted(
+            name,
+            Settings(
+                listen=await self._endpoint(decode.text(fields, "listen") or "localhost:0"),
+                upstream=parse_address(upstream, "upstream"),
+                enabled=True if enabled is None else enabled,
+            ),
+        )
+
+    async def _changes(self, fields: decode.Fields) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        if fields.get("listen") is not None:
+            changes["listen"] = await self._endpoint(decode.text(fields, "listen"))
+        if fields.get("upstream") is not None:
+            changes["upstream"] = parse_address(decode.text(fields, "upstream"), "upstream")
+        enabled = decode.flag(fields, "enabled")
+        if enabled is not None:
+            changes["enabled"] = enabled
+        return changes
+
+    async def _endpoint(self, text: str) -> Endpoint:
+        endpoint = await resolve(parse_address(text, "listen"))
+        if self._loopback_only and not endpoint.loopback:
+            raise bad_value(f"to listen on {endpoint.address}, beyond this machine, start the proxy with --token")
+        return endpoint
+
+    def _new(self, wanted: Wanted) -> Proxy:
+        return Proxy(wanted.name, wanted.settings, self._seed, self._audit)
+
+    def _is_there(self, wanted: Wanted) -> bool:
+        proxy = self._proxies.get(wanted.name)
+        return proxy is not None and _addresses(proxy.settings) == _addresses(wanted.settings)
+
+    def _listeners(self, wanted: Iterable[Wanted]) -> dict[str, Listener]:
+        """Listeners at all wanted addresses, taken over from the proxy of the same name where it has the address.
+
+        Raises:
+            RefusedError: 500 if one cannot be had; everything is as before then.
+        """
+        ready: dict[str, Listener] = {}
+        woken: list[Listener] = []
+        made: list[Listener] = []
+        try:
+            for want in wanted:
+                old = self._proxies.get(want.name)
+                if not want.settings.enabled:
+                    continue
+                if old is None or old.listener is None or old.settings.listen.address != want.settings.listen.address:
+                    ready[want.name] = Listener(want.settings.listen, self._audit)
+                    made.append(ready[want.name])
+                    continue
+                ready[want.name] = old.listener
+                if not old.settings.enabled:
+                    woken.append(old.listener)
+                    old.listener.listen()
+        except RefusedError:
+            for listener in made:
+                listener.close()
+            for listener in woken:
+                listener.suspend()
+            raise
+        return ready
+
+    def _replace(self, wanted: Wanted, listener: Listener | None, *, kept: set[Listener]) -> None:
+        old = self._proxies.get(wanted.name)
+        if old is not None:
+            self.leases.forget_proxy(old.name)
+            if old.listener in kept:
+                old.listener = None
+            old.remove()
+        proxy = self._new(wanted)
+        proxy.configure(wanted.settings, listener)
+        self._proxies[wanted.name] = proxy
+        self._audit.info("proxy created" if old is None else "proxy replaced", **_described(proxy))
+
+    def _lease_settings(self, place: Place, term: Term, before: dict[str, Any]) -> None:
+        lease = self.leases.get(place)
+        if lease is None:
+            if term.given:
+                self.leases.hold(Lease(place, "proxy changed", term, self._undo_settings, before))
+        elif term.given:
+            lease.before = {**before, **lease.before}
+            self.leases.renew(lease, term)
+        else:  # set for good: not to be taken back when the lease ends
+            lease.before = {key: value for key, value in lease.before.items() if key not in before}
+            if not lease.before:
+                self.leases.forget(place)
+
+    def _lease_toxic(self, place: Place, term: Term, before: Toxic, *, changed: bool) -> None:
+        lease = self.leases.get(place)
+        if lease is None:
+            if term.given:
+                way_back = {"toxic": before}
+                self.leases.hold(Lease(place, "toxic changed", term, self._undo_changed, way_back))
+        elif term.given:
+            self.leases.renew(lease, term)
+        elif changed and lease.before:  # set for good: not to be taken back when the lease ends
+            self.leases.forget(place)
+
+    def _undo_settings(self, lease: Lease) -> None:
+        proxy = self.find(lease.place.proxy)
+        proxy.configure(dataclasses.replace(proxy.settings, **lease.before))
+
+    def _undo_added(self, lease: Lease) -> None:
+        assert lease.place.toxic is not None
+        self.find(lease.place.proxy).remove_toxics([lease.place.toxic])
+
+    def _undo_changed(self, lease: Lease) -> None:
+        assert lease.place.toxic is not None
+        proxy = self.find(lease.place.proxy)
+        proxy.change_toxic(proxy.find_toxic(lease.place.toxic), lease.before["toxic"])
+
+
+def _addresses(settings: Settings) -> tuple[Address, Address]:
+    return settings.listen.address, settings.upstream
+
+
+def _described(proxy: Proxy) -> dict[str, object]:
+    settings = proxy.settings
+    return {
+        "proxy": proxy.name,
+        "listen": str(settings.listen.address),
+        "upstream": str(settings.upstream),
+        "enabled": settings.enabled,
+    }
+
+
+def _leased(term: Term) -> dict[str, object]:
+    return {key: value for key, value in (("ttl", term.ttl_s), ("owner", term.owner)) if value is not None}

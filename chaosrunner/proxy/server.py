@@ -1,0 +1,93 @@
+"""The fault proxy as one thing to start and stop: the control API and what it controls."""
+
+import secrets
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from chaosrunner.proxy import decode
+from chaosrunner.proxy.api import make_app
+from chaosrunner.proxy.audit import Audit, audit_to
+from chaosrunner.proxy.control import Control
+from chaosrunner.proxy.guards import Guard
+from chaosrunner.proxy.listener import Address, Listener, resolve
+from chaosrunner.proxy.refusals import RefusedError, StartError
+
+# Requests under way when the proxy stops may take this long to be answered.
+DRAIN_S = 1.0
+
+
+class FaultProxy:
+    """A fault proxy in this process: `async with FaultProxy(port=0) as proxy: proxy.port`.
+
+    Attributes:
+        host: Where the control API listens.
+        port: Its port; known once started.
+        seed: What the toxics' draws start from.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8474,
+        *,
+        token: str | None = None,
+        seed: int | None = None,
+        audit: Audit | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.seed = secrets.randbits(63) if seed is None else seed
+        self._audit = audit or audit_to()
+        self._guard = Guard(token)
+        self._control = Control(seed=self.seed, loopback_only=token is None, audit=self._audit)
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the control API."""
+        return f"http://{Address(self.host, self.port)}"
+
+    async def start(self, proxies: Sequence[decode.Fields] = ()) -> None:
+        """Create `proxies` (as a populate call takes them), then serve the control API.
+
+        Raises:
+            StartError: If an address is taken, is beyond this machine without a token, or a proxy is bad.
+        """
+        try:
+            endpoint = await resolve(Address(self.host, self.port))
+            if self._guard.token is None and not endpoint.loopback:
+                raise StartError(f"to listen on {endpoint.address}, beyond this machine, give a --token")
+            listening = Listener(endpoint, self._audit).detach()
+        except RefusedError as refusal:
+            raise StartError(refusal.sentence) from None
+        runner = web.AppRunner(make_app(self._control, self._guard), access_log=None, handle_signals=False)
+        try:
+            await self._control.populate(proxies)
+            await runner.setup()
+            await web.SockSite(runner, listening, shutdown_timeout=DRAIN_S).start()
+        except RefusedError as refusal:
+            listening.close()
+            raise StartError(refusal.sentence) from None
+        self._runner = runner
+        self.host, self.port = listening.getsockname()[:2]
+        self._audit.info("fault proxy listening", url=self.url, seed=self.seed)
+
+    async def stop(self) -> None:
+        """Stop accepting, answer what is under way, close connections once what was written has been sent."""
+        self._control.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self._audit.info("fault proxy stopped")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()

@@ -1,0 +1,112 @@
+"""What every toxic at work on one direction of one connection has in common.
+
+A stage takes items from the stage before it and hands them to the next, in order. It holds nothing but what it
+delays, says how much that is, and gives everything up at once when it is retired.
+"""
+
+import asyncio
+import enum
+from collections.abc import Callable
+from random import Random
+from typing import ClassVar
+
+from chaosrunner.proxy.stats import AppliedToxic
+
+
+class End(enum.Enum):
+    """How a stream ends; travels through the stages behind the last byte."""
+
+    FIN = "this direction is finished, the other may go on"
+    CLOSE = "both directions are closed once this has arrived"
+    RESET = "both sides see a TCP reset"
+
+
+Item = bytes | End
+Sink = Callable[[Item], None]
+
+SMALL_ROOM_BYTES = 64 * 1024
+# Event loop timers tick in milliseconds: what is due within half a tick goes now.
+HALF_TICK_S = 0.0005
+
+
+class Stage:
+    """A stage that holds nothing back; the others build on it.
+
+    Attributes:
+        applied: The toxic and its counters.
+        next: Where items go from here.
+        held_bytes: Bytes held back now.
+    """
+
+    room_bytes: ClassVar[int] = SMALL_ROOM_BYTES
+    __slots__ = ("_random", "_review", "_timer", "_touched", "applied", "held_bytes", "next")
+
+    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
+        self.applied = applied
+        self.next: Sink = _nowhere
+        self.held_bytes = 0
+        self._random = random
+        self._review = review
+        self._timer: asyncio.TimerHandle | None = None
+        self._touched = False
+
+    def start(self) -> None:
+        """Begin to act; `next` is set."""
+
+    def take(self, item: Item) -> None:
+        """Act on one item."""
+        self._count(item)
+        self.next(item)
+
+    def retune(self) -> None:
+        """Act on by the toxic's changed attributes, also on what is held."""
+
+    def retire(self) -> None:
+        """Stop acting: hand on what is held, at once and in order."""
+        self._sleep()
+
+    def drop(self) -> None:
+        """Forget what is held, because the connection is gone."""
+        self._sleep()
+        self.held_bytes = 0
+
+    def _count(self, item: Item) -> None:
+        if isinstance(item, bytes):
+            self._touch()
+            self.applied.bytes += len(item)
+
+    def _touch(self) -> None:
+        if not self._touched:
+            self._touched = True
+            self.applied.connections += 1
+
+    def _sleep(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake_in(self, delay_s: float) -> None:
+        self._sleep()
+        self._timer = asyncio.get_running_loop().call_later(max(delay_s, 0.0), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._on_time()
+        self._review()
+
+    def _on_time(self) -> None:
+        """Do what the timer was set for."""
+
+    def _delayed(self, since: float, now: float) -> None:
+        self.applied.delayed_chunks += 1
+        self.applied.delayed_s += now - since
+
+
+def size_bytes(item: Item) -> int:
+    """How many bytes of payload an item is; an end is none."""
+    return len(item) if isinstance(item, bytes) else 0
+
+
+def _nowhere(_item: Item) -> None:
+    """Where items go before a stage has been linked: nowhere, since none has been taken."""
+    raise AssertionError("a stage acted before it was linked")

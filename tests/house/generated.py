@@ -1,0 +1,64 @@
+"""The two documents that are generated: docs/map.md from docstrings, experiments/README.md from the experiments.
+
+`python tests/house/generated.py` writes them; the tests compare them with what it would write.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MAP_HEAD = """# Map of the code
+
+One sentence a module, taken from its docstring. Reading path: [CONTRIBUTING](../CONTRIBUTING.md).
+Imports go one way: `cli → run → (world, load, report) → logic → model`; `errors` is importable by all.
+"""
+
+TABLE_HEAD = """# Experiments
+
+One file a question. `control.yaml` first: whatever it reports about a healthy system, it would also report about a broken one.
+Each holds on the bundled system and is broken on its `--fragile` twin; a test proves both.
+
+```sh
+chaosrunner demo experiments/lost-replica.yaml              # starts the bundled system and plays it
+chaosrunner demo experiments/lost-replica.yaml --fragile    # the same on a system with everyday defects
+```
+
+| question | experiment | fault | system |
+|---|---|---|---|
+"""
+
+
+def code_map() -> str:
+    """The text of docs/map.md."""
+    lines = [MAP_HEAD]
+    modules = [*ROOT.glob("chaosrunner/**/*.py"), *ROOT.glob("fault_injectors/**/*.py")]
+    packages: dict[Path, list[Path]] = {}
+    for module in sorted(modules):
+        packages.setdefault(module.parent, []).append(module)
+    for package in sorted(packages):
+        lines.append(f"\n## {package.relative_to(ROOT)}/\n")
+        for module in packages[package]:
+            said = (ast.get_docstring(ast.parse(module.read_text())) or "").split("\n\n")[0]
+            lines.append(f"- `{module.relative_to(ROOT)}`: {' '.join(said.split())}")
+    return "\n".join(lines) + "\n"
+
+
+def experiments_table() -> str:
+    """The text of experiments/README.md."""
+    rows = []
+    for path in sorted(ROOT.glob("experiments/*.yaml"), key=lambda p: (p.stem != "control", p.stem)):
+        data = yaml.load(re.sub(r"\$\{[^}]*\}", "x", path.read_text()), Loader=yaml.BaseLoader)
+        faults = ", ".join(f"`{key}`" for entry in data.get("faults", []) for key in entry if "." in key or key == "noop")
+        rows.append(f"| {data['question']} | [{path.name}]({path.name}) | {faults} | {data['system']} |")
+    return TABLE_HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/map.md").write_text(code_map())
+    (ROOT / "experiments/README.md").write_text(experiments_table())
