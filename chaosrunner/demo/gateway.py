@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from chaosrunner.demo.identity import bearer
 from chaosrunner.demo.rotation import BlindRotation, CarefulRotation, Condition, Replica
@@ -106,7 +107,7 @@ class Gateway:
             headers.popall(name, None)
         if request.method == "POST" and request.path == "/agents":
             headers.setdefault("Idempotency-Key", uuid.uuid4().hex)
-        forwarded = _Forward(request.method, request.path_qs, headers, await request.read())
+        forwarded = _Forward(request.method, request.rel_url.raw_path_qs, headers, await request.read())
         repeatable = request.method in _REPEATABLE or request.path in _REPEATABLE_POSTS
         return await self._try_in_turn(forwarded, self._order(request), repeatable=repeatable)
 
@@ -153,13 +154,15 @@ class Gateway:
             else:
                 if forwarded.method == "DELETE" and response.status == 404 and attempt:
                     return web.Response(status=204)  # an earlier try did delete it, only its answer was lost
-                return response
+                if response.status != 503 or forwarded.method != "GET":
+                    return response
+                failure = response  # another replica may remember what this one cannot look up
         return failure
 
     async def _try(self, forwarded: _Forward, replica: Replica, *, timeout_s: float) -> web.Response:
         async with self._client.request(
             forwarded.method,
-            f"{replica.url}{forwarded.path}",
+            URL(f"{replica.url}{forwarded.path}", encoded=True),  # as it came, not tidied up
             headers=forwarded.headers,
             data=forwarded.body or None,
             allow_redirects=False,

@@ -53,6 +53,8 @@ class Tokens:
 
     def user_of(self, token: str, *, now_s: float | None = None) -> str | None:
         """The user a token was issued to; None when it is forged, malformed or expired at `now_s` (wall clock)."""
+        if not token.isascii():
+            return None
         claim, _, signature = token.rpartition(".")
         if not hmac.compare_digest(self._sign(claim).encode(), signature.encode()):
             return None

@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS agents_by_owner ON agents (owner, id);
 READ_USER = "SELECT name, salt, digest, tone FROM users WHERE name = $1"
 READ_USERS = "SELECT name, salt, digest, tone FROM users ORDER BY name LIMIT 1000"
 CREATE_AGENT = """
-INSERT INTO agents (owner, name, idempotency_key) VALUES ($1, $2, $3)
+INSERT INTO agents (owner, name, idempotency_key) SELECT $1::text, $2::text, $3::text WHERE $1 <> ''
 ON CONFLICT (idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key RETURNING id, name"""
 """A repeated key answers with the row of the first time, so a create may be sent again."""
 LIST_LIMIT = 20
@@ -43,6 +43,7 @@ DELETE_AGENT = "DELETE FROM agents WHERE owner = $1 AND id = $2 RETURNING id"
 ALIVE = "SELECT 1"
 
 WARM_UP = (
+    (CREATE_AGENT, ("", "", None)),
     (LIST_AGENTS, ("",)),
     (READ_AGENT, ("", 0)),
     (UPDATE_AGENT, ("", 0, "")),

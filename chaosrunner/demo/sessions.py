@@ -245,7 +245,9 @@ async def wait_for_database(attempt: Callable[[], Awaitable[object]], *, patienc
         wait=wait_random_exponential(multiplier=0.1, max=1.0),
     )
     try:
-        await retrying(attempt)
+        async for trial in retrying:
+            with trial:
+                await attempt()
     except RetryError:
         return False
     return True

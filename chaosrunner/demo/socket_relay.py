@@ -35,7 +35,7 @@ async def relay_socket(
     for replica in order:
         try:
             async with asyncio.timeout(timeout_s):
-                upstream = await client.ws_connect(f"{replica.url}{request.path_qs}", compress=0)
+                upstream = await client.ws_connect(f"{replica.url}{request.rel_url.raw_path_qs}", compress=0)
         except aiohttp.WSServerHandshakeError as refusal:
             return web.json_response({"error": refusal.message}, status=refusal.status)
         except (aiohttp.ClientError, TimeoutError):

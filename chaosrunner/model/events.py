@@ -30,6 +30,8 @@ class RunStarted(Event):
     """The boot id: under another one every deadline is overdue."""
     version: str
     plan: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """`Experiment.variables`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

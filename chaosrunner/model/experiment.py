@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from chaosrunner.model.fault import Fault
@@ -50,6 +51,8 @@ class Experiment:
     unanswered_s: float = 2.0
     """Safeguards count a request unanswered after this long as an error."""
     seed: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that both files put in, never a secret's: with them the texts mean the same next year."""
 
     @property
     def fault_s(self) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import System
@@ -93,6 +93,22 @@ class Recipe:
     """`target`: the target itself ends the fault (a lease); `runner`: only runner or watchdog on this host do."""
     lasts_s: float = 0.0
     """How long the harm should last; target-held deadlines are this plus a grace."""
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, object]:
+    """A recipe as JSON values only."""
+    raw: dict[str, object] = {item.name: getattr(recipe, item.name) for item in fields(recipe)}
+    return {**raw, "data": dict(recipe.data), "claims": list(recipe.claims)}
+
+
+def recipe_from_json(raw: Mapping[str, object]) -> Recipe:
+    """A recipe from its JSON; what a later version added is ignored.
+
+    Raises:
+        TypeError: a field without a default is missing.
+    """
+    given: dict[str, Any] = {item.name: raw[item.name] for item in fields(Recipe) if item.name in raw}
+    return Recipe(**{**given, "claims": tuple(given.get("claims", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

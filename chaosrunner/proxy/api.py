@@ -39,23 +39,23 @@ class _Calls:
     def routes(self) -> list[web.RouteDef]:
         toxic = "/proxies/{proxy}/toxics/{toxic}"
         return [
-            web.get("/version", self.version),
+            web.get("/version", self.version, allow_head=False),
             web.post("/reset", self.reset),
             web.post("/populate", self.populate),
-            web.get("/proxies", self.list_proxies),
+            web.get("/proxies", self.list_proxies, allow_head=False),
             web.post("/proxies", self.create_proxy),
-            web.get("/proxies/{proxy}", self.show_proxy),
+            web.get("/proxies/{proxy}", self.show_proxy, allow_head=False),
             web.patch("/proxies/{proxy}", self.update_proxy),
             web.post("/proxies/{proxy}", self.update_proxy),
             web.delete("/proxies/{proxy}", self.delete_proxy),
-            web.get("/proxies/{proxy}/stats", self.show_stats),
-            web.get("/proxies/{proxy}/toxics", self.list_toxics),
+            web.get("/proxies/{proxy}/stats", self.show_stats, allow_head=False),
+            web.get("/proxies/{proxy}/toxics", self.list_toxics, allow_head=False),
             web.post("/proxies/{proxy}/toxics", self.add_toxic),
-            web.get(toxic, self.show_toxic),
+            web.get(toxic, self.show_toxic, allow_head=False),
             web.patch(toxic, self.change_toxic),
             web.post(toxic, self.change_toxic),
             web.delete(toxic, self.remove_toxic),
-            web.get("/owners", self.list_owners),
+            web.get("/owners", self.list_owners, allow_head=False),
             web.delete("/owners/{owner}", self.end_owner),
         ]
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"  # noqa: S105 -- the name of a variab
 def run(argv: Sequence[str] | None) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; the exit code: 0, or 2 if it could not start as asked."""
     options = _parser().parse_args(argv)
+    _allow_many_descriptors()
     try:
         proxies = [] if options.config is None else read_config(Path(options.config))
         with _best_loop() as runner:
@@ -66,6 +68,13 @@ async def _serve(options: argparse.Namespace, proxies: Sequence[decode.Fields]) 
         print(f"ready {proxy.url}", flush=True)
     await stop.wait()
     await proxy.stop()
+
+
+def _allow_many_descriptors() -> None:
+    # Two for each connection: running out would look like a fault of the upstream.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems refuse what they report as their limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _best_loop() -> asyncio.Runner:

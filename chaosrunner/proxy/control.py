@@ -104,7 +104,7 @@ class Control:
         Raises:
             RefusedError: 400 for bad fields, 500 if an address cannot be bound; nothing has changed then.
         """
-        wanted = [await self._wanted(fields) for fields in entries]
+        wanted = [await self._numbered(number, fields) for number, fields in enumerate(entries, start=1)]
         names = [want.name for want in wanted]
         if len(set(names)) < len(names):
             raise bad_value("the same name is given twice")
@@ -183,6 +183,12 @@ class Control:
         self.leases.close()
         for proxy in self.proxies():
             proxy.close()
+
+    async def _numbered(self, number: int, fields: decode.Fields) -> Wanted:
+        try:
+            return await self._wanted(fields)
+        except RefusedError as refusal:
+            raise RefusedError(refusal.status, f"{refusal.sentence} at proxy {number}") from None
 
     async def _wanted(self, fields: decode.Fields) -> Wanted:
         name, upstream = decode.name(fields), decode.text(fields, "upstream")

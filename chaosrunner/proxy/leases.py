@@ -107,7 +107,7 @@ class Leases:
             RefusedError: 409 if another owner has a lease there.
         """
         lease = self._open.get(place)
-        if lease is not None and term.given and lease.term.owner not in (None, term.owner):
+        if lease is not None and term.owner is not None and lease.term.owner not in (None, term.owner):
             raise RefusedError(409, f"held by owner {lease.term.owner}: {lease.change}")
 
     def hold(self, lease: Lease) -> None:

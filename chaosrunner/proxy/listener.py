@@ -5,6 +5,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ BACKLOG = 1024
 ACCEPTS_PER_TURN = 64
 # Out of descriptors: look again after this time instead of spinning on a socket that stays readable.
 RETRY_ACCEPT_S = 0.2
+# Saying it once is enough for a while.
+QUIET_S = 60.0
 RESOLVE_TIMEOUT_S = 5.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -106,7 +109,7 @@ class Listener:
         self._retry: asyncio.TimerHandle | None = None
         self._accepted: Accepted | None = None
         self._reading = False
-        self._starved = False
+        self._quiet_until = 0.0
         self._socket = _bound(endpoint)
         host, port = self._socket.getsockname()[:2]
         self.endpoint = Endpoint(endpoint.family, Address(host, port))
@@ -173,13 +176,12 @@ class Listener:
                     self._pause(error)
                     return
                 continue  # a client that gave up before it was accepted
-            self._starved = False
             accepted.setblocking(False)
             self._accepted(accepted)
 
     def _pause(self, error: OSError) -> None:
-        if not self._starved:
-            self._starved = True
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + QUIET_S
             self._audit.error(
                 "cannot accept, trying until it works", listen=str(self.endpoint.address), error=str(error)
             )

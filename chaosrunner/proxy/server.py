@@ -63,11 +63,12 @@ class FaultProxy:
             listening = Listener(endpoint, self._audit).detach()
         except RefusedError as refusal:
             raise StartError(refusal.sentence) from None
-        runner = web.AppRunner(make_app(self._control, self._guard), access_log=None, handle_signals=False)
+        app = make_app(self._control, self._guard)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
         try:
             await self._control.populate(proxies)
             await runner.setup()
-            await web.SockSite(runner, listening, shutdown_timeout=DRAIN_S).start()
+            await web.SockSite(runner, listening).start()
         except RefusedError as refusal:
             listening.close()
             raise StartError(refusal.sentence) from None

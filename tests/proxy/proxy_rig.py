@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
+import random
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ from chaosrunner.proxy import FaultProxy
 from chaosrunner.proxy.audit import audit_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 DEADLINE_S = 10.0
 
@@ -24,6 +26,14 @@ async def until(condition: Callable[[], object], deadline_s: float = DEADLINE_S)
     """Wait until `condition()` is true; an AssertionError if it never is."""
     end = time.monotonic() + deadline_s
     while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        await asyncio.sleep(0.005)
+
+
+async def eventually(ask: Callable[[], Awaitable[object]]) -> None:
+    """Wait until `await ask()` is true; an AssertionError if it never is."""
+    end = time.monotonic() + DEADLINE_S
+    while not await ask():
         assert time.monotonic() < end, "the condition never came true"
         await asyncio.sleep(0.005)
 
@@ -63,6 +73,10 @@ class Api:
             "POST", f"/proxies/{proxy}/toxics", {"type": kind, "attributes": attributes, **(more or {})}
         )
 
+    async def all_closed(self) -> bool:
+        """Whether proxy p has no open connection."""
+        return (await self.stats())["connections"]["open"] == 0
+
     async def stats(self, proxy: str = "p") -> Any:
         """The proxy's live counters."""
         return await self.ok("GET", f"/proxies/{proxy}/stats")
@@ -85,10 +99,12 @@ def port_of(proxy: dict[str, Any]) -> int:
 
 
 def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has now, outside the range from which the kernel gives ports to others meanwhile."""
+    for port in random.sample(range(12_000, 30_000), 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED:
+                return port
+    raise AssertionError("no free port among 100")
 
 
 class Server:
@@ -125,12 +141,17 @@ class Server:
 class EchoServer(Server):
     """Sends back what it is sent, and closes when the client does."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = 0
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Send back everything."""
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
         writer.close()
+        self.closed += 1
 
 
 class SinkServer(Server):

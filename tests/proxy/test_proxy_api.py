@@ -15,10 +15,12 @@ P = {"name": "p", "listen": "127.0.0.1:0", "upstream": UP}
 
 
 def toxic(kind: str = "latency", **more: Any) -> dict[str, Any]:
+    """The body that adds a toxic."""
     return {"type": kind, **more}
 
 
 def attributes(kind: str, **values: Any) -> dict[str, Any]:
+    """The body that adds a toxic with attributes."""
     return toxic(kind, attributes=values)
 
 
@@ -103,7 +105,7 @@ CALLS = [
     ("DELETE", "/proxies/none/toxics/t", None, 404, "proxy not found"),
     ("POST", "/populate", [P, {**P, "name": "q"}], 201, '"proxies": ['),
     ("POST", "/populate", [], 201, '"proxies": []'),
-    ("POST", "/populate", [{"name": "q"}], 400, "missing required field: upstream"),
+    ("POST", "/populate", [{"name": "q"}], 400, "missing required field: upstream at proxy 1"),
     ("POST", "/populate", [{**P, "name": "q"}, {**P, "name": "q"}], 400, "given twice"),
     ("POST", "/populate", {}, 400, "bad request body"),
     ("POST", "/reset", None, 204, ""),
@@ -114,14 +116,14 @@ CALLS = [
     ("GET", "/metrics", None, 404, "404 page not found"),
     ("GET", "/nonsense", None, 404, "404 page not found"),
     ("PUT", "/proxies/p", None, 405, ""),
+    ("HEAD", "/version", None, 405, ""),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status", "words"), CALLS)
-async def test_each_call_answers_as_documented(
-    api: Api, method: str, path: str, body: Any, status: int, words: str
-) -> None:
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]} {call[1]} {call[2]}"[:70])
+async def test_each_call_answers_as_documented(api: Api, call: tuple[str, str, Any, int, str]) -> None:
     """Every call, good or bad, has its status, its sentence, and a request id."""
+    method, path, body, status, words = call
     await api.proxy_to(9)
     await api.toxic("latency", more={"name": "t"}, latency=10)
     async with api.session.request(method, api.proxy.url + path, json=body) as answer:

@@ -18,7 +18,7 @@ STEPS = ("log in", "list", "create", "read", "update", "delete")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One request: when it was due (seconds on this machine's monotonic clock), how long it took, whether it was right."""
+    """One request: when it was due (monotonic seconds), how long it took, whether it was right."""
 
     name: str
     due_s: float

@@ -1,0 +1,122 @@
+"""Where files become values and values meet the real world: what several verbs build in the same way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaosrunner.errors import InjectorError, Mistake, Mistakes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chaosrunner.model.experiment import Experiment
+    from chaosrunner.model.fault import Injector, Recipe
+
+
+def read_experiment(path: Path, system: str | None) -> Experiment:
+    """The experiment in a file, on its own system or another. Raises Mistakes with all that is wrong."""
+    from chaosrunner.logic.parse import load_experiment
+    from chaosrunner.world.files import around_here
+
+    return load_experiment(path, around_here(), system=system)
+
+
+def injectors_of(experiment: Experiment) -> dict[str, Injector]:
+    """The injectors an experiment names, loaded and checked. Raises Mistakes when one cannot run on this host."""
+    from chaosrunner.world.injectors import load
+
+    found: dict[str, Injector] = {}
+    mistakes = []
+    for fault in experiment.faults:
+        injector = found.setdefault(fault.injector, load(fault.injector))
+        if not (here := injector.available()).ok:
+            mistakes.append(Mistake(experiment.file, fault.line, 1, f"'{fault.injector}' cannot run here: {here.why}"))
+    if mistakes:
+        raise Mistakes(mistakes)
+    return found
+
+
+def new_run_id() -> str:
+    """Six hexadecimal digits: short enough to say aloud, long enough for one runs directory."""
+    return secrets.token_hex(3)
+
+
+def new_seed() -> int:
+    """A seed that fits in eight hexadecimal digits."""
+    return secrets.randbits(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What each fault would hit, as of now."""
+
+    recipes: tuple[Recipe, ...]
+    seed: int
+    digest: str
+
+    @property
+    def hash(self) -> str:
+        """`<seed>-<digest>`: the same targets chosen by the same seed, under the same files."""
+        return f"{self.seed:08x}-{self.digest}"
+
+
+async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], seed: int) -> Plan:
+    """Ask every injector what it would hit; touches nothing.
+
+    Raises:
+        Mistakes: a target is not as the experiment says.
+    """
+    from chaosrunner.model.fault import Context
+    from chaosrunner.world.injectors import RealTools
+    from chaosrunner.world.spare import ours
+
+    recipes, mistakes = [], []
+    for fault in experiment.faults:
+        context = Context(
+            run="plan",
+            system=experiment.system,
+            tools=RealTools(os.environ),
+            rng=random.Random(f"{seed}/{fault.index}"),
+            spare=ours,
+        )
+        try:
+            recipes.append(await injectors[fault.injector].prepare(fault, context))
+        except InjectorError as error:
+            mistakes.append(Mistake(experiment.file, fault.line, 1, f"{fault.title}: {error}"))
+    if mistakes:
+        raise Mistakes(mistakes)
+    claims = [[recipe.injector, sorted(recipe.claims)] for recipe in recipes]
+    text = json.dumps([experiment.source, experiment.system_source, claims], sort_keys=True)
+    return Plan(tuple(recipes), seed, hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def seed_of(plan_hash: str) -> int:
+    """The seed inside a plan hash. Raises Mistakes when it is not one."""
+    seed, _, digest = plan_hash.partition("-")
+    try:
+        if len(seed) == 8 and len(digest) == 12:
+            return int(seed, 16)
+    except ValueError:
+        pass
+    raise Mistakes([Mistake("--plan", 0, 0, f"'{plan_hash}' is no plan hash; 'chaosrunner plan' prints one")])
+
+
+def unguarded(experiment: Experiment, recipes: tuple[Recipe, ...]) -> list[str]:
+    """Faults that only this host's watchdog can end, and that nobody has accepted as such."""
+    return [
+        fault.title
+        for fault, recipe in zip(experiment.faults, recipes, strict=True)
+        if recipe.reversible and recipe.guard == "runner" and "unguarded" not in fault.accept
+    ]
+
+
+def inside_container() -> bool:
+    """Whether this process probably lives in a container, which may die whole."""
+    return Path("/.dockerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ

@@ -1,0 +1,94 @@
+"""`chaosrunner plan`: what would be hit, how many of how many, for how long, under which load, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+import click
+
+from chaosrunner.errors import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chaosrunner.cli.compose import Plan
+    from chaosrunner.logic.imagine import Planned
+    from chaosrunner.model.experiment import Experiment
+
+
+@click.command("plan")
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("--system", help="Another system: a file, or a name in systems/ beside the experiment.")
+@click.option("--seed", type=int, help="Choose targets as a run with this seed would.")
+def command(experiment: Path, system: str | None, seed: int | None) -> int:
+    """Show what EXPERIMENT would do to the live targets. Touches nothing.
+
+    The hash it prints binds the files, the seed and the targets: `run --plan HASH` refuses when any of them changed.
+    """
+    from chaosrunner.cli.compose import injectors_of, new_seed, read_experiment, resolve
+
+    value = read_experiment(experiment, system)
+    injectors = injectors_of(value)
+    chosen = seed if seed is not None else value.seed if value.seed is not None else new_seed()
+    plan = asyncio.run(resolve(value, injectors, chosen))
+    for line in lines(value, plan):
+        click.echo(line)
+    return Exit.HELD
+
+
+def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
+    """The plan as text, a line at a time."""
+    from chaosrunner.cli.compose import inside_container, unguarded
+    from chaosrunner.logic.imagine import imagine
+    from chaosrunner.model.units import human_duration
+
+    load = experiment.load
+    yield f"PLAN    {experiment.question}"
+    where = f" @ {experiment.system.environment}" if experiment.system.environment else ""
+    yield f"system  {experiment.system.name}{where}, {experiment.system.entry or 'no entry'}"
+    names = ", ".join(one.name for one in load.steps)
+    yield f"load    {load.plateau:g} users/s = {load.plateau * len(load.steps):g} requests/s ({names})"
+    yield ""
+    for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
+        yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
+        yield f"        {recipe.says}"
+        for claim in recipe.claims:
+            yield f"        claims {claim}"
+        if not recipe.reversible:
+            yield "        has no undo: whether the replacement comes is what the experiment measures"
+        elif recipe.guard == "runner":
+            yield "        guarded by the watchdog on this host: survives the runner's death, not its container's or host's"
+        else:
+            yield "        ends by itself at the target, even if this host dies"
+    yield ""
+    kills = frozenset(f.index for f, r in zip(experiment.faults, plan.recipes, strict=True) if not r.reversible)
+    for planned in imagine(experiment, without_undo=kills):
+        yield f"{planned.at_s:7.1f} s  {sentence(experiment, planned)}"
+    yield f"at most {human_duration(experiment.longest_s)} if recovery never comes"
+    if open_ended := unguarded(experiment, plan.recipes):
+        yield ""
+        inside = " (this looks like a container)" if inside_container() else ""
+        yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}: {', '.join(open_ended)}"
+    yield ""
+    yield f"nothing was touched; play exactly this with: chaosrunner run {experiment.file} --plan {plan.hash}"
+
+
+def sentence(experiment: Experiment, planned: Planned) -> str:
+    """A planned step in words."""
+    from chaosrunner.model.steps import Abort, Done, Enter, Heal, Inject, Wait
+
+    match planned.step:
+        case Enter(phase=phase):
+            return f"enter {phase}"
+        case Inject(fault=index):
+            return f"inject {experiment.faults[index].title}"
+        case Heal(fault=index):
+            return f"undo {experiment.faults[index].title}"
+        case Done(why=why) | Abort(why=why):
+            return f"end ({why})"
+        case Wait():
+            return "wait"
+        case _:
+            assert_never(planned.step)

@@ -1,0 +1,224 @@
+"""The load as the engine sees it: starts worker processes, tells them when, passes on what they report, ends them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from chaosrunner.errors import LoadBroken
+from chaosrunner.load.orders import Orders, cut, to_line
+from chaosrunner.load.process import WorkerProcess
+from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadStarted, SlotsArrived
+from chaosrunner.model.slots import from_json
+
+if TYPE_CHECKING:
+    from chaosrunner.model.fault import Tools
+    from chaosrunner.model.load import LoadProfile
+
+READY_S = 20.0
+"""Workers that are not ready after this long never will be."""
+
+EPOCH_LEAD_NS = 300_000_000
+"""From the last worker's ready to the epoch: time for the word to arrive everywhere."""
+
+STEER_LEAD_NS = 200_000_000
+"""From a steering to the instant it takes effect at, the same for every worker."""
+
+END_S = 5.0
+"""A stopped worker drains for at most 2 s; one that has not sent its last frame after this long is lost."""
+
+SILENT_LOOKS = 8
+"""A worker without a frame at this many looks in a row, one a second, is lost. Looks, not seconds: a runner that was
+itself stopped and woken has looked only once."""
+
+Report = Callable[[Event], object]
+
+
+class Clock(Protocol):
+    """CLOCK_BOOTTIME."""
+
+    def now(self) -> int:
+        """The instant, in nanoseconds."""
+        ...
+
+
+class LoadDriver:
+    """Plays one LoadProfile, once.
+
+    Args:
+        profile: what to send.
+        entry: base URL of relative paths.
+        seed: for schedules with chance in them; today's have none.
+        longest_s: the workers end by themselves this many seconds after the epoch, whatever happens to this process.
+        clock: CLOCK_BOOTTIME.
+        tools: reveals the auth secret when the load starts.
+    """
+
+    def __init__(  # noqa: PLR0913 - the agreed way to build it; all but the profile by keyword
+        self, profile: LoadProfile, *, entry: str, seed: int, longest_s: float, clock: Clock, tools: Tools
+    ) -> None:
+        self._profile = profile
+        self._entry = entry
+        self.seed = seed
+        self._longest_s = longest_s
+        self._clock = clock
+        self._tools = tools
+        self._workers: list[WorkerProcess] = []
+        self._stopped = asyncio.Event()
+
+    async def run(self, report: Report) -> None:
+        """Start the workers, report LoadStarted, every frame and LoadEnded; return when all have ended.
+
+        Raises:
+            LoadBroken: a worker could not start; nothing was sent.
+            InjectorError: the auth secret cannot be revealed; nothing was started.
+        """
+        try:
+            if not await self._unless_stopped(self._start()):
+                return
+            epoch_ns = self._clock.now() + EPOCH_LEAD_NS
+            # Before a worker can report: what folds frames must know of the epoch first.
+            report(LoadStarted(epoch_ns=epoch_ns, workers=len(self._workers)))
+            for worker in self._workers:
+                worker.tell({"epoch": epoch_ns})
+            await self._follow(report)
+            report(LoadEnded(at_ns=self._clock.now()))
+        finally:
+            await self._reap()
+
+    def steer(self, factor: float) -> None:
+        """From 0.2 s on, journeys arrive `factor` times as often as the stages say; 0 pauses, 1 is as planned.
+
+        Raises:
+            ValueError: the factor is negative or infinite.
+        """
+        if not 0 <= factor < float("inf"):
+            raise ValueError(f"the factor must be a number from 0 up, not {factor}")
+        at_ns = self._clock.now() + STEER_LEAD_NS
+        for worker in self._workers:
+            worker.tell({"steer": factor, "at": at_ns})
+
+    def stop(self) -> None:
+        """End the load; `run` returns once open hits have drained, at most a few seconds later. Idempotent."""
+        self._stopped.set()
+
+    def pids(self) -> frozenset[int]:
+        """The workers that live now; no fault may hit them."""
+        return frozenset(worker.process.pid for worker in self._workers if worker.running)
+
+    # --- beginning
+
+    async def _start(self) -> None:
+        """Spawn all workers and wait until every one is ready."""
+        profile = self._profile
+        auth = None if profile.auth is None else self._tools.reveal(profile.auth)
+        of = max(1, min(profile.workers, profile.connections, profile.max_in_flight))
+        orders = [
+            Orders(profile=profile, entry=self._entry, auth=auth, shard=shard, of=of, longest_s=self._longest_s)
+            for shard in range(of)
+        ]
+        try:
+            async with asyncio.timeout(READY_S):
+                for shard in range(of):
+                    self._workers.append(await WorkerProcess.spawn(shard))
+                pairs = zip(self._workers, orders, strict=True)
+                await asyncio.gather(*(worker.get_ready(to_line(cut(order))) for worker, order in pairs))
+        except TimeoutError as error:
+            raise LoadBroken(f"the load workers were not ready within {READY_S:g} s") from error
+
+    async def _unless_stopped(self, start: Coroutine[object, object, None]) -> bool:
+        """Run `start` to its end; False if the load was stopped before."""
+        starting = asyncio.create_task(start)
+        with _waiting_for(self._stopped) as stopped:
+            try:
+                await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not starting.done():
+                    starting.cancel()
+                    await asyncio.gather(starting, return_exceptions=True)
+        if starting.cancelled():
+            return False
+        starting.result()
+        return True
+
+    # --- under way
+
+    async def _follow(self, report: Report) -> None:
+        """Pass on frames until every worker has ended or is lost."""
+        hearing = [asyncio.create_task(self._hear(worker, report)) for worker in self._workers]
+        watch = asyncio.create_task(self._watch(report))
+        try:
+            with _waiting_for(self._stopped) as stopped:
+                everyone = asyncio.gather(*hearing)
+                await asyncio.wait({everyone, stopped, watch}, return_when=asyncio.FIRST_COMPLETED)
+                for worker in self._workers:
+                    worker.tell({"stop": True})
+                await asyncio.wait({everyone}, timeout=END_S)
+                for worker in self._workers:
+                    if not worker.ended:
+                        self._lose(worker, report, f"did not end within {END_S:g} s")
+                await everyone
+        finally:
+            for task in (*hearing, watch):
+                task.cancel()
+            await asyncio.gather(*hearing, watch, return_exceptions=True)
+
+    async def _hear(self, worker: WorkerProcess, report: Report) -> None:
+        """Pass on one worker's frames; whatever else ends it is a LoadLost."""
+        try:
+            while (message := await worker.hear()) is not None:
+                if "broken" in message:
+                    self._lose(worker, report, str(message["broken"]))
+                    return
+                frame = from_json(message["frame"])  # type: ignore[arg-type]
+                worker.heard += 1
+                report(SlotsArrived(frame=frame))
+                worker.ended = worker.ended or frame.last
+        except (KeyError, TypeError, ValueError) as error:
+            self._lose(worker, report, f"broke its protocol: {type(error).__name__}: {error}")
+        if not worker.ended:
+            self._lose(worker, report, await worker.last_words())
+
+    async def _watch(self, report: Report) -> None:
+        """Give up on workers that fall silent; ends only by being cancelled."""
+        silent = dict.fromkeys(range(len(self._workers)), (0, 0))
+        while True:
+            await asyncio.sleep(1)
+            for worker in self._workers:
+                heard, looks = silent[worker.number]
+                looks = looks + 1 if heard == worker.heard else 0
+                silent[worker.number] = worker.heard, looks
+                if looks >= SILENT_LOOKS and not worker.ended:
+                    self._lose(worker, report, f"silent for {looks} s")
+
+    @staticmethod
+    def _lose(worker: WorkerProcess, report: Report, why: str) -> None:
+        if not worker.lost:
+            worker.lost = True
+            report(LoadLost(worker=worker.number, why=why))
+            worker.kill()
+
+    # --- the end
+
+    async def _reap(self) -> None:
+        """Leave no process behind, however often this is cancelled."""
+        reaping = asyncio.gather(*(worker.reap() for worker in self._workers), return_exceptions=True)
+        cancelled = False
+        while not reaping.done():
+            try:
+                await asyncio.shield(reaping)
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
+
+
+@contextmanager
+def _waiting_for(event: asyncio.Event) -> Iterator[asyncio.Task[object]]:
+    waiting: asyncio.Task[object] = asyncio.create_task(event.wait())
+    try:
+        yield waiting
+    finally:
+        waiting.cancel()

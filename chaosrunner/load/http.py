@@ -1,0 +1,220 @@
+"""One HTTP/1.1 keep-alive connection: writes a request, reads its reply, says how that ended.
+
+When is a reply whole? When its length, its last chunk or, if it has neither, the end of the connection was reached.
+A connection that ends earlier is RESET. **Nothing is ever sent twice**: once a byte of a request was handed to the
+kernel, the loss of its connection counts, even before the first byte of a reply and even for a GET, because from here
+a killed server and a stale keep-alive connection look the same, and hiding either would flatter the target. What can
+be known beforehand is looked up: a connection on which the server's close has arrived is never written to (`alive`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from chaosrunner.model.load import Outcome
+
+if TYPE_CHECKING:
+    from chaosrunner.load.exchange import Exchange
+
+HEAD_BYTES = 1 << 20
+"""A reply whose headers are longer is not HTTP: without a bound endless headers would fill the memory."""
+
+BODY_BYTES = 16 << 20
+"""Of a body that is kept, at most this much; more is PROTOCOL. Bodies nobody asked for are counted by nobody."""
+
+WITHOUT_BODY = frozenset({204, 304})
+
+
+class Owner(Protocol):
+    """Where a connection belongs."""
+
+    def freed(self, connection: Connection) -> None:
+        """It may be used again."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """It is gone; told exactly once."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """A connection; at most one exchange at a time (no pipelining)."""
+
+    __slots__ = (
+        "_body", "_complete", "_exchange", "_framed", "_gone", "_head_bytes", "_head_done", "_keep", "_owner",
+        "_parser", "_reusable", "_socket", "_status", "_tls", "_transport",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, sock: socket.socket) -> None:
+        self._owner = owner
+        self._socket = sock
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._tls = False
+        self._gone = False
+        self._renew()
+
+    def _renew(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._status = 0
+        self._head_bytes = 0
+        self._head_done = False
+        self._framed = False
+        self._complete = False
+        self._reusable = True
+        self._keep = True
+        self._body: list[bytes] = []
+
+    # --- what the pool asks of it
+
+    def alive(self) -> bool:
+        """Whether neither the peer's close nor anything unasked has arrived; a look into the socket, nothing is read.
+
+        Under TLS waiting bytes may be a session ticket and are no reason to close.
+        """
+        try:
+            waiting = self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return self._tls and bool(waiting)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def send(self, exchange: Exchange) -> None:
+        """Write a request; its end will be told to the exchange."""
+        assert self._transport is not None
+        assert self._exchange is None
+        self._exchange = exchange
+        exchange.link = self
+        self._transport.write(exchange.request)
+        exchange.sent_ns = time.monotonic_ns()
+
+    def abort(self) -> None:
+        """Close at once; the exchange, if any, is forgotten, not told."""
+        self._exchange = None
+        self._leave()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open (and its TLS handshake done)."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._tls = transport.get_extra_info("ssl_object") is not None
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a reply; or something nobody asked for, which ends the connection."""
+        exchange = self._exchange
+        if exchange is None:
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a mistake of ours: the worker ends with it, it is never booked on the target
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._reusable = False
+            if not self._complete:
+                self._fail(Outcome.PROTOCOL)
+                return
+        if self._complete:
+            self._answer()
+        elif not self._head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._fail(Outcome.PROTOCOL)
+        elif exchange.keeps_body and self._body_is_too_long():
+            self._fail(Outcome.PROTOCOL)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end: of a reply that runs until it, or of a hit."""
+        self._leave()
+        if self._exchange is None:
+            return
+        if self._head_done and not self._framed and exc is None:
+            self._answer()
+        else:
+            self._fail(Outcome.RESET)
+
+    # --- httptools callbacks
+
+    def on_message_begin(self) -> None:
+        """A second reply to one request: the first one counts, the connection is not trusted again."""
+        if self._complete:
+            self._reusable = False
+
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        """Only whether the reply says where it ends matters; every other header costs one comparison."""
+        if len(name) in (14, 17) and name.lower() in (b"content-length", b"transfer-encoding"):
+            self._framed = True
+
+    def on_headers_complete(self) -> None:
+        """Status and framing are known."""
+        if self._complete:
+            return
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            return
+        self._head_done = True
+        self._keep = self._parser.should_keep_alive()
+        exchange = self._exchange
+        if exchange is None or exchange.is_head or self._status in WITHOUT_BODY:
+            self._framed = self._complete = True
+
+    def on_body(self, data: bytes) -> None:
+        """Some of the body."""
+        if self._complete:
+            self._reusable = False
+        elif self._exchange is not None and self._exchange.keeps_body:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """The end of a reply; interim ones (100, 103) only announce another."""
+        if self._status >= 200:
+            self._complete = True
+        else:
+            self._framed = False
+
+    # --- ends
+
+    def _body_is_too_long(self) -> bool:
+        return sum(map(len, self._body)) > BODY_BYTES
+
+    def _answer(self) -> None:
+        exchange, status, body = self._exchange, self._status, b"".join(self._body)
+        assert exchange is not None
+        self._exchange = exchange.link = None
+        now = time.monotonic_ns()
+        reusable = self._reusable and self._keep and not self._gone
+        if reusable:
+            # llhttp does not know which replies had no body because of their request: it starts afresh after those.
+            if exchange.is_head or status in WITHOUT_BODY:
+                self._renew()
+            else:
+                self._begin()
+            self._owner.freed(self)
+        else:
+            self.abort()
+        exchange.answered(status, body, now)
+
+    def _fail(self, outcome: Outcome) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        exchange.link = None
+        now = time.monotonic_ns()
+        self.abort()
+        exchange.failed(outcome, now)
+
+    def _leave(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._owner.lost(self)

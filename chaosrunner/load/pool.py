@@ -1,0 +1,264 @@
+"""Connections to one origin, opened when they are needed, up to a budget that all origins of a worker share.
+
+A hit that finds no free connection waits in a first-come, first-served queue; that wait, and the time to connect, is the
+target's (`sent − fired`). A failed attempt to connect ends the hit that has waited longest, so every hit ends by a
+connection, by an attempt of its own, or by its timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chaosrunner.load.http import Connection
+from chaosrunner.model.load import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chaosrunner.load.exchange import Exchange
+
+RESOLVE_S = 5.0
+"""A name that takes longer to look up is a DNS failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port."""
+
+    tls: bool
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """`host` or `host:port` as the Host header wants it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an origin was found."""
+
+    family: int
+    sockaddr: tuple[object, ...]
+
+
+async def resolve(origin: Origin) -> tuple[Address, ...]:
+    """Every TCP address of an origin, in the resolver's order; empty when its name has none within 5 s."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_S):
+            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # TimeoutError is an OSError; UnicodeError is what a label too long raises
+        return ()
+    return tuple(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
+
+
+class Budget:
+    """How many connections a worker may have open at once, over all its pools."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.opened = 0
+        """Connections opened so far, ever."""
+        self.pools: list[Pool] = []
+
+    def take(self) -> bool:
+        """Room for one more; if there is none, an idle connection of any pool makes way."""
+        if self.used >= self.limit and not any(pool.evict() for pool in self.pools):
+            return False
+        self.used += 1
+        return True
+
+    def give(self) -> None:
+        """One less; whoever waits may open another."""
+        self.used -= 1
+        for pool in self.pools:
+            pool.grow()
+
+    def crowded_elsewhere(self, here: Pool) -> bool:
+        """Whether another pool waits for room while this one has a connection to spare."""
+        if self.used < self.limit or len(self.pools) == 1:
+            return False
+        return any(pool.starved for pool in self.pools if pool is not here)
+
+
+class Pool:
+    """Open connections to one origin and the hits that wait for one."""
+
+    def __init__(self, origin: Origin, addresses: Sequence[Address], budget: Budget, connect_timeout_s: float) -> None:
+        self._origin = origin
+        self._addresses = list(addresses)
+        self._budget = budget
+        self._connect_timeout_s = connect_timeout_s
+        self._tls = ssl.create_default_context() if origin.tls else None
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._waiting: deque[Exchange] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._wanted = 0
+        self._closed = False
+        budget.pools.append(self)
+
+    @property
+    def starved(self) -> bool:
+        """Whether hits wait here without a connection being opened for them."""
+        return self._wanted > len(self._opening)
+
+    def send(self, exchange: Exchange) -> None:
+        """Send on a free connection, the one used last; else wait for one."""
+        if not self._addresses:
+            exchange.failed(Outcome.DNS, time.monotonic_ns())
+            return
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.alive():
+                connection.send(exchange)
+                return
+            connection.abort()
+        self._waiting.append(exchange)
+        self._wanted += 1
+        self.grow()
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Forget an exchange, wherever it is; its connection, if it has one, cannot be used again."""
+        if exchange.link is not None:
+            exchange.link.abort()
+        elif not exchange.over:
+            self._wanted -= 1
+        exchange.over = True
+
+    def grow(self) -> None:
+        """Open a connection for each waiting hit that has none coming, as far as the budget goes."""
+        while not self._closed and self.starved and self._budget.take():
+            task = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add(task)
+
+    def evict(self) -> bool:
+        """Close the connection that has been idle longest; False when none is idle."""
+        if not self._idle:
+            return False
+        connection = self._idle.pop(0)
+        self._all.discard(connection)
+        self._budget.used -= 1
+        connection.abort()
+        return True
+
+    async def close(self) -> None:
+        """Close everything; what still waits is the caller's to book."""
+        self._closed = True
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for connection in list(self._all):
+            connection.abort()
+
+    # --- what connections tell
+
+    def freed(self, connection: Connection) -> None:
+        """A connection has done its work: the hit that has waited longest gets it."""
+        exchange = self._next()
+        if exchange is not None:
+            connection.send(exchange)
+        elif self._budget.crowded_elsewhere(self):
+            connection.abort()
+        else:
+            self._idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection in self._all:
+            self._all.remove(connection)
+            self._budget.give()
+
+    # --- opening
+
+    async def _open(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await self._connect()
+        except asyncio.CancelledError:
+            self._opening.discard(task)
+            raise
+        except (OSError, ssl.CertificateError) as error:
+            self._opening.discard(task)
+            exchange = self._next()
+            if exchange is not None:
+                exchange.failed(outcome_of(error), time.monotonic_ns())
+            self._budget.give()
+            return
+        self._opening.discard(task)
+        self._budget.opened += 1
+        self._all.add(connection)
+        self.freed(connection)
+
+    async def _connect(self) -> Connection:
+        """Try every address, the one that worked last first. Raises OSError, the last attempt's."""
+        error: OSError = OSError("no address")
+        for address in list(self._addresses):
+            try:
+                connection = await self._connect_to(address)
+            except TimeoutError:
+                raise
+            except OSError as failure:
+                error = failure
+                continue
+            if address is not self._addresses[0]:
+                self._addresses.remove(address)
+                self._addresses.insert(0, address)
+            return connection
+        raise error
+
+    async def _connect_to(self, address: Address) -> Connection:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(sock, address.sockaddr)
+        except BaseException:
+            sock.close()
+            raise
+        # From here on the loop owns the socket and closes it, also when the handshake fails.
+        _, connection = await loop.create_connection(
+            lambda: Connection(self, sock),
+            sock=sock,
+            ssl=self._tls,
+            server_hostname=self._origin.host if self._tls else None,
+        )
+        return connection
+
+    def _next(self) -> Exchange | None:
+        while self._waiting:
+            exchange = self._waiting.popleft()
+            if not exchange.over:
+                self._wanted -= 1
+                return exchange
+        return None
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """The class of a failed attempt to connect."""
+    match error:
+        case ssl.SSLError():
+            return Outcome.TLS
+        case ConnectionRefusedError():
+            return Outcome.REFUSED
+        case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():
+            return Outcome.RESET
+        case socket.gaierror():
+            return Outcome.DNS
+        case _:
+            return Outcome.CONNECT

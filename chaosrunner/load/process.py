@@ -1,0 +1,114 @@
+"""A worker process, as its parent knows it: told by lines on its stdin, heard by lines on its stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import dataclass
+
+from chaosrunner.errors import LoadBroken
+
+LINE_BYTES = 1 << 28
+STDERR_BYTES = 4_000
+REAP_S = 5.0
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """One worker."""
+
+    number: int
+    process: asyncio.subprocess.Process
+    stderr: asyncio.Task[str]
+    heard: int = 0
+    """Frames so far."""
+    ended: bool = False
+    """It has sent its last frame."""
+    lost: bool = False
+
+    @classmethod
+    async def spawn(cls, number: int) -> WorkerProcess:
+        """Start one: in a session of its own, so a terminal's Ctrl-C does not reach it, and without our descriptors."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "chaosrunner.load.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=LINE_BYTES,
+        )
+        assert process.stderr is not None
+        return cls(number, process, asyncio.create_task(_tail(process.stderr)))
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process to speak of."""
+        return self.process.returncode is None
+
+    async def get_ready(self, orders: bytes) -> None:
+        """Hand over its orders and wait for its word. Raises LoadBroken with the worker's reason."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(orders)
+            await self.process.stdin.drain()
+            word = await self.hear()
+        except (OSError, ValueError) as error:
+            raise LoadBroken(f"load worker {self.number}: {error}") from error
+        if word is None:
+            raise LoadBroken(f"load worker {self.number}: {await self.last_words()}")
+        if "ready" not in word:
+            raise LoadBroken(str(word.get("broken", f"load worker {self.number} said {word!r}")))
+
+    def tell(self, message: object) -> None:
+        """Send a line; one that is gone is not told."""
+        assert self.process.stdin is not None
+        if not self.process.stdin.is_closing():
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def hear(self) -> dict[str, object] | None:
+        """The next line it says; None at the end. Raises ValueError when it is no JSON object."""
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        if not line.endswith(b"\n"):  # nothing, or half a frame of a worker that was killed
+            return None
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError(f"no object: {line[:80]!r}")
+        return message
+
+    async def last_words(self) -> str:
+        """How it ended, and the last line it complained with."""
+        code = await self.process.wait()
+        said = (await self.stderr).strip().splitlines()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
+        return f"{how}: {said[-1]}" if said else how
+
+    def kill(self) -> None:
+        """End it now."""
+        if self.running:
+            try:
+                self.process.kill()
+            except ProcessLookupError:
+                pass  # it was faster
+
+    async def reap(self) -> None:
+        """Kill it if it lives, and wait until it is gone."""
+        self.kill()
+        try:
+            await asyncio.wait_for(self.process.wait(), REAP_S)
+        except TimeoutError:
+            pass  # uninterruptible in the kernel; SIGKILL is pending
+        self.stderr.cancel()
+        transport = getattr(self.process, "_transport", None)
+        if transport is not None:
+            transport.close()  # else its pipes stay open until the collector finds them
+
+
+async def _tail(stream: asyncio.StreamReader) -> str:
+    """The end of what comes, read to the end so that the writer never blocks."""
+    kept = b""
+    while chunk := await stream.read(STDERR_BYTES):
+        kept = (kept + chunk)[-STDERR_BYTES:]
+    return kept.decode(errors="replace")

@@ -1,0 +1,315 @@
+"""JSON Schemas (draft 2020-12) of both files, for editors: keys, one-line grammars as patterns, faults and parameters.
+
+What only reading finds (names that must exist elsewhere, units that must fit) stays with the reader.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+
+from chaosrunner.logic.parse import scalars
+from chaosrunner.logic.parse.params import accepted
+from chaosrunner.logic.parse.scalars import DURATION, NUMBER, PERCENT, SIZE
+from chaosrunner.logic.parse.steps import METHODS
+from chaosrunner.logic.parse.target import COMPONENT
+from chaosrunner.model import units
+from chaosrunner.model.fault import Injector
+from chaosrunner.model.secret import Secret
+
+Schema = dict[str, object]
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+VALUE = rf"{NUMBER} ?x baseline|baseline ?[+-] ?(?:{DURATION}|{PERCENT})|{DURATION}|{PERCENT}|{NUMBER} ?/s|{NUMBER}"
+BOUND = rf"[^<>=\s][^<>=]*(?:<=|>=|<|>)\s*(?:{VALUE})"
+ARRIVALS = (
+    rf"(?:{NUMBER}\s+to\s+)?{NUMBER}\s+users?/(?:s|min)(?:\s+over\s+{DURATION})?"
+    rf"(?:\s*,\s*then\s+(?:hold(?:\s+{DURATION})?|to\s+{NUMBER}(?:\s+users?/(?:s|min))?\s+over\s+{DURATION}))*"
+)
+RECOVER = rf"(?:within|hold)\s+{DURATION}(?:\s*,\s*(?:within|hold)\s+{DURATION})?"
+TARGET = rf"(?:[0-9]+ of [0-9]+ |{PERCENT} of |all (?:of )?)?{COMPONENT}"
+
+
+def experiment_schema(injectors: Iterable[Injector]) -> Schema:
+    """The schema of an experiment file.
+
+    Args:
+        injectors: the faults it knows, with their parameters.
+    """
+    known = sorted(injectors, key=lambda injector: injector.name)
+    return {
+        "$schema": DRAFT,
+        "title": "chaosrunner experiment",
+        "description": "A question, a system, who uses it, what breaks, and what must hold.",
+        "type": "object",
+        "required": ["question", "load", "hypothesis"],
+        "additionalProperties": False,
+        "properties": {
+            "question": {
+                "type": "string",
+                "minLength": 1,
+                "description": "What this experiment asks, in one sentence.",
+            },
+            "system": _text("Name of systems/NAME.yaml beside this file, or a path; `--system` replaces it."),
+            "load": _load(),
+            "baseline": _ref(
+                "duration", "How long the healthy plateau is watched before anything breaks; 30s unless said."
+            ),
+            "faults": {
+                "type": ["array", "null"],
+                "items": {"$ref": "#/$defs/fault"},
+                "description": "What breaks. None = a load test.",
+            },
+            "hypothesis": {
+                "type": "object",
+                "additionalProperties": False,
+                "description": "What must hold before, while and after something is broken.",
+                "properties": {
+                    "before": _ref("tolerances", "On the baseline; nothing breaks unless it holds."),
+                    "during": _ref("tolerances", "From the first fault until the last one ends."),
+                    "after": _ref("tolerances", "From the moment of recovery on; what recovered means."),
+                },
+            },
+            "recover": _pattern(
+                RECOVER, "`within 2min, hold 30s`: how soon it must be well, and stay so for how long."
+            ),
+            "abort": _ref("aborts", "Conditions to give up and heal at once, such as `errors > 30% for 10s`."),
+            "probes": {"type": ["array", "null"], "items": {"$ref": "#/$defs/probe"}},
+            "seed": _number("Of every choice made by chance.", least=0),
+        },
+        "$defs": {**_words(), **_steps(), **_probe(), "fault": _fault(known)},
+    }
+
+
+def system_schema() -> Schema:
+    """The schema of a system file."""
+    several = {"$ref": "#/$defs/texts"}
+    processes = {
+        "type": "object",
+        "additionalProperties": False,
+        "description": "How to find the processes on this host: exactly one way.",
+        "properties": {
+            "ports": _several(_number("A TCP port that it listens on.", least=1, most=65535)),
+            "pids": _several(_number("A process id.", least=1)),
+            "pidfiles": several,
+            "command": _text("A regular expression searched in command lines; needs `at_most`."),
+            "at_most": _number("Refuse if more processes match.", least=1),
+        },
+        "oneOf": [{"required": [way]} for way in ("ports", "pids", "pidfiles", "command")],
+        "dependentRequired": {"command": ["at_most"], "at_most": ["command"]},
+    }
+    component = {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            "at": {**several, "description": "`host:port` or URLs where it answers."},
+            "processes": processes,
+            "proxies": {**several, "description": "Names of the fault proxies in front of it, one an instance."},
+            "dsn": _dsn("Postgres as the application reaches it."),
+            "admin": _dsn("Postgres as a role that may end the application's sessions."),
+        },
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "chaosrunner system",
+        "description": "Where things are. Every other key is a component.",
+        "type": "object",
+        "properties": {
+            "environment": _text("What this is: a laptop, CI, staging."),
+            "entry": _pattern(r"https?://\S+", "Relative paths of the load start here."),
+            "fault_proxy": _pattern(r"https?://\S+", "Base URL of the fault proxy's control API (Toxiproxy's)."),
+            "protect": {**several, "description": "Components that no fault may target."},
+        },
+        "patternProperties": {f"^(?!(?:environment|entry|fault_proxy|protect)$){COMPONENT}$": component},
+        "additionalProperties": False,
+        "$defs": {"texts": _several({"type": ["string", "number"]})},
+    }
+
+
+def _load() -> Schema:
+    return {
+        "type": "object",
+        "required": ["each_user", "arrivals"],
+        "additionalProperties": False,
+        "description": "Who arrives, what each does, and how patiently.",
+        "properties": {
+            "each_user": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
+            "auth": _text("The Authorization header, such as `bearer <token>`."),
+            "data": _text("A CSV with a header, or a .jsonl, beside this file; each user is dealt a row."),
+            "arrivals": _pattern(ARRIVALS, "`10 to 200 users/s over 60s, then hold`"),
+            "timeout": _ref(
+                "duration", "A request without a whole reply after this long is an error; 10s unless said."
+            ),
+            "max_in_flight": _number(
+                "Users under way at once; one more is turned away and counted as an error.", least=1
+            ),
+            "connections": _number("Connections open at once.", least=1, most=60_000),
+            "workers": _number("Processes that send.", least=1, most=256),
+            "warmup": _ref("duration", "Traffic before this is not judged; the ramp unless said."),
+            "unanswered": _ref("duration", "`abort` counts a request open for longer as an error; 2s unless said."),
+        },
+    }
+
+
+def _words() -> Schema:
+    """The one-line grammars."""
+    tolerance = _pattern(rf"{BOUND}(?:\s+in\s+any\s+{DURATION})?", "`p95 of log in <= 2x baseline in any 10s`")
+    return {
+        "duration": _pattern(DURATION, "A number and us, ms, s, m, min or h."),
+        "share": _pattern(PERCENT, "A number and %."),
+        "size": _pattern(SIZE, "A number and B, KB, MB, GB (1000s) or KiB, MiB, GiB (1024s)."),
+        "rate": _pattern(rf"{SIZE} ?/s", "A size a second, such as 64KB/s."),
+        "tolerances": _several(tolerance),
+        "aborts": _several(_pattern(rf"{BOUND}(?:\s+for\s+{DURATION})?", "`errors > 30% for 10s`")),
+    }
+
+
+def _steps() -> Schema:
+    request: dict[str, object] = {method: _text("Path, or a whole URL.") for method in METHODS}
+    status = _number("An HTTP status.", least=100, most=599)
+    step = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            **request,
+            "body": {"description": "Sent as JSON; `<name>` is a kept variable or a data column."},
+            "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+            "expect": {**_several(status), "description": "Statuses that are right; any below 400 unless said."},
+            "keep": {
+                "type": "object",
+                "additionalProperties": {"type": "string", "pattern": r"^\$"},
+                "description": "Variable: JSON path into the reply, such as `$.id`.",
+            },
+            "think": _ref("duration", "Pause before this step."),
+        },
+        "oneOf": [{"required": [method]} for method in METHODS],
+    }
+    return {"step": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": step}}
+
+
+def _probe() -> Schema:
+    ask = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "http": _text("URL, or a path on the system's entry."),
+            "tcp": _text("host:port"),
+            "process": {"type": ["string", "array"], "description": "A command and its arguments."},
+            "expect": _number("The status that is right; any below 400 unless said.", least=100, most=599),
+            "value": _text("JSON path to a number in the reply, such as `$.queue.length`."),
+            "every": _ref("duration", "1s unless said."),
+            "timeout": _ref("duration", "2s unless said."),
+        },
+        "oneOf": [{"required": [kind]} for kind in ("http", "tcp", "process")],
+    }
+    return {"probe": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": ask}}
+
+
+def _fault(injectors: list[Injector]) -> Schema:
+    accept: Schema = {"enum": ["all", "unguarded"]}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            **{injector.name: _injector(injector) for injector in injectors},
+            "for": _ref("duration", "How long; 30s unless said."),
+            "at": _ref("duration", "How long after the first fault may begin; at once unless said."),
+            "accept": {**_several(accept), "description": "`all`: nothing is left of the target; `unguarded`."},
+        },
+        "oneOf": [{"required": [injector.name]} for injector in injectors],
+    }
+
+
+def _injector(injector: Injector) -> Schema:
+    hints = typing.get_type_hints(injector.Params)
+    fields = dataclasses.fields(injector.Params)
+    properties = {field.name: _param(hints[field.name], field) for field in fields}
+    required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+    if injector.needs:
+        about = "A component of the system: `1 of 3 api`, `30% of api`, `all api`, `database`."
+        properties = {"target": _pattern(TARGET, about), **properties}
+        required = ["target", *required]
+    return {
+        "type": "object" if required else ["object", "null"],
+        "description": injector.about,
+        "additionalProperties": False,
+        "properties": properties,
+        "required": required,
+    }
+
+
+def _param(hint: object, field: dataclasses.Field[object]) -> Schema:
+    kind = accepted(hint)
+    about = str(field.metadata.get("help", ""))
+    if field.default is not dataclasses.MISSING and field.default not in (None, ""):
+        about = f"{about} {_written(kind, field.default)} unless said.".strip()
+    if typing.get_origin(kind) is typing.Literal:
+        return {"enum": list(typing.get_args(kind)), "description": about}
+    if kind in REFERENCES:
+        return _ref(REFERENCES[kind], about)
+    return {"type": JSON_TYPES.get(kind, ["string", "number"]), "description": about}
+
+
+REFERENCES: Mapping[object, str] = {
+    units.Seconds: "duration",
+    units.Share: "share",
+    units.BytesPerSecond: "rate",
+    units.Bytes: "size",
+}
+JSON_TYPES: Mapping[object, str | list[str]] = {
+    int: ["integer", "string"],
+    float: ["number", "string"],
+    bool: ["boolean", "string"],
+    Secret: "string",
+}
+"""A text is allowed everywhere, because it may hold `${NAME}`."""
+
+
+def _written(kind: object, value: object) -> str:
+    """A default as a file would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, int | float):
+        return str(value)
+    number = scalars.number_text(float(value))
+    match kind:
+        case units.Seconds:
+            return scalars.duration_text(float(value))
+        case units.Share:
+            return scalars.percent_text(float(value))
+        case units.Bytes:
+            return f"{number}B"
+        case units.BytesPerSecond:
+            return f"{number}B/s"
+        case _:
+            return number
+
+
+def _ref(name: str, about: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}", "description": about}
+
+
+def _text(about: str) -> Schema:
+    return {"type": ["string", "number"], "description": about}
+
+
+def _pattern(grammar: str, about: str) -> Schema:
+    """A one-line grammar; a text with a reference in it is left to the reader."""
+    return {"type": "string", "pattern": rf"^\s*(?:{grammar})\s*$|\$\{{", "description": about}
+
+
+def _dsn(about: str) -> Schema:
+    grammar = r"postgres(?:ql)?://[^:@/]*(?::\$\{[^}]*\})?@?[^@]*"
+    return {"type": "string", "pattern": rf"^(?:{grammar})$|^\$\{{", "description": f"{about} Passwords as ${{…}}."}
+
+
+def _number(about: str, *, least: int, most: int | None = None) -> Schema:
+    """A whole number, or a text that holds a reference to one."""
+    bounds = {"minimum": least, **({} if most is None else {"maximum": most})}
+    return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": r"\$\{"}], "description": about}
+
+
+def _several(one: Schema) -> Schema:
+    """One, or a list of them."""
+    return {"anyOf": [one, {"type": "array", "items": one}]}

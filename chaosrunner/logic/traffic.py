@@ -1,0 +1,185 @@
+"""The traffic of a run, cut into phases and windows: slots go in, samples come out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chaosrunner.logic.fold import State
+from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Slot
+from chaosrunner.model.units import NANOS, SLOT_NS
+
+SLOTS_A_SECOND = NANOS // SLOT_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Slots [first, last) of the load, all of one phase."""
+
+    phase: Phase
+    first: int
+    last: int
+    whole: bool = True
+    """Whether the phase lasted as long as it should and every hit due in it was reported."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.last - self.first) / SLOTS_A_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The hits due in a stretch of time, overall or of one name."""
+
+    slot: Slot
+    seconds: float
+
+    @property
+    def late(self) -> int:
+        """Hits the generator never started: ours."""
+        return self.slot.done.get(Outcome.LATE, 0)
+
+    @property
+    def hits(self) -> int:
+        """Hits the target had to answer."""
+        return self.slot.due - self.late
+
+    @property
+    def oks(self) -> int:
+        """Hits that succeeded."""
+        return self.slot.done.get(Outcome.OK, 0)
+
+    @property
+    def failures(self) -> int:
+        """Hits that did not: failed, or without any outcome yet."""
+        return self.hits - self.oks
+
+    @property
+    def rate(self) -> float:
+        """Successful hits per second."""
+        return self.oks / self.seconds if self.seconds else 0.0
+
+    def quantile(self, share: float) -> float | None:
+        """A quantile of the response in seconds, failures infinitely slow; None without any hit."""
+        micros = self.slot.ok.quantile(share, self.failures)
+        return None if micros is None else micros / 1e6
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Samples of one state, each gathered once."""
+
+    experiment: Experiment
+    state: State
+    _samples: dict[tuple[Span, str], Sample] = field(default_factory=dict)
+
+    def span(self, phase: Phase) -> Span | None:
+        """The slots by which a phase is judged; None if it was not entered.
+
+        BASELINE and AFTER have the length the experiment asks for. Without an AFTER (nothing recovered) it is the
+        last `hold` of RECOVERY: what users were left with.
+        """
+        begin = self.state.phase_start_ns(phase)
+        if begin is None or self.state.load_epoch_ns is None:
+            return self._left_with() if phase is Phase.AFTER and self.state.load_epoch_ns is not None else None
+        first = self.state.slot_number(begin)
+        reported = self.slot_before(self.state.covered_ns())
+        match phase:
+            case Phase.BASELINE:
+                last = first + slots_in(self.experiment.baseline_s)
+                return Span(phase, first, last, whole=reported >= last)
+            case Phase.AFTER:
+                last = first + slots_in(self.experiment.recover.hold_s)
+                return Span(phase, first, last, whole=reported >= last)
+            case _:
+                nth = next(i for i, (entered, _) in enumerate(self.state.phases) if entered is phase)
+                if nth + 1 < len(self.state.phases):
+                    last = self.state.slot_number(self.state.phases[nth + 1][1])
+                    return Span(phase, first, last, whole=reported >= last)
+                return Span(phase, first, max(first, self._end()), whole=phase is Phase.RECOVERY)
+
+    def sample(self, span: Span, name: str = "") -> Sample:
+        """What is known of the hits due in `span`, of one request name or (empty) of all."""
+        if (span, name) not in self._samples:
+            slot = Slot()
+            for part in self._slots(span, name):
+                slot.add(part)
+            self._samples[span, name] = Sample(slot, span.seconds)
+        return self._samples[span, name]
+
+    def windows(self, span: Span, seconds: float, name: str = "") -> Iterator[Sample]:
+        """Every window of that length in `span`, by steps of 1 s (or of itself, if shorter), and the last one.
+
+        A span shorter than the window is one window.
+        """
+        wide = min(slots_in(seconds), span.last - span.first)
+        if not wide:
+            return
+        size = math.gcd(wide, SLOTS_A_SECOND)
+        buckets = {
+            start: self._bucket(span, start, size, name) for start in range(span.first, span.last - size + 1, size)
+        }
+        starts = list(range(span.first, span.last - wide + 1, min(wide, SLOTS_A_SECOND)))
+        for start in starts:
+            slot = Slot()
+            for at in range(start, start + wide, size):
+                slot.add(buckets[at])
+            yield Sample(slot, wide / SLOTS_A_SECOND)
+        if starts[-1] + wide < span.last:
+            yield self.sample(Span(span.phase, span.last - wide, span.last), name)
+
+    def recent(self, last: int, slots: int, name: str = "") -> Sample:
+        """The hits due in the `slots` slots before slot `last`; not kept."""
+        span = Span(Phase.FAULT, last - slots, last)
+        return Sample(self._bucket(span, span.first, slots, name), span.seconds)
+
+    def slot_before(self, at_ns: int) -> int:
+        """The number of the slot that an instant is in: all slots below it are over by then."""
+        return self.state.slot_number(at_ns) if at_ns else 0
+
+    def _left_with(self) -> Span | None:
+        recovery = self.span(Phase.RECOVERY)
+        if recovery is None:
+            return None
+        first = max(recovery.first, recovery.last - slots_in(self.experiment.recover.hold_s))
+        wanted = slots_in(self.experiment.recover.hold_s)
+        return Span(Phase.AFTER, first, recovery.last, whole=recovery.last - first >= wanted)
+
+    def _end(self) -> int:
+        """The slot at which the play ended, or up to which there are reports."""
+        reported = self.slot_before(self.state.covered_ns())
+        ended = self.state.ended_ns
+        return reported if ended is None else min(reported, self.slot_before(ended))
+
+    def _bucket(self, span: Span, start: int, size: int, name: str) -> Slot:
+        slot = Slot()
+        for part in self._fine(start, min(start + size, span.last), name):
+            slot.add(part)
+        return slot
+
+    def _slots(self, span: Span, name: str) -> Iterator[Slot]:
+        if span.first < self.state.coarse_until:
+            wanted = self._wanted(name)
+            for (phase, index), slot in self.state.coarse.items():
+                if phase is span.phase and index in wanted:
+                    yield slot
+        yield from self._fine(span.first, span.last, name)
+
+    def _fine(self, first: int, last: int, name: str) -> Iterator[Slot]:
+        wanted = self._wanted(name)
+        for number in range(first, last):
+            for index, slot in self.state.slots.get(number, {}).items():
+                if index in wanted:
+                    yield slot
+
+    def _wanted(self, name: str) -> frozenset[int]:
+        return frozenset(i for i, step in enumerate(self.experiment.load.steps) if name in ("", step.name))
+
+
+def slots_in(seconds: float) -> int:
+    """How many slots a duration takes, rounded up."""
+    return math.ceil(seconds * SLOTS_A_SECOND - 1e-6)

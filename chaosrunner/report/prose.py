@@ -1,0 +1,123 @@
+"""What a verdict says, in sentences: the same words on a terminal, in HTML and in Markdown."""
+
+from __future__ import annotations
+
+import math
+
+from chaosrunner.model.experiment import Phase
+from chaosrunner.model.units import human_duration
+from chaosrunner.model.verdict import FaultReport, Recovery, Trust, Verdict
+from chaosrunner.report.table import stats_of
+from chaosrunner.report.words import count, plural, seconds
+
+OUTCOME_WORDS = {
+    "status": "wrong status",
+    "check": "incomplete reply",
+    "timeout": "timed out",
+    "refused": "refused",
+    "reset": "reset",
+    "protocol": "not HTTP",
+    "dns": "name not found",
+    "tls": "TLS failed",
+    "connect": "not connected",
+    "shed": "not sent (too many in flight)",
+    "unfinished": "unfinished at the end",
+    "late": "never fired by the generator",
+}
+"""How a failed hit is called."""
+
+
+def outcomes(by_outcome: dict[str, int]) -> str:
+    """`932 refused, 12 timed out`: failures by what they were, most first; empty when there are none."""
+    failed = sorted(((n, name) for name, n in by_outcome.items() if name != "ok" and n), reverse=True)
+    return ", ".join(f"{count(n)} {OUTCOME_WORDS.get(name, name)}" for n, name in failed)
+
+
+def explain_errors(verdict: Verdict, phase: Phase, name: str = "") -> str:
+    """What the errors of a phase were, in which requests most, and when; empty when there were none."""
+    stats = stats_of(verdict, phase, name)
+    if stats is None or not stats.errors:
+        return ""
+    parts = [outcomes(dict(stats.by_outcome))]
+    named = sorted(
+        ((s.errors, s.name) for s in verdict.phases if s.phase is phase and s.name and s.errors), reverse=True
+    )
+    if not name and len(named) > 1:
+        parts.append("most in " + ", ".join(f"{who} ({count(n)})" for n, who in named[:2]))
+    seen = verdict.recovery
+    if phase is Phase.FAULT and seen.detected_s is not None:
+        lasted = f", last {seconds(seen.outage_s)} later" if seen.outage_s is not None else ""
+        parts.append(f"first {seconds(seen.detected_s)} after the injection{lasted}")
+    return "; ".join(parts)
+
+
+def fault_lines(fault: FaultReport) -> tuple[str, str]:
+    """What was done, and its proof and end."""
+    match fault.proven:
+        case True:
+            proof = f"proven: {fault.evidence}"
+        case False:
+            proof = f"NOT in effect: {fault.evidence}"
+        case None:
+            proof = "not proven" + (f": {fault.evidence}" if fault.evidence else "")
+    parts = [proof]
+    if fault.note:
+        parts.append(fault.note)
+    if fault.lasted_s is not None:
+        parts.append(f"lasted {human_duration(fault.lasted_s)}")
+    if not fault.restored:
+        parts.append("MAY STILL BE IN PLACE")
+    return fault.says or fault.title, "; ".join(parts)
+
+
+def recovered(seen: Recovery) -> str:
+    """Time to recover with its bounds and its target, or why there is none."""
+    target = f"target {human_duration(seen.target_s)}"
+    because = f": {seen.why}" if seen.why else ""
+    match seen.state:
+        case "none":
+            return f"nothing to recover from{because}"
+        case "unknown":
+            return f"UNKNOWN{because} · {target}"
+        case "never":
+            return f"NEVER{because} · {target}"
+    time = f"{bounded(seen.time_s, seen.low_s, seen.high_s)} after the last fault"
+    since = f", {seconds(seen.from_inject_s)} after the first injection" if seen.from_inject_s is not None else ""
+    noticed = "users noticed nothing · " if seen.detected_s is None and not seen.lost else ""
+    late = ": TOO LATE" if seen.state == "late" else ""
+    return f"{noticed}{time}{since} · {target}{late}"
+
+
+def lost(seen: Recovery) -> str:
+    """What users lost between injection and recovery."""
+    waited = f"{seen.waited_s:,.0f} s" if seen.waited_s >= 10 else f"{seen.waited_s:.1f} s"
+    return f"{plural(seen.lost, 'request')}, {waited} of waiting"
+
+
+def restored(verdict: Verdict) -> str:
+    """Whether everything was put back; never a plain yes when something may be left."""
+    total, back = len(verdict.faults), sum(fault.restored for fault in verdict.faults)
+    if verdict.restored and back == total:
+        return f"{back} of {total}, nothing of ours left" if total else "nothing was injected"
+    left = ", ".join(fault.title for fault in verdict.faults if not fault.restored) or "see the journal"
+    return f"NO, {back} of {total}; may still be in place: {left}"
+
+
+def trusted(trust: Trust) -> list[str]:
+    """How far the generator may be believed: a line of figures, then each remark."""
+    parts = [f"generator lag p99 {seconds(trust.lag_p99_s)}"]
+    if trust.fired != trust.offered:
+        parts.append(f"{count(trust.offered - trust.fired)} of {count(trust.offered)} never fired")
+    parts.append(f"{count(trust.unaccounted)} of {count(trust.offered)} requests unaccounted")
+    return [" · ".join(parts), *trust.notes]
+
+
+def bounded(value: float | None, low: float | None, high: float | None) -> str:
+    """A duration in seconds with its bounds, as many digits as the bounds deserve: `6.4 s (6.1–6.9)`."""
+    if value is None or low is None or high is None:
+        return seconds(value)
+    if high >= 120:
+        return f"{seconds(value)} ({seconds(low)} to {seconds(high)})"
+    half = max((high - low) / 2, 0.0005)
+    places = min(3, max(0, -math.floor(math.log10(half))))
+    return f"{value:.{places}f} s ({low:.{places}f}–{high:.{places}f})"

@@ -1,0 +1,50 @@
+"""Reading the user's files: the real `Reader`, and what files are read against on this host."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from chaosrunner.logic.parse import Around
+from chaosrunner.world import injectors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+LONGEST = 64 * 1024 * 1024
+"""Bytes; a data file may be long, but not endless."""
+
+
+class RealReader:
+    """Files of this host."""
+
+    def text(self, path: Path) -> str:
+        """The file's text. Raises OSError or UnicodeDecodeError; ValueError when it is too long or no file."""
+        with path.open("rb") as file:
+            found = file.read(LONGEST + 1)
+        if len(found) > LONGEST:
+            raise OSError(27, f"longer than {LONGEST // 1024**2} MiB")
+        return found.decode()
+
+    def names(self, folder: Path) -> Sequence[str]:
+        """Names of the files in a folder; empty when it cannot be listed."""
+        try:
+            return sorted(entry.name for entry in folder.iterdir())
+        except OSError:
+            return ()
+
+
+def around_here(environ: Mapping[str, str] | None = None) -> Around:
+    """This process's variables, this installation's injectors, this host's files."""
+    return Around(
+        environ=os.environ if environ is None else environ,
+        injectors=injectors.find,
+        injector_names=injectors.names(),
+        reader=RealReader(),
+    )
+
+
+def around_journal(variables: Mapping[str, str]) -> Around:
+    """What a journalled experiment is read against: its own variables; whatever else is gone by now does not matter."""
+    return Around(environ=variables, injectors=lambda _: None, injector_names=(), reader=RealReader(), lenient=True)

@@ -1,0 +1,269 @@
+"""What all faults of a fault proxy share: choosing proxies, naming before making, evidence, and the way back.
+
+The way back is threefold. Our proxy holds the deadline itself: each change is leased and ends with its lease, even
+when nobody is left to ask for it. While somebody is, every change has one owner, named before it exists, and ending
+the owner ends them all. And a plain Toxiproxy, which has neither, is put back piece by piece from the recipe.
+
+A proxy that cannot be reached is never called restored. Its toxics live in its memory, so they do end with its process;
+but a refused connection looks the same when only the way to it is gone, and users of a dead proxy are cut off anyway,
+so the undo fails and is tried again until it can be read back (a proxy that was started again has no toxic of ours).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from chaosrunner.errors import InjectorError
+from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
+from chaosrunner.model.system import System
+from fault_injectors.aim import choose, component_of
+from fault_injectors.proxy_control import ControlApi, Hung, Json
+
+GRACE_S = 10.0
+"""A lease ends this long after the fault should have: time for a watchdog to undo it first, and to say so."""
+SETTLE_S = 0.5
+PLAIN_SETTLE_S = 2.0
+MARK = "chaosrunner-"
+
+
+class ProxyFault:
+    """A change to proxies; a subclass says which."""
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ("proxies",)
+    reversible: ClassVar[bool] = True
+    guard: ClassVar[str] = "target"
+    Params: ClassVar[type]
+
+    def available(self) -> Availability:
+        """Everywhere: what matters is where the proxy runs."""
+        return Availability(ok=True)
+
+    def change(self, params: object) -> Json:
+        """The change to make, as JSON, in the proxy's own words and units; `says` is for people."""
+        raise NotImplementedError
+
+    async def make(self, api: ControlApi, proxy: str, recipe: Recipe) -> None:
+        """Make the change on one proxy."""
+        raise NotImplementedError
+
+    async def evidence(self, api: ControlApi, proxy: str, recipe: Recipe) -> Evidence:
+        """Whether the change acts on the traffic through one proxy."""
+        raise NotImplementedError
+
+    async def prepare(self, fault: Fault, context: Context) -> Recipe:
+        """Look which proxies are there, draw from them, and remember how they are."""
+        component, base = component_of(fault, context), context.system.fault_proxy
+        if not component.proxies or not base:
+            missing = f"{component.name} has no 'proxies'" if base else "there is no 'fault_proxy'"
+            raise InjectorError(f"{missing} in the system file of {context.system.name}")
+        async with ControlApi(base, context.tools) as api:
+            there = await api.proxies()
+            leases = await api.owners() is not None
+            live = [name for name in component.proxies if _found(name, there)["enabled"]]
+            chosen = choose(fault, context, live)
+            before = {name: await _look(api, name) for name in chosen}
+        change = self.change(fault.params)
+        owner = f"{MARK}{context.run}-{fault.index}"
+        ttl_s = fault.for_s + GRACE_S
+        return Recipe(
+            injector=self.name,
+            says=f"{change.pop('says')} at {', '.join(chosen)}, put back by removing {owner}",
+            data={
+                "api": base,
+                "owner": owner,
+                "leases": leases,
+                "ttl_s": ttl_s,
+                "before": before,
+                "change": change,
+            },
+            claims=tuple(f"proxy:{base.rstrip('/')}/{name}" for name in chosen),
+            settle_s=SETTLE_S if leases else PLAIN_SETTLE_S,
+            guard="target" if leases else "runner",
+            lasts_s=fault.for_s,
+        )
+
+    async def inject(self, recipe: Recipe, tools: Tools) -> None:
+        """Make the change everywhere it was chosen for, and read it back."""
+        async with ControlApi(str(recipe.data["api"]), tools) as api:
+            for proxy in _before(recipe):
+                await self.make(api, proxy, recipe)
+
+    async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
+        """The worst that any proxy has to say."""
+        async with ControlApi(str(recipe.data["api"]), tools) as api:
+            seen = {proxy: await self.evidence(api, proxy, recipe) for proxy in _before(recipe)}
+        says = "; ".join(f"{proxy}: {evidence.says}" for proxy, evidence in seen.items())
+        data = {proxy: dict(evidence.data) for proxy, evidence in seen.items()}
+        answers = [evidence.ok for evidence in seen.values()]
+        ok = False if False in answers else None if None in answers else True
+        return Evidence(ok=ok, says=says, data=data)
+
+    async def undo(self, recipe: Recipe, tools: Tools) -> None:
+        """End the owner of the changes; on a plain Toxiproxy take them back one by one."""
+        owner = str(recipe.data["owner"])
+        async with ControlApi(str(recipe.data["api"]), tools) as api:
+            if recipe.data["leases"]:
+                await api.end_owner(owner)
+            there = await api.proxies()
+            for name, before in _before(recipe).items():
+                if name in there:  # else it was replaced by nothing: nothing of ours is left
+                    await _put_back(api, there[name], owner, None if recipe.data["leases"] else before)
+
+    async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
+        """No toxic of that name, no change of that owner; on a plain Toxiproxy everything enabled as before."""
+        owner = str(recipe.data["owner"])
+        async with ControlApi(str(recipe.data["api"]), tools) as api:
+            there = await api.proxies()
+            left = (await api.owners() or {}).get(owner, [])
+        ours = [name for name in _before(recipe) if _toxic(there.get(name), owner) is not None]
+        if not recipe.data["leases"]:
+            ours += [n for n, old in _before(recipe).items() if there.get(n, old)["enabled"] != old["enabled"]]
+        if left or ours:
+            places = sorted({*ours, *(str(change["proxy"]) for change in left)})
+            return Evidence(ok=False, says=f"{owner} is still at {', '.join(places)}")
+        return Evidence(ok=True, says=f"no change of {owner} is left")
+
+
+class Toxic(ProxyFault):
+    """A fault that is one toxic."""
+
+    async def make(self, api: ControlApi, proxy: str, recipe: Recipe) -> None:
+        """Add the toxic, leased where the proxy can."""
+        await api.add_toxic(proxy, {"name": recipe.data["owner"], **_change(recipe), **_term(recipe)})
+
+    async def evidence(self, api: ControlApi, proxy: str, recipe: Recipe) -> Evidence:
+        """Bytes of the proxy's own traffic that went through the toxic since it was added."""
+        if not recipe.data["leases"]:
+            return await self._read_back(api, proxy, recipe)
+        stats = await api.stats(proxy)
+        toxic = (stats or {}).get("toxics", {}).get(recipe.data["owner"])
+        if stats is None or toxic is None:
+            return Evidence(ok=False, says="the toxic is not there")
+        if not toxic["bytes"] and not toxic["connections"]:
+            return Evidence(ok=None, says="nothing has passed through it yet", data=toxic)
+        opened = stats["connections"]["open"]
+        return Evidence(
+            ok=True,
+            says=f"{toxic['bytes']:,} bytes of {toxic['connections']} connections ({opened} open) went through it",
+            data=toxic,
+        )
+
+    async def _read_back(self, api: ControlApi, proxy: str, recipe: Recipe) -> Evidence:
+        found = _toxic(await api.proxy(proxy), str(recipe.data["owner"]))
+        if found is None:
+            return Evidence(ok=False, says="the toxic is not there")
+        return Evidence(ok=None, says="the toxic is there, but this server does not count what passes through it")
+
+
+class Down(ProxyFault):
+    """A fault that closes the way; also finds what any fault of the family left behind."""
+
+    async def make(self, api: ControlApi, proxy: str, recipe: Recipe) -> None:
+        """Disable the proxy, leased where it can."""
+        await api.set_proxy(proxy, {**_change(recipe), **_term(recipe)})
+
+    async def evidence(self, api: ControlApi, proxy: str, recipe: Recipe) -> Evidence:
+        """Somebody was using it until it closed: connections were cut, or had come in just before.
+
+        Who knocks at a closed port is refused by the kernel and cannot be counted, so a way that nobody used proves
+        nothing about users.
+        """
+        stats = await api.stats(proxy)
+        found = await api.proxy(proxy)
+        if found is None or found["enabled"]:
+            return Evidence(ok=False, says="it is not closed")
+        if stats is None:
+            return Evidence(ok=None, says="it is closed, but this server does not count connections")
+        before, now = _before(recipe)[proxy], stats["connections"]
+        cut, opened = now["cut"] - before["cut"], now["opened"] - before["opened"]
+        if not cut and not opened:
+            return Evidence(ok=None, says="it is closed, but no connection was open to be cut", data=now)
+        says = f"closed, {cut} connections cut" if cut else f"closed, {opened} connections had come in just before"
+        return Evidence(ok=True, says=says, data=now)
+
+    async def scan(self, system: System, tools: Tools) -> list[Recipe]:
+        """Recipes that undo whatever any run left at the system's fault proxy, found by name.
+
+        A plain Toxiproxy that was left down has no name on it and is not found.
+        """
+        if not system.fault_proxy:
+            return []
+        async with ControlApi(system.fault_proxy, tools) as api:
+            there, owners = await api.proxies(), await api.owners()
+        places: dict[str, set[str]] = {}
+        for owner, changes in (owners or {}).items():
+            places.setdefault(owner, set()).update(str(change["proxy"]) for change in changes)
+        for name, proxy in there.items():
+            for toxic in proxy["toxics"]:
+                places.setdefault(toxic["name"], set()).add(name)
+        return [
+            _leftover(self.name, system.fault_proxy, owner, {name: there[name] for name in sorted(names)})
+            for owner, names in sorted(places.items())
+            if owner.startswith(MARK)
+        ]
+
+
+def _leftover(injector: str, base: str, owner: str, proxies: Mapping[str, Json]) -> Recipe:
+    before = {name: {"enabled": proxy["enabled"]} for name, proxy in proxies.items()}
+    leases = any("owner" in each for proxy in proxies.values() for each in (proxy, *proxy["toxics"]))
+    return Recipe(
+        injector=injector,
+        says=f"{owner} at {', '.join(proxies)}, put back by removing it",
+        data={"api": base, "owner": owner, "leases": leases, "ttl_s": 0.0, "before": before, "change": {}},
+        claims=tuple(f"proxy:{base.rstrip('/')}/{name}" for name in proxies),
+        guard="target" if leases else "runner",
+    )
+
+
+async def _look(api: ControlApi, name: str) -> Json:
+    stats = await api.stats(name)
+    counted = {key: stats["connections"][key] for key in ("cut", "opened")} if stats else {}
+    return {"enabled": True, **counted}
+
+
+async def _put_back(api: ControlApi, proxy: Json, owner: str, before: Json | None) -> None:
+    """Remove our toxic; with `before`, also enable the proxy as it was."""
+    name = proxy["name"]
+    if _toxic(proxy, owner) is not None:
+        try:
+            await api.remove_toxic(name, owner)
+        except Hung:
+            if before is None:
+                raise
+            # Toxiproxy removes a toxic behind the data that is stuck in it. Cutting the connections frees it, and is
+            # repaired below, or by the next try, because `before` says how the proxy was.
+            await api.set_proxy(name, {"enabled": False})
+            proxy = {**proxy, "enabled": False}
+            await api.remove_toxic(name, owner)
+    if before is not None and proxy["enabled"] != before["enabled"]:
+        await api.set_proxy(name, {"enabled": before["enabled"]})
+
+
+def _found(name: str, there: Mapping[str, Json]) -> Json:
+    if name not in there:
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(sorted(there)) or 'none'}"
+        raise InjectorError(f"the fault proxy has no proxy '{name}'; {hint}")
+    return there[name]
+
+
+def _toxic(proxy: Json | None, name: str) -> Json | None:
+    return next((toxic for toxic in (proxy or {}).get("toxics", ()) if toxic["name"] == name), None)
+
+
+def _before(recipe: Recipe) -> dict[str, Json]:
+    before: Any = recipe.data["before"]
+    return dict(before)
+
+
+def _change(recipe: Recipe) -> Json:
+    change: Any = recipe.data["change"]
+    return dict(change)
+
+
+def _term(recipe: Recipe) -> Json:
+    return {"ttl": recipe.data["ttl_s"], "owner": recipe.data["owner"]} if recipe.data["leases"] else {}
