@@ -36,13 +36,13 @@ SETTLE_S = 1.0
 """A holder whose starter dies is visible by its command line within this; it has then not begun, or is ended."""
 
 
-class PostgresPool:
+class Pool:
     """Takes a Postgres application's sessions away, or makes them all wait."""
 
     name: ClassVar[str] = "postgres.pool"
     about: ClassVar[str] = (
-        "Makes the application's own pool run dry: its sessions are ended and their slots held, or they wait for a lock; "
-        "undone by ending the holder."
+        "Makes the application's own pool run dry: its sessions are ended and their slots held, or all wait for a "
+        "lock; undone by ending the holder."
     )
     needs: ClassVar[tuple[str, ...]] = ("dsn", "admin")
     reversible: ClassVar[bool] = True
@@ -64,6 +64,13 @@ class PostgresPool:
             },
         )
 
+        def __post_init__(self) -> None:
+            """A table goes with locks, a reserve with slots."""
+            if bool(self.table) is not (self.by == "locks"):
+                raise ValueError("'table' says what to lock: it goes with 'by: locks', and only there")
+            if self.reserve < 0 or (self.reserve and self.by == "locks"):
+                raise ValueError("'reserve' goes with 'by: slots', and is at least 0")
+
     def available(self) -> Availability:
         """Where the holder can be found again by its command line."""
         if not (processes.PROC / "self/cmdline").exists():
@@ -73,11 +80,9 @@ class PostgresPool:
     async def prepare(self, fault: Fault, context: Context) -> Recipe:
         """Look at the server and at the rights of both roles."""
         params, component = fault.params, component_of(fault, context)
-        assert isinstance(params, PostgresPool.Params)
+        assert isinstance(params, Pool.Params)
         if component.dsn is None or component.admin is None:
             raise InjectorError(f"{component.name} needs both 'dsn' and 'admin' in the system file")
-        if bool(params.table) is not (params.by == "locks"):
-            raise InjectorError("'table' names what to lock: it goes with 'by: locks', and only there")
         tag = context.tag(fault)
         if len(tag.encode()) > TAG_BYTES:
             raise InjectorError(f"the tag '{tag}' is longer than the {TAG_BYTES} bytes Postgres keeps of it")
@@ -175,7 +180,7 @@ class PostgresPool:
         return found
 
 
-def _says(params: PostgresPool.Params, seen: server.Server) -> str:
+def _says(params: Pool.Params, seen: server.Server) -> str:
     if params.by == "locks":
         return f"{seen.table} locked against {seen.role}'s {seen.app} sessions, put back by ending the holder"
     return (

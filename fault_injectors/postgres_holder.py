@@ -59,19 +59,18 @@ async def hold_slots(orders: Orders) -> None:
     held: list[asyncpg.Connection[Any]] = []
     async with session(orders.admin, what="admin", application_name=orders.tag) as control:
         began = False
-        while True:
+        while not any(connection.is_closed() for connection in held):
             now = await count(control, role=orders.role, database=orders.database, tag=orders.tag)
             ended = await end_application(control, role=orders.role, database=orders.database) if now.app else 0
             wanted = min(orders.capacity - now.used + ended, GRABS_AT_ONCE)
             # All at once: whoever lost a session is knocking already, and slots go to whoever comes first.
             grabbed = await asyncio.gather(*(_grab(orders) for _ in range(wanted)))
             held += [connection for connection in grabbed if connection is not None]
-            if any(connection.is_closed() for connection in held):
-                raise Ended
             if not began:
                 _say({"began": True})
                 began = True
             await asyncio.sleep(CALM_TICK_S if not ended and wanted <= 0 else TICK_S)
+        raise Ended
 
 
 async def hold_lock(orders: Orders) -> None:
@@ -83,8 +82,10 @@ async def hold_lock(orders: Orders) -> None:
         await connection.execute("BEGIN")
         await connection.execute(f"LOCK TABLE {orders.table} IN ACCESS EXCLUSIVE MODE", timeout=LOCK_S * 2)
         _say({"began": True})
-        while not connection.is_closed():
-            await asyncio.sleep(TICK_S)
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+        if not connection.is_closed():
+            await ended.wait()
         raise Ended
 
 

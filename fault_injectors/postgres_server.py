@@ -119,7 +119,7 @@ async def tags(admin: str) -> list[tuple[str, str]]:
 
 
 async def _facts(connection: asyncpg.Connection[Any]) -> asyncpg.Record:
-    row = await connection.fetchrow(_FACTS)
+    row: asyncpg.Record | None = await connection.fetchrow(_FACTS)
     assert row is not None
     return row
 

@@ -23,6 +23,11 @@ class Everywhere:
         default="downstream", metadata={"help": "downstream: what the target answers; upstream: what it is asked."}
     )
 
+    def __post_init__(self) -> None:
+        """A share of nothing is no fault."""
+        if not 0 < self.share <= 1:
+            raise ValueError("'share' is more than 0% and at most 100%")
+
 
 class ProxyLatency(Toxic):
     """Answers come late."""
@@ -77,6 +82,12 @@ class ProxyBandwidth(Toxic):
         """How thin."""
 
         rate: BytesPerSecond = field(metadata={"help": "Bytes a second that pass, for each connection."})
+
+        def __post_init__(self) -> None:
+            """Nothing at all is another fault."""
+            Everywhere.__post_init__(self)
+            if self.rate <= 0:
+                raise ValueError("'rate' is more than 0B/s; for nothing at all use proxy.timeout")
 
     def change(self, params: object) -> Json:
         """A bandwidth toxic; its rate is in thousands of bytes a second."""
@@ -134,6 +145,12 @@ class ProxySlice(Toxic):
 
         size: Bytes = field(metadata={"help": "Size of a piece."})
         pause: Seconds = field(metadata={"help": "Pause between pieces."})
+
+        def __post_init__(self) -> None:
+            """A piece holds something."""
+            Everywhere.__post_init__(self)
+            if self.size < 1:
+                raise ValueError("'size' is at least 1B")
 
     def change(self, params: object) -> Json:
         """A slicer toxic; its delay is in microseconds."""

@@ -75,7 +75,7 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     """
     from chaosrunner.model.fault import Context
     from chaosrunner.world.injectors import RealTools
-    from chaosrunner.world.spare import ours
+    from chaosrunner.world.spare import spare
 
     recipes, mistakes = [], []
     for fault in experiment.faults:
@@ -84,7 +84,7 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
             system=experiment.system,
             tools=RealTools(os.environ),
             rng=random.Random(f"{seed}/{fault.index}"),
-            spare=ours,
+            spare=spare(experiment.system),
         )
         try:
             recipes.append(await injectors[fault.injector].prepare(fault, context))

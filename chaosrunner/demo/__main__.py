@@ -9,13 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaosrunner.demo.options import DemoOptions
+from chaosrunner.demo.options import DSN_VARIABLE, DemoOptions
 from chaosrunner.errors import ChaosrunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-DSN_VARIABLE = "CHAOSRUNNER_DEMO_DSN"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,8 @@ KEY_VARIABLE = "CHAOSRUNNER_DEMO_KEY"
 """Environment variable that gives replicas the key of the tokens: a command line is public."""
 DATABASE_VARIABLE = "CHAOSRUNNER_DEMO_DATABASE"
 """Environment variable that gives replicas the DSN of the database."""
+DSN_VARIABLE = "CHAOSRUNNER_DEMO_DSN"
+"""Environment variable with the DSN of a database to use, for people and for `running_demo`."""
 SPAN = 31
 """How many ports from the base port on belong to one demo."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chaosrunner.demo.options import HOST, DemoFailed, DemoOptions, DemoUnavailable, Ports
+from chaosrunner.demo.options import DSN_VARIABLE, HOST, DemoFailed, DemoOptions, DemoUnavailable, Ports
 from chaosrunner.demo.scratch import scratch_directory
 from chaosrunner.demo.supervisor import PROCESSES_FILE, READY_WITHIN_S, SYSTEM_FILE
 from chaosrunner.errors import Exit
@@ -87,6 +88,7 @@ async def running_demo(options: DemoOptions | None = None) -> AsyncIterator[Demo
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            env=os.environ if options.dsn is None else os.environ | {DSN_VARIABLE: options.dsn},
         )
         stack.push_async_callback(_stop, process)
         await _until_ready(process)
@@ -101,8 +103,6 @@ def _command(options: DemoOptions, directory: Path) -> list[str]:
     command += ["--base-port", str(options.base_port), "--dir", str(directory)]
     if options.fragile:
         command.append("--fragile")
-    if options.dsn is not None:
-        command += ["--dsn", options.dsn]
     if options.pg_bin is not None:
         command += ["--pg-bin", str(options.pg_bin)]
     if options.system_file is not None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from chaosrunner.demo.identity import digest, seed_users
+from chaosrunner.demo.options import DemoFailed, DemoUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,15 +60,24 @@ async def demo_schema(dsn: str) -> AsyncIterator[None]:
     """The demo's schema in a database that is not ours; dropped on the way out only if it was made here.
 
     Raises:
-        asyncpg.PostgresError: The database refused.
-        OSError: It cannot be reached.
+        DemoUnavailable: The database cannot be reached, or refuses.
+        DemoFailed: The schema could not be dropped and is still there.
     """
-    ours = await create_schema(dsn)
+    import asyncpg
+
+    broken = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
+    try:
+        ours = await create_schema(dsn)
+    except broken as error:
+        raise DemoUnavailable(f"the given database cannot be used: {error or type(error).__name__}") from error
     try:
         yield
     finally:
         if ours:
-            await _drop(dsn)
+            try:
+                await _drop(dsn)
+            except broken as error:
+                raise DemoFailed(f"the schema {SCHEMA} could not be dropped, it is still there: {error}") from error
 
 
 async def create_schema(dsn: str) -> bool:

@@ -35,7 +35,7 @@ class DatabaseAddress:
     def arguments(self) -> dict[str, Any]:
         """Arguments of `asyncpg.connect`."""
         settings = {"search_path": SCHEMA, "application_name": self.application_name}
-        return {"dsn": self.dsn, "server_settings": settings, "ssl": False}
+        return {"dsn": self.dsn, "server_settings": settings}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,7 @@ class LeakySessions:
         self._free = asyncio.Semaphore(self.SIZE)
         self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
         self._waiting = 0
-        self._open = 0
+        self._made: list[asyncpg.Connection[asyncpg.Record]] = []
 
     async def open(self) -> None:
         """Connect all sessions once."""
@@ -207,7 +207,8 @@ class LeakySessions:
 
     def statistics(self) -> PoolStatistics:
         """What the pool looks like now."""
-        return PoolStatistics(size=self._open, idle=len(self._idle), waiting=self._waiting, acquire_timeouts=0)
+        open_now = sum(not session.is_closed() for session in self._made)
+        return PoolStatistics(size=open_now, idle=len(self._idle), waiting=self._waiting, acquire_timeouts=0)
 
     async def close(self) -> None:
         """End the idle sessions; the leaked ones end with the process."""
@@ -231,7 +232,7 @@ class LeakySessions:
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
         session: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**self._address.arguments)
-        self._open += 1
+        self._made = [*(made for made in self._made if not made.is_closed()), session]
         return session
 
 

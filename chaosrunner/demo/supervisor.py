@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from chaosrunner.demo.identity import users_csv
-from chaosrunner.demo.options import HOST, DemoFailed, DemoOptions, Ports, require_free
+from chaosrunner.demo.options import HOST, DemoFailed, DemoOptions, DemoUnavailable, Ports, require_free
 from chaosrunner.demo.parts import Blueprint
 from chaosrunner.demo.postgres import PostgresOptions, launch_postgres
 from chaosrunner.demo.processes import Child
@@ -223,14 +223,15 @@ def _read_to_end(loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> N
 
 def _blueprint(options: DemoOptions, directory: Path) -> Blueprint:
     ports = Ports(options.base_port)
-    dsn = options.dsn or own_dsn(ports)
-    return Blueprint(
-        ports=ports,
-        fragile=options.fragile,
-        directory=directory,
-        database=address_of(dsn),
-        dsn=at_port(dsn, ports.proxied_database),
-    )
+    # Our own server has no TLS: not asking for it saves every connect a round trip.
+    dsn = options.dsn or f"{own_dsn(ports)}?sslmode=disable"
+    try:
+        address, proxied = address_of(dsn), at_port(dsn, ports.proxied_database)
+    except ValueError as error:
+        raise DemoUnavailable(
+            f"the given DSN is not a URL like postgresql://user@host:5432/database: {error}"
+        ) from error
+    return Blueprint(ports=ports, fragile=options.fragile, directory=directory, database=address, dsn=proxied)
 
 
 def _directory(options: DemoOptions, stack: AsyncExitStack) -> Path:

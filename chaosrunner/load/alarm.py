@@ -1,4 +1,4 @@
-"""One alarm on CLOCK_MONOTONIC that rings when it should: event loops' timers tick at a millisecond, a timerfd does not.
+"""One alarm on CLOCK_MONOTONIC that rings on time: event loops' timers tick at a millisecond, a timerfd does not.
 
 Without spinning: the process sleeps in the kernel until the instant, and the loop wakes by a readable descriptor.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,7 @@ from chaosrunner.model.slots import from_json
 if TYPE_CHECKING:
     from chaosrunner.model.fault import Tools
     from chaosrunner.model.load import LoadProfile
+    from chaosrunner.model.slots import Frame
 
 READY_S = 20.0
 """Workers that are not ready after this long never will be."""
@@ -54,10 +55,19 @@ class LoadDriver:
         longest_s: the workers end by themselves this many seconds after the epoch, whatever happens to this process.
         clock: CLOCK_BOOTTIME.
         tools: reveals the auth secret when the load starts.
+        spawn: starts worker number n.
     """
 
     def __init__(  # noqa: PLR0913 - the agreed way to build it; all but the profile by keyword
-        self, profile: LoadProfile, *, entry: str, seed: int, longest_s: float, clock: Clock, tools: Tools
+        self,
+        profile: LoadProfile,
+        *,
+        entry: str,
+        seed: int,
+        longest_s: float,
+        clock: Clock,
+        tools: Tools,
+        spawn: Callable[[int], Awaitable[WorkerProcess]] = WorkerProcess.spawn,
     ) -> None:
         self._profile = profile
         self._entry = entry
@@ -65,6 +75,7 @@ class LoadDriver:
         self._longest_s = longest_s
         self._clock = clock
         self._tools = tools
+        self._spawn = spawn
         self._workers: list[WorkerProcess] = []
         self._stopped = asyncio.Event()
 
@@ -122,7 +133,7 @@ class LoadDriver:
         try:
             async with asyncio.timeout(READY_S):
                 for shard in range(of):
-                    self._workers.append(await WorkerProcess.spawn(shard))
+                    self._workers.append(await self._spawn(shard))
                 pairs = zip(self._workers, orders, strict=True)
                 await asyncio.gather(*(worker.get_ready(to_line(cut(order))) for worker, order in pairs))
         except TimeoutError as error:
@@ -151,7 +162,7 @@ class LoadDriver:
         watch = asyncio.create_task(self._watch(report))
         try:
             with _waiting_for(self._stopped) as stopped:
-                everyone = asyncio.gather(*hearing)
+                everyone = asyncio.ensure_future(_all(hearing))
                 await asyncio.wait({everyone, stopped, watch}, return_when=asyncio.FIRST_COMPLETED)
                 for worker in self._workers:
                     worker.tell({"stop": True})
@@ -167,17 +178,13 @@ class LoadDriver:
 
     async def _hear(self, worker: WorkerProcess, report: Report) -> None:
         """Pass on one worker's frames; whatever else ends it is a LoadLost."""
-        try:
-            while (message := await worker.hear()) is not None:
-                if "broken" in message:
-                    self._lose(worker, report, str(message["broken"]))
-                    return
-                frame = from_json(message["frame"])  # type: ignore[arg-type]
-                worker.heard += 1
-                report(SlotsArrived(frame=frame))
-                worker.ended = worker.ended or frame.last
-        except (KeyError, TypeError, ValueError) as error:
-            self._lose(worker, report, f"broke its protocol: {type(error).__name__}: {error}")
+        while (frame := await _frame(worker)) is not None:
+            if isinstance(frame, str):
+                self._lose(worker, report, frame)
+                return
+            worker.heard += 1
+            worker.ended = worker.ended or frame.last
+            report(SlotsArrived(frame=frame))
         if not worker.ended:
             self._lose(worker, report, await worker.last_words())
 
@@ -215,9 +222,27 @@ class LoadDriver:
             raise asyncio.CancelledError
 
 
+async def _frame(worker: WorkerProcess) -> Frame | str | None:
+    """A worker's next frame; None when it says nothing more, a text when what it says is that or why it broke."""
+    try:
+        message = await worker.hear()
+        if message is None:
+            return None
+        return str(message["broken"]) if "broken" in message else from_json(message["frame"])  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as error:
+        return f"broke its protocol: {type(error).__name__}: {error}"
+
+
+async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
 @contextmanager
-def _waiting_for(event: asyncio.Event) -> Iterator[asyncio.Task[object]]:
-    waiting: asyncio.Task[object] = asyncio.create_task(event.wait())
+def _waiting_for(event: asyncio.Event) -> Iterator[asyncio.Future[None]]:
+    async def wait() -> None:
+        await event.wait()
+
+    waiting = asyncio.create_task(wait())
     try:
         yield waiting
     finally:

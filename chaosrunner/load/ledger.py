@@ -1,6 +1,6 @@
 """The books of a worker: every due hit is written down once when it is due and once when it has its outcome.
 
-What is written accumulates as deltas, which `cut` hands out as numbered frames. Times in are CLOCK_MONOTONIC nanoseconds.
+What is written accumulates as deltas, which `cut` hands out as numbered frames. Instants are CLOCK_MONOTONIC ns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.units import NANOS, SLOT_NS
 
 ALL_HITS_PER_S = 2_000
-"""Up to this many hits a second every raw hit is kept; above it all failures, first and last of each run of outcomes."""
+"""Up to this many hits a second every raw hit is kept; above it all failures, and first and last of each run."""
 
 
 class RawHits:

@@ -1,8 +1,8 @@
 """Connections to one origin, opened when they are needed, up to a budget that all origins of a worker share.
 
-A hit that finds no free connection waits in a first-come, first-served queue; that wait, and the time to connect, is the
-target's (`sent − fired`). A failed attempt to connect ends the hit that has waited longest, so every hit ends by a
-connection, by an attempt of its own, or by its timeout.
+A hit that finds no free connection waits in a first-come, first-served queue; that wait, and the time to connect, is
+the target's (`sent − fired`). A failed attempt to connect ends the hit that has waited longest, so every hit ends by
+a connection, by an attempt of its own, or by its timeout.
 """
 
 from __future__ import annotations
@@ -109,6 +109,11 @@ class Pool:
         budget.pools.append(self)
 
     @property
+    def connected(self) -> bool:
+        """Whether any connection is open: if none is, a hit that times out in the queue failed to connect."""
+        return bool(self._all)
+
+    @property
     def starved(self) -> bool:
         """Whether hits wait here without a connection being opened for them."""
         return self._wanted > len(self._opening)
@@ -155,9 +160,10 @@ class Pool:
     async def close(self) -> None:
         """Close everything; what still waits is the caller's to book."""
         self._closed = True
-        for task in self._opening:
+        opening = list(self._opening)
+        for task in opening:
             task.cancel()
-        await asyncio.gather(*self._opening, return_exceptions=True)
+        await asyncio.gather(*opening, return_exceptions=True)
         for connection in list(self._all):
             connection.abort()
 
@@ -192,9 +198,10 @@ class Pool:
         except asyncio.CancelledError:
             self._opening.discard(task)
             raise
-        except (OSError, ssl.CertificateError) as error:
+        except OSError as error:
             self._opening.discard(task)
-            exchange = self._next()
+            # Nobody fails with an attempt that timed out: each hit that waited for it has a timeout of its own.
+            exchange = None if isinstance(error, TimeoutError) else self._next()
             if exchange is not None:
                 exchange.failed(outcome_of(error), time.monotonic_ns())
             self._budget.give()

@@ -6,9 +6,13 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaosrunner.errors import LoadBroken
+
+PROGRAM = ("-P", "-m", "chaosrunner.load.worker")
+"""Without the working directory on the module path: a stranger's `json.py` there must not end up in a worker."""
 
 LINE_BYTES = 1 << 28
 STDERR_BYTES = 4_000
@@ -29,10 +33,17 @@ class WorkerProcess:
     lost: bool = False
 
     @classmethod
-    async def spawn(cls, number: int) -> WorkerProcess:
-        """Start one: in a session of its own, so a terminal's Ctrl-C does not reach it, and without our descriptors."""
+    async def spawn(
+        cls, number: int, program: Sequence[str] = ("-P", "-m", "chaosrunner.load.worker")
+    ) -> WorkerProcess:
+        """Start one: in a session of its own, so a terminal's Ctrl-C does not reach it, and without our descriptors.
+
+        Args:
+            number: its shard.
+            program: what this Python is to run; it must speak a worker's protocol.
+        """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "chaosrunner.load.worker"),
+            *(sys.executable, *program),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

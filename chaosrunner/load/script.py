@@ -14,7 +14,7 @@ from chaosrunner.load.template import Template, Variables, compiled, json_path, 
 from chaosrunner.model.load import LoadProfile, Outcome, Step
 
 _IN_A_PATH = "/%?&=:@!$'()*+,;~[]"
-"""Left as they are in the literal parts of a path; a value is encoded whole, so a `/` in a name stays in its segment."""
+"""Left as they are in the literal parts of a path; a value is encoded whole: a `/` in a name stays in its segment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 Step 1 of a journey is due by the schedule; a later step at its predecessor's done plus its think time. Every hit that
 becomes due ends in the ledger with exactly one outcome:
 
-* fired, and then whatever the target made of it, a TIMEOUT (counted from due), or UNFINISHED when the load ended first;
+* fired, and then whatever the target made of it, a TIMEOUT (counted from due; CONNECT if no connection could be
+  opened meanwhile), or UNFINISHED when the load ended first;
 * SHED, if `max_in_flight` journeys were open;
 * LATE, if this process could not start it within a second of its due time: ours, not the target's.
 
@@ -126,7 +127,7 @@ class Sender:
     def until_ns(self) -> int:
         """Everything due before this has been fired or counted."""
         later = self._later[0][0] if self._later else FAR_NS
-        return min(time.monotonic_ns(), self._next_ns, later, self._stop_ns)
+        return min(time.monotonic_ns(), self._next_ns, later, self._stop_ns, self._end_ns)
 
     async def stop(self) -> None:
         """End the load now: what is due is fired, what is open gets a short while, the rest is UNFINISHED."""
@@ -244,5 +245,6 @@ class Sender:
                 break
             expired.append(hit)
         for hit in expired:
-            self._give_up(hit, Outcome.TIMEOUT, now)
+            connecting = not hit.sent_ns and not self.task.steps[hit.name][1].connected
+            self._give_up(hit, Outcome.CONNECT if connecting else Outcome.TIMEOUT, now)
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)

@@ -1,8 +1,8 @@
 """Placeholders in texts and JSON bodies, and the JSON paths that fill them.
 
-`<name>` stands for a kept variable or a data column, `<<` for a literal `<`; any other `<` is itself. A placeholder that
-is a whole JSON string keeps the type of its value; inside a longer text a value is written as JSON writes it, strings
-without their quotes.
+`<name>` stands for a kept variable or a data column, `<<` for a literal `<`; any other `<` is itself. A placeholder
+that is a whole JSON string keeps the type of its value; inside a longer text a value is written as JSON writes it,
+strings without their quotes.
 """
 
 from __future__ import annotations
@@ -113,10 +113,11 @@ def json_path(text: str) -> tuple[str | int, ...]:
 def look_up(value: object, path: tuple[str | int, ...]) -> object:
     """What is at a path. Raises LookupError when nothing is."""
     for step in path:
-        if isinstance(step, str) and isinstance(value, dict):
-            value = value[step]
-        elif isinstance(step, int) and isinstance(value, list):
-            value = value[step]
-        else:
-            raise LookupError(step)
+        match value, step:
+            case dict(), str():
+                value = value[step]
+            case list(), int():
+                value = value[step]
+            case _:
+                raise LookupError(step)
     return value

@@ -1,13 +1,13 @@
 """A load worker: `python -m chaosrunner.load.worker`, a process of its own that fires one shard of the load.
 
-stdin, one JSON object a line: the orders; `{"epoch": ns}` once every worker is ready (CLOCK_BOOTTIME); then any number
-of `{"steer": factor, "at": ns}` and at last `{"stop": true}`. The end of stdin means that the parent is gone: the worker
-ends at once. stdout, one JSON object a line: `{"ready": true}`, or `{"broken": why}`; then frames, four a second, the
-last one marked. A frame is only cut once the one before has left, so a parent that does not read delays reports, never
-a hit, and loses none.
+stdin, one JSON object a line: the orders; `{"epoch": ns}` once every worker is ready (CLOCK_BOOTTIME); then any
+number of `{"steer": factor, "at": ns}` and at last `{"stop": true}`. The end of stdin means that the parent is gone:
+the worker ends at once. stdout, one JSON object a line: `{"ready": true}`, or `{"broken": why}`; then frames, four a
+second, the last one marked. A frame is only cut once the one before has left, so a parent that does not read delays
+reports, never a hit, and loses none.
 
-The epoch is turned into CLOCK_MONOTONIC, the clock of all stamps, once. The two clocks differ only by the time the machine
-has slept; should that change during the load, the worker ends, for its instants would mean nothing any more.
+The epoch is turned into CLOCK_MONOTONIC, the clock of all stamps, once. The two clocks differ only by the time the
+machine has slept; should that change during the load, the worker ends: its instants would mean nothing any more.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Pipe(asyncio.Protocol):
 
 
 def slept_ns() -> int:
-    """CLOCK_BOOTTIME − CLOCK_MONOTONIC in ns: the narrowest of five looks, so a preemption between two reads does not count."""
+    """CLOCK_BOOTTIME − CLOCK_MONOTONIC in ns: the narrowest of five looks, so that no preemption is part of it."""
     looks = []
     for _ in range(5):
         before = time.monotonic_ns()
@@ -110,6 +110,12 @@ class Worker:
             LoadBroken: the orders cannot be carried out on this machine.
         """
         task = await self._task()
+        try:
+            await self._play(task)
+        finally:
+            await asyncio.gather(*(pool.close() for pool in self._budget.pools))
+
+    async def _play(self, task: Task) -> None:
         # What lives now lives until the end: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()

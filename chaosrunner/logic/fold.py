@@ -1,4 +1,4 @@
-"""The fold: `step(state, entry) → state`. Live view, safeguards, `decide`, judge and re-judging all read this one state.
+"""The fold: `step(state, entry) → state`. Live view, safeguards, `decide`, judge and re-judging all read this state.
 
 Law: folding a journal's prefix gives the same state whether it is done live or years later. A state is owned by
 its fold: `step` updates it in place and returns it, so that a frame costs what it brings and not what was before.
@@ -6,6 +6,7 @@ its fold: `step` updates it in place and returns it, so that a frame costs what 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,6 +110,7 @@ class State:
     coarse_until: int = 0
     """Slot numbers below this are in `coarse`."""
     hits: list[Hit] = field(default_factory=list)
+    """Raw hits, by due time."""
     hits_dropped: int = 0
     skipped: int = 0
     journeys: int = 0
@@ -212,7 +214,7 @@ def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one ar
     return state
 
 
-def _fault_event(state: State, event: e.Event, n: int) -> None:
+def _fault_event(state: State, event: e.Event, n: int) -> None:  # noqa: C901 - one arm a kind of event
     match event:
         case e.Prepared(fault=i, recipe=recipe, deadline_ns=deadline):
             fault = state.fault(i)
@@ -261,7 +263,7 @@ def _frame(state: State, frame: Frame) -> None:
         else:
             state.slots.setdefault(number, {}).setdefault(name, Slot()).add(delta)
     state.covered_us[frame.worker] = max(frame.until_us, state.covered_us.get(frame.worker, 0))
-    state.hits.extend(frame.hits)
+    _keep_hits(state, frame.hits)
     state.skipped += frame.skipped
     state.journeys += frame.journeys
     state.connects += frame.connects
@@ -276,6 +278,21 @@ def _frame(state: State, frame: Frame) -> None:
         for name, slot in state.slots.pop(oldest).items():
             _into_coarse(state, oldest, name, slot)
         state.coarse_until = oldest + 1
+
+
+def _keep_hits(state: State, hits: tuple[Hit, ...]) -> None:
+    """Insert raw hits by due time, so that the order in which frames arrive does not matter."""
+    if hits:
+        place = bisect_left(state.hits, min(hit.due_us for hit in hits), key=_due)
+        state.hits[place:] = sorted([*state.hits[place:], *hits], key=_hit_order)
+
+
+def _due(hit: Hit) -> int:
+    return hit.due_us
+
+
+def _hit_order(hit: Hit) -> tuple[int, int, str, int, int]:
+    return hit.due_us, hit.name, hit.outcome.value, hit.response_us, hit.lag_us
 
 
 def _into_coarse(state: State, number: int, name: int, slot: Slot) -> None:

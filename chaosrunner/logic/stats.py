@@ -59,10 +59,15 @@ def wilson(count: int, hits: int) -> tuple[float, float]:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
+def chance_limit(hits: int, allowed: float) -> float:
+    """How many of `hits` may be bad by chance where a share is allowed: p·n + 3·√(p(1 − p)n)."""
+    return allowed * hits + SIGMAS * math.sqrt(allowed * (1.0 - allowed) * hits)
+
+
 def stray_limit(hits: int, allowed: float) -> float:
-    """How many bad ones the first `hits` hits after an outage may hold if the outage is really over.
+    """How many of the first `hits` after an outage may be bad if the outage is really over.
 
     min(√p·n, p·n + 3·√(p(1 − p)n)) for an allowed share p. The first term refuses a bad hit among the very first
     (1 in 5 at p = 5 %, 1 in 15 at 0.5 %), where the second would call it chance; the second refuses a brown-out.
     """
-    return min(math.sqrt(allowed) * hits, allowed * hits + SIGMAS * math.sqrt(allowed * (1.0 - allowed) * hits))
+    return min(math.sqrt(allowed) * hits, chance_limit(hits, allowed))

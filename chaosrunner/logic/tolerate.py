@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chaosrunner.logic.measure import Measured, beyond_repair, bound_of, enough, expected, holds, human, measure
+from chaosrunner.logic.measure import Measured, beyond_repair, bound_of, enough, holds, human, measure
 from chaosrunner.logic.traffic import Sample
-from chaosrunner.model.hypothesis import Against, Metric, Tolerance
+from chaosrunner.model.hypothesis import Against, Tolerance
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import Outcome
 
@@ -39,6 +39,15 @@ class Evidence:
     """For a relative tolerance."""
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a sample is compared with, and how."""
+
+    base: Measured | None
+    baseline_s: float
+    adjusted: bool
+
+
 def judge_load(tolerance: Tolerance, evidence: Evidence, *, adjusted: bool = False) -> Judgement:
     """Judge a tolerance on load.
 
@@ -49,12 +58,13 @@ def judge_load(tolerance: Tolerance, evidence: Evidence, *, adjusted: bool = Fal
     """
     base = None
     if tolerance.against is not Against.ABSOLUTE:
-        base = _baseline(tolerance, evidence.baseline, adjusted=adjusted)
-        if isinstance(base, Judgement):
-            return base
+        base = measure(tolerance.metric, evidence.baseline, adjusted=adjusted) if evidence.baseline else None
+        if unusable := _unusable(tolerance, evidence.baseline, base):
+            return unusable
+    baseline_s = evidence.baseline.seconds if evidence.baseline else 0.0
     samples = evidence.windows if tolerance.window_s else (evidence.sample,)
-    judged = [_one(tolerance, sample, base, adjusted=adjusted) for sample in samples]
-    return _worst(tolerance.metric, judged)
+    judged = [_one(tolerance, sample, Compared(base, baseline_s, adjusted)) for sample in samples]
+    return _worst(tolerance, judged)
 
 
 def judge_answers(tolerance: Tolerance, answers: Iterable[tuple[bool, float | None]], base: float | None) -> Judgement:
@@ -80,86 +90,86 @@ def judge_answers(tolerance: Tolerance, answers: Iterable[tuple[bool, float | No
     return Judgement(outcome=outcome, value=worst, bound=bound, baseline=base, why=why)
 
 
-def _baseline(tolerance: Tolerance, sample: Sample | None, *, adjusted: bool) -> Measured | Judgement:
-    base = None if sample is None else measure(tolerance.metric, sample, adjusted=adjusted)
+def _unusable(tolerance: Tolerance, sample: Sample | None, base: Measured | None) -> Judgement | None:
+    """UNKNOWN if a relative bound cannot be formed with this baseline."""
     if sample is None or base is None:
         return Judgement(outcome=Outcome.UNKNOWN, why="the baseline has no data to compare with")
+    unknown = Judgement(outcome=Outcome.UNKNOWN, baseline=base.value)
     needed = enough(tolerance, base.value)
     if sample.hits < needed:
-        why = f"the baseline has {sample.hits} hits of the {needed} it takes"
-        return Judgement(outcome=Outcome.UNKNOWN, baseline=base.value, why=_would_suffice(why, sample, needed))
-    if math.isinf(base.value):
-        return Judgement(outcome=Outcome.UNKNOWN, baseline=base.value, why="the baseline itself fails")
-    return base
+        return replace(unknown, why=f"baseline: {_too_few(sample, needed)}")
+    return replace(unknown, why="the baseline itself fails") if math.isinf(base.value) else None
 
 
-def _one(tolerance: Tolerance, sample: Sample, base: Measured | None, *, adjusted: bool) -> Judgement:
-    value = base.value if base else None
-    bound = bound_of(tolerance, value or 0.0)
-    seen = measure(tolerance.metric, sample, adjusted=adjusted)
+def _one(tolerance: Tolerance, sample: Sample, compared: Compared) -> Judgement:
+    base = compared.base
+    bound = bound_of(tolerance, base.value if base else 0.0)
+    unknown = Judgement(outcome=Outcome.UNKNOWN, bound=bound, baseline=base.value if base else None)
+    seen = measure(tolerance.metric, sample, adjusted=compared.adjusted)
     if seen is None:
-        return Judgement(outcome=Outcome.UNKNOWN, bound=bound, baseline=value, why="no request was due")
+        return replace(unknown, why="no request was due")
+    judgement = replace(unknown, value=seen.value)
     needed = enough(tolerance, bound)
     if sample.hits < needed:
-        figures = {"value": seen.value, "bound": bound, "baseline": value}
-        if beyond_repair(tolerance, sample, bound, adjusted=adjusted):
-            return Judgement(outcome=Outcome.BROKEN, **figures)
-        why = _would_suffice(f"{sample.hits} hits of the {needed} it takes", sample, needed)
-        return Judgement(outcome=Outcome.UNKNOWN, **figures, why=why)
+        if beyond_repair(tolerance, sample, bound, adjusted=compared.adjusted):
+            return replace(judgement, outcome=Outcome.BROKEN)
+        return replace(judgement, why=_too_few(sample, needed))
     if base is None:
         outcome = Outcome.HELD if holds(seen.value, tolerance.cmp, bound) else Outcome.BROKEN
-        return Judgement(outcome=outcome, value=seen.value, bound=bound)
-    return _relative(tolerance, seen, base, sample.seconds)
+        return replace(judgement, outcome=outcome)
+    outcome, why = _relative(tolerance, seen, base, (sample.seconds, compared.baseline_s))
+    return replace(judgement, outcome=outcome, why=why)
 
 
-def _relative(tolerance: Tolerance, seen: Measured, base: Measured, seconds: float) -> Judgement:
+def _relative(tolerance: Tolerance, seen: Measured, base: Measured, spans: tuple[float, float]) -> tuple[Outcome, str]:
     """BROKEN if the whole interval violates, HELD if the point holds and what could hide is within the margin."""
     bound = bound_of(tolerance, base.value)
     upper = tolerance.cmp in ("<", "<=")
     kindest = bound_of(tolerance, base.high if upper else base.low)
-    best = seen.low if upper else seen.high
-    figures = {"value": seen.value, "bound": bound, "baseline": base.value}
-    if not holds(best, tolerance.cmp, kindest):
-        return Judgement(outcome=Outcome.BROKEN, **figures)
-    visible = _smallest_visible(seen, base, upper=upper)
+    if not holds(seen.low if upper else seen.high, tolerance.cmp, kindest):
+        return Outcome.BROKEN, ""
+    hidden, blur = _half_widths(seen, base, upper=upper)
     margin = bound - base.value if upper else base.value - bound
     point = holds(seen.value, tolerance.cmp, bound)
-    if point and visible <= margin:
-        return Judgement(outcome=Outcome.HELD, **figures)
+    if point and math.hypot(hidden, blur) <= margin:
+        return Outcome.HELD, ""
     goal = margin if point else abs(seen.value - bound)
-    why = f"the smallest visible effect is {human(tolerance.metric, visible)}, the margin {human(tolerance.metric, goal)}"
-    if goal > 0 and math.isfinite(visible):
-        why += f"; {human_duration(seconds * (visible / goal) ** 2)} of traffic on both sides would suffice"
-    return Judgement(outcome=Outcome.UNKNOWN, **figures, why=why)
+    visible = human(tolerance.metric, math.hypot(hidden, blur))
+    why = f"smallest visible effect {visible}, {'margin' if point else 'excess'} {human(tolerance.metric, goal)}"
+    return Outcome.UNKNOWN, why + _longer(hidden, blur, goal, spans)
 
 
-def _smallest_visible(seen: Measured, base: Measured, *, upper: bool) -> float:
-    """The half-width of the difference, on the side where harm would hide."""
+def _half_widths(seen: Measured, base: Measured, *, upper: bool) -> tuple[float, float]:
+    """How far phase and baseline may be off, each on the side where harm would hide."""
     if upper:
-        return math.hypot(seen.high - seen.value, base.value - base.low)
-    return math.hypot(seen.value - seen.low, base.high - base.value)
+        return seen.high - seen.value, base.value - base.low
+    return seen.value - seen.low, base.high - base.value
 
 
-def _would_suffice(why: str, sample: Sample, needed: int) -> str:
-    """Add how long it takes at this pace."""
-    if not sample.hits:
-        return why
-    return f"{why}; {human_duration(math.ceil(sample.seconds * needed / sample.hits))} would suffice"
+def _longer(hidden: float, blur: float, goal: float, spans: tuple[float, float]) -> str:
+    """How much longer would do: half-widths shrink with the square root of the time."""
+    phase_s, baseline_s = spans
+    if goal <= 0 or not math.isfinite(hidden):
+        return ""
+    if hidden < goal:
+        return f"; {human_duration(math.ceil(baseline_s * blur**2 / (goal**2 - hidden**2)))} of baseline would suffice"
+    factor = (math.hypot(hidden, blur) / goal) ** 2
+    baseline, phase = (human_duration(math.ceil(seconds * factor)) for seconds in (baseline_s, phase_s))
+    return f"; {baseline} of baseline and {phase} of this phase would suffice"
 
 
-def _worst(metric: Metric, judged: list[Judgement]) -> Judgement:
+def _too_few(sample: Sample, needed: int) -> str:
+    """How many hits there were, and how long it takes to get enough at this pace."""
+    longer = human_duration(math.ceil(sample.seconds * needed / sample.hits))
+    return f"{sample.hits} hits of the {needed} it takes; {longer} would suffice"
+
+
+def _worst(tolerance: Tolerance, judged: list[Judgement]) -> Judgement:
     """Of several windows: any broken one breaks; one without traffic, or none with enough, leaves it unknown."""
     if not judged:
         return Judgement(outcome=Outcome.UNKNOWN, why="no request was due")
-    broken = [one for one in judged if one.outcome is Outcome.BROKEN]
     silent = [one for one in judged if one.value is None]
-    held = [one for one in judged if one.outcome is Outcome.HELD]
-    chosen = broken or silent or held or judged
-    return max(chosen, key=lambda one: _badness(metric, one))
-
-
-def _badness(metric: Metric, one: Judgement) -> float:
-    return 0.0
-
-
-__all__ = ["Evidence", "Judgement", "expected", "judge_answers", "judge_load"]
+    by_outcome = {outcome: [one for one in judged if one.outcome is outcome] for outcome in Outcome}
+    chosen = by_outcome[Outcome.BROKEN] or silent or by_outcome[Outcome.HELD] or judged
+    worst = max if tolerance.cmp in ("<", "<=") else min
+    return worst(chosen, key=lambda one: one.value or 0.0)

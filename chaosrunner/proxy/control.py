@@ -4,6 +4,7 @@ Names are resolved first; from there to the end each operation runs without a pa
 one that is refused has changed nothing.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -178,11 +179,14 @@ class Control:
         self.leases.forget(Place(name, toxic))
         self._audit.info("toxic removed", proxy=name, toxic=toxic)
 
-    def close(self) -> None:
-        """Stop listening everywhere and close connections once what was written has been sent."""
+    async def close(self, drain_s: float) -> None:
+        """Stop listening everywhere, and close connections once what was written has been sent.
+
+        Args:
+            drain_s: Seconds after which connections that still have something to send are cut.
+        """
         self.leases.close()
-        for proxy in self.proxies():
-            proxy.close()
+        await asyncio.gather(*(proxy.close(drain_s) for proxy in self.proxies()))
 
     async def _numbered(self, number: int, fields: decode.Fields) -> Wanted:
         try:

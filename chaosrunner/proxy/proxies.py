@@ -1,5 +1,6 @@
 """One proxy: where it listens, where it leads, its toxics and its connections."""
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Iterable
@@ -79,12 +80,18 @@ class Proxy:
             self._tally.cut += 1
             connection.reset()
 
-    def close(self) -> None:
-        """Stop listening and close connections once what was written has been sent."""
+    async def close(self, drain_s: float) -> None:
+        """Stop listening, and close connections once what was written has been sent, at the latest after `drain_s`."""
         if self.listener is not None:
             self.listener.close()
-        for connection in list(self._connections):
-            connection.close()
+        connections = list(self._connections)
+        closing = [asyncio.ensure_future(connection.closed()) for connection in connections]
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=drain_s)
+            for task in late:
+                task.cancel()
+        for connection in connections:
+            connection.reset()
 
     def remove(self) -> None:
         """Stop listening and reset every connection."""

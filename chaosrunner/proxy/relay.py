@@ -26,13 +26,14 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 class Peer(asyncio.Protocol):
     """One of the two sockets of a connection: what it sends goes into `sends`, what it is sent comes from `takes`."""
 
-    __slots__ = ("_lost", "sends", "takes", "transport")
+    __slots__ = ("_lost", "_over", "sends", "takes", "transport")
 
     def __init__(self, sends: "Link", takes: "Link", lost: Callable[[], None]) -> None:
         self.sends = sends
         self.takes = takes
         self.transport: asyncio.Transport | None = None
         self._lost = lost
+        self._over = False
         sends.source = takes.target = self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,6 +53,7 @@ class Peer(asyncio.Protocol):
         """Send on a reset behind the bytes that came before it."""
         if exc is not None:
             self.sends.feed_end(End.RESET)
+        self._over = True
         self._lost()
 
     def pause_writing(self) -> None:
@@ -66,6 +68,11 @@ class Peer(asyncio.Protocol):
     def alive(self) -> bool:
         """Whether it is connected and not closing."""
         return self.transport is not None and not self.transport.is_closing()
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left, not even bytes that are still to be sent."""
+        return self._over or self.transport is None
 
     def close(self) -> None:
         """Close once what was written has been sent."""
@@ -243,6 +250,7 @@ class Connection:
         self._draws: dict[AppliedToxic, Draw] = {}
         self._connecting: asyncio.Task[None] | None = None
         self._over = False
+        self._gone = asyncio.Event()
 
     def start(self, accepted: socket.socket) -> None:
         """Relay between an accepted socket and the server; returns at once."""
@@ -266,6 +274,12 @@ class Connection:
         self._stop()
         self._client.close()
         self._server.close()
+
+    async def closed(self) -> None:
+        """Close, and wait until what was written has been sent to both sides."""
+        self.close()
+        if not (self._client.gone and self._server.gone):
+            await self._gone.wait()
 
     def reset(self) -> None:
         """Close both sides at once, so that they see a TCP reset."""
@@ -322,6 +336,8 @@ class Connection:
                     link.target.transport.write_eof()
 
     def _lost(self) -> None:
+        if self._client.gone and self._server.gone:
+            self._gone.set()
         if self._client.alive or self._server.alive:
             return  # what is still under way to the one that lives may arrive
         self._stop()

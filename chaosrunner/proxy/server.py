@@ -15,7 +15,7 @@ from chaosrunner.proxy.guards import Guard
 from chaosrunner.proxy.listener import Address, Listener, resolve
 from chaosrunner.proxy.refusals import RefusedError, StartError
 
-# Requests under way when the proxy stops may take this long to be answered.
+# When the proxy stops, bytes and requests under way may take this long to arrive.
 DRAIN_S = 1.0
 
 
@@ -78,7 +78,7 @@ class FaultProxy:
 
     async def stop(self) -> None:
         """Stop accepting, answer what is under way, close connections once what was written has been sent."""
-        self._control.close()
+        await self._control.close(DRAIN_S)
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

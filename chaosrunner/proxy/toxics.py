@@ -129,7 +129,7 @@ class Toxic:
     name: str
     type: str
     stream: Stream
-    toxicity: float = 1.0
+    toxicity: float = 1
     attributes: Attributes = field(default_factory=Noop)
 
     def amended(self, fields: decode.Fields) -> "Toxic":
@@ -163,7 +163,7 @@ def parse_toxic(fields: decode.Fields) -> Toxic:
         name=decode.name(fields, default=f"{kind}_{stream}"),
         type=kind,
         stream=stream,
-        toxicity=_toxicity(fields, 1.0),
+        toxicity=_toxicity(fields, 1),
         attributes=attributes(**_numbers(attributes, decode.nested(fields, "attributes"))),
     )
 

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 Say = Callable[[str], str]
 """Makes a text fit for the terminal: printable, and ASCII where it must be."""
 
+Parts = tuple[tuple[str, str], ...]
+"""(text, style) of a cell's value, its outcome and its bound."""
+
 STYLES = {Outcome.HELD: "green", Outcome.UNKNOWN: "yellow", Outcome.BROKEN: "bold red"}
 
 HEADS = {Phase.BASELINE: "baseline", Phase.FAULT: "during", Phase.AFTER: "after"}
+
+GAP = 4
+"""Blanks between phases."""
 
 
 def table_lines(
@@ -32,51 +38,56 @@ def table_lines(
         say: makes texts fit for the terminal.
         below: lines that explain a row, printed under it.
     """
-    cells = {
-        (id(row), phase): _parts(row.cell(phase), say, bare=phase is Phase.BASELINE) for row in table for phase in HEADS
-    }
-    widths = {
-        phase: [max(len(cells[id(row), phase][part][0]) for row in table) for part in range(3)]
-        for phase in HEADS
-        if table
-    }
-    spans = {phase: max(len(HEADS[phase]), sum(w + 2 for w in parts if w) - 2) for phase, parts in widths.items()}
-    stacked = sum(span + 4 for span in spans.values()) - 4 > width
-    if not stacked and table:
-        yield "", _joined([(f"{HEADS[phase]:<{span + 4}}", "dim") for phase, span in spans.items()])
-    for row in table:
-        if stacked:
-            for number, phase in enumerate(HEADS):
-                parts = [(text, style) for text, style in cells[id(row), phase] if text]
-                spaced = [(f"{text}  ", style) for text, style in parts]
-                yield row.label if number == 0 else "", _joined([(f"{HEADS[phase]:<10}", "dim"), *spaced])
+    if not table:
+        return
+    parts = [{phase: _parts(row.cell(phase), phase, say) for phase in HEADS} for row in table]
+    widths = {phase: [max(len(line[phase][part][0]) for line in parts) for part in range(3)] for phase in HEADS}
+    spans = {phase: max(len(HEADS[phase]), sum(w + 2 for w in columns if w) - 2) for phase, columns in widths.items()}
+    aligned = sum(spans.values()) + GAP * (len(spans) - 1) <= width
+    if aligned:
+        yield "", _joined([(f"{HEADS[phase]:<{span + GAP}}", "dim") for phase, span in spans.items()])
+    for row, line in zip(table, parts, strict=True):
+        if aligned:
+            lines = [
+                _joined([piece for phase, span in spans.items() for piece in _padded(line[phase], widths[phase], span)])
+            ]
         else:
-            line: list[tuple[str, str]] = []
-            for phase, span in spans.items():
-                line += _padded(cells[id(row), phase], widths[phase], span + 4)
-            yield row.label, _joined(line)
-        for text in below(row):
-            yield "", _joined([(say("└ " + text), "")])
+            lines = _stacked(line)
+        lines += [_joined([(say("└ " + text), "")]) for text in below(row)]
+        yield row.label, _under_each_other(lines)
 
 
-def _parts(cell: Cell, say: Say, *, bare: bool) -> list[tuple[str, str]]:
-    """Value, outcome, bound. A baseline that is as asked is only a number to compare with."""
-    value = (say(cell.value), "" if cell.asked else "dim")
-    if not cell.asked or (bare and cell.outcome is Outcome.HELD):
-        return [value, ("", ""), ("", "")]
+def _stacked(line: dict[Phase, Parts]) -> list[Text]:
+    return [
+        _joined([(f"{HEADS[phase]:<10}", "dim"), *[(f"{text}  ", style) for text, style in parts if text]])
+        for phase, parts in line.items()
+    ]
+
+
+def _under_each_other(lines: list[Text]) -> Text:
+    from rich.text import Text
+
+    return Text("\n").join(lines)
+
+
+def _parts(cell: Cell, phase: Phase, say: Say) -> Parts:
+    """A baseline that is as asked is only a number to compare with."""
+    if not cell.asked or (phase is Phase.BASELINE and (cell.outcome is Outcome.HELD or cell.hint == "")):
+        return ((say(cell.value), ""), ("", ""), ("", ""))
     style = STYLES[cell.outcome] if cell.outcome is not None else "yellow"
-    return [value, (judged(cell.outcome), style), (say(cell.bound), "dim")]
+    word = judged(cell.outcome) if cell.hint is None else cell.hint
+    return ((say(cell.value), ""), (word, style), (say(cell.bound), "dim"))
 
 
-def _padded(parts: list[tuple[str, str]], widths: list[int], span: int) -> list[tuple[str, str]]:
+def _padded(parts: Parts, widths: list[int], span: int) -> list[tuple[str, str]]:
     spaced = [(f"{text:<{width + 2}}", style) for (text, style), width in zip(parts, widths, strict=True) if width]
     used = sum(len(text) for text, _ in spaced)
-    return [*spaced, (" " * max(0, span - used), "")]
+    return [*spaced, (" " * max(0, span + GAP - used), "")]
 
 
 def _joined(parts: list[tuple[str, str]]) -> Text:
     from rich.text import Text
 
-    text = Text.assemble(*[(part, style) for part, style in parts])
+    text = Text.assemble(*parts)
     text.rstrip()
     return text

@@ -34,12 +34,13 @@ class Mailbox(Generic[T]):
             self._items.append(item)
             self._changed.notify()
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """Draw what is left, but wait no longer than this: a blocked writer is abandoned."""
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """Draw what is left, but wait no longer than this: a blocked writer is abandoned. True if it has ended."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while True:
@@ -85,6 +86,12 @@ class DirectText(io.TextIOBase):
     def writable(self) -> bool:
         """It is."""
         return True
+
+    def close(self) -> None:
+        """Let go of the descriptor; the stream it was made from stays open."""
+        if not self.closed:
+            super().close()
+            os.close(self._fd)
 
     def write(self, text: str) -> int:
         """Write all of `text`. Raises OSError when the reader is gone."""

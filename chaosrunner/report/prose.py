@@ -39,9 +39,8 @@ def explain_errors(verdict: Verdict, phase: Phase, name: str = "") -> str:
     if stats is None or not stats.errors:
         return ""
     parts = [outcomes(dict(stats.by_outcome))]
-    named = sorted(
-        ((s.errors, s.name) for s in verdict.phases if s.phase is phase and s.name and s.errors), reverse=True
-    )
+    mine = [stats for stats in verdict.phases if stats.phase is phase and stats.name and stats.errors]
+    named = sorted(((stats.errors, stats.name) for stats in mine), reverse=True)
     if not name and len(named) > 1:
         parts.append("most in " + ", ".join(f"{who} ({count(n)})" for n, who in named[:2]))
     seen = verdict.recovery
@@ -60,7 +59,7 @@ def fault_lines(fault: FaultReport) -> tuple[str, str]:
             proof = f"NOT in effect: {fault.evidence}"
         case None:
             proof = "not proven" + (f": {fault.evidence}" if fault.evidence else "")
-    parts = [proof]
+    parts = [proof] if fault.says else []  # without a recipe there is nothing that could be proven
     if fault.note:
         parts.append(fault.note)
     if fault.lasted_s is not None:
@@ -89,8 +88,10 @@ def recovered(seen: Recovery) -> str:
 
 
 def lost(seen: Recovery) -> str:
-    """What users lost between injection and recovery."""
-    waited = f"{seen.waited_s:,.0f} s" if seen.waited_s >= 10 else f"{seen.waited_s:.1f} s"
+    """What users lost between injection and recovery; nothing is claimed when the recovery was not measured."""
+    if seen.state == "unknown" and not seen.lost and not seen.waited_s:
+        return "not measured"
+    waited = f"{seen.waited_s:,.0f} s" if seen.waited_s >= 10 else f"{seen.waited_s:.2g} s"
     return f"{plural(seen.lost, 'request')}, {waited} of waiting"
 
 
@@ -98,7 +99,11 @@ def restored(verdict: Verdict) -> str:
     """Whether everything was put back; never a plain yes when something may be left."""
     total, back = len(verdict.faults), sum(fault.restored for fault in verdict.faults)
     if verdict.restored and back == total:
-        return f"{back} of {total}, nothing of ours left" if total else "nothing was injected"
+        return (
+            f"{back} of {total}, nothing of ours left"
+            if any(f.says for f in verdict.faults)
+            else "nothing was injected"
+        )
     left = ", ".join(fault.title for fault in verdict.faults if not fault.restored) or "see the journal"
     return f"NO, {back} of {total}; may still be in place: {left}"
 
@@ -118,6 +123,8 @@ def bounded(value: float | None, low: float | None, high: float | None) -> str:
         return seconds(value)
     if high >= 120:
         return f"{seconds(value)} ({seconds(low)} to {seconds(high)})"
+    if high < 1:
+        return f"{value * 1000:.0f} ms ({low * 1000:.0f}–{high * 1000:.0f})"
     half = max((high - low) / 2, 0.0005)
     places = min(3, max(0, -math.floor(math.log10(half))))
     return f"{value:.{places}f} s ({low:.{places}f}–{high:.{places}f})"

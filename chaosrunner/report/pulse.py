@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chaosrunner.logic.fold import FaultState, FaultStatus, State
 from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.fault import Fault
 from chaosrunner.model.hypothesis import Metric, Tolerance
 from chaosrunner.model.units import NANOS
 from chaosrunner.report.table import Cell, Row, grouped
@@ -24,10 +25,10 @@ class FaultPulse:
     lasts_s: float | None
     """Seconds since its inject was answered; None before."""
 
-    @property
-    def standing(self) -> bool:
-        """Whether harm may be in place now."""
-        return self.status in (FaultStatus.INJECTING, FaultStatus.ACTIVE, FaultStatus.UNDOING, FaultStatus.STUCK)
+    standing: bool
+    """Whether harm may be in place now; what has no undo counts for as long as it was asked to last."""
+    final: bool
+    """It has no undo: a kill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +77,8 @@ class Pulses:
             p95_s=None if last is None else last.quantile_s(0.95),
             errors=None if last is None else last.error_share,
             open=sum(tally.open for names in tallies.values() for tally in names.values()),
-            faults=tuple(_fault(fault.title, state.faults.get(fault.index), now_ns) for fault in self._experiment.faults),
-            rows=tuple(self._row(group, tallies) for group in self._groups),
+            faults=tuple(_fault(fault, state.faults.get(fault.index), now_ns) for fault in self._experiment.faults),
+            rows=tuple(self._row(group, tallies, state) for group in self._groups),
             why=state.aborted or state.ended,
         )  # fmt: skip
 
@@ -88,7 +89,7 @@ class Pulses:
         return of_slots(state, range(end - SLOTS_PER_S, end))
 
     def _done(self, state: State, now_ns: int) -> float:
-        """By the nominal plan, in which recovery is instant; a phase that takes longer stands still, never runs back."""
+        """By the nominal plan, in which recovery is instant; a phase that takes longer stands still."""
         asked = self._experiment
         plan = {
             Phase.WARMUP: asked.load.warmup_s,
@@ -105,18 +106,30 @@ class Pulses:
         return min(1.0, (before + max(0.0, inside)) / total)
 
     def _row(
-        self, group: tuple[str, Metric, dict[Phase, Tolerance]], tallies: dict[Phase, dict[int, Tally]]
+        self, group: tuple[str, Metric, dict[Phase, Tolerance]], tallies: dict[Phase, dict[int, Tally]], state: State
     ) -> Row:
         label, metric, asked = group
-        seen = {phase: _of(self._experiment, names, metric.of) for phase, names in tallies.items()}
-        values = {phase: tally.value(metric, 0.0) for phase, tally in seen.items()}
+        values: dict[Phase, float | None] = {}
+        if not any(tolerance.window_s for tolerance in asked.values()):  # the worst window is for the judge
+            for phase, names in tallies.items():
+                tally = _of(self._experiment, names, metric.of)
+                values[phase] = tally.value(metric, _covered_s(state, phase))
         baseline = values.get(Phase.BASELINE)
         cells = {}
         for phase in (Phase.BASELINE, Phase.FAULT, Phase.AFTER):
             bound = bound_of(asked[phase], baseline) if phase in asked else ""
             over = phase in asked and _violates(asked[phase], values.get(phase), limit_of(asked[phase], baseline))
-            cells[phase] = Cell(value=measured(metric.stat, values.get(phase)), bound=bound, why="over" if over else "")
+            cells[phase] = Cell(
+                value=measured(metric.stat, values.get(phase)), bound=bound, hint="over" if over else ""
+            )
         return Row(label=label, metric=metric, cells=cells)
+
+
+def _covered_s(state: State, phase: Phase) -> float:
+    """Seconds of a phase that every worker has reported."""
+    begin = state.phase_start_ns(phase)
+    end = min([state.covered_ns(), *(at for _, at in state.phases if begin is not None and at > begin)])
+    return 0.0 if begin is None else max(0.0, (end - begin) / NANOS)
 
 
 def _earlier(one: Phase, other: Phase) -> bool:
@@ -140,15 +153,23 @@ def _violates(tolerance: Tolerance, value: float | None, limit: float | None) ->
     return {"<": value >= limit, "<=": value > limit, ">": value <= limit, ">=": value < limit}[tolerance.cmp]
 
 
-def _fault(title: str, current: FaultState | None, now_ns: int) -> FaultPulse:
+def _fault(fault: Fault, current: FaultState | None, now_ns: int) -> FaultPulse:
     if current is None:
-        return FaultPulse(title=title, status=FaultStatus.PLANNED, proven=None, evidence="", lasts_s=None)
+        current = FaultState()
     end = current.undone_answered_ns or now_ns
     since = current.inject_answered_ns
+    lasts = None if since is None else (end - since) / NANOS
+    final = current.recipe is not None and not current.reversible
     return FaultPulse(
-        title=title,
+        title=fault.title,
+        standing=_standing(current) and not (final and lasts is not None and lasts >= fault.for_s),
+        final=final,
         status=current.status,
         proven=current.proven,
         evidence=current.evidence or current.why,
-        lasts_s=None if since is None else (end - since) / NANOS,
+        lasts_s=lasts,
     )
+
+
+def _standing(current: FaultState) -> bool:
+    return current.status in (FaultStatus.INJECTING, FaultStatus.ACTIVE, FaultStatus.UNDOING, FaultStatus.STUCK)

@@ -18,6 +18,8 @@ class Cell:
     outcome: Outcome | None = None
     bound: str = ""
     """Empty = nothing was asked of this phase."""
+    hint: str | None = None
+    """While the run goes on, what stands in the place of an outcome: `over` or nothing."""
     why: str = ""
     evidence: tuple[int, ...] = ()
 
@@ -57,7 +59,7 @@ def finding_name(phase: Phase, tolerance: Tolerance) -> str:
 
 
 def grouped(experiment: Experiment) -> list[tuple[str, Metric, dict[Phase, Tolerance]]]:
-    """The hypothesis by metric: (label, metric, at most one tolerance a phase); a second bound gets a row of its own."""
+    """The hypothesis by metric: (label, metric, one tolerance a phase at most); a second bound gets its own row."""
     groups: list[tuple[str, Metric, dict[Phase, Tolerance]]] = []
     for phase, tolerance in tolerances(experiment):
         label = label_of(tolerance)

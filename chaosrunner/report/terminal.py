@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat
@@ -37,13 +37,6 @@ def final(verdict: Verdict, experiment: Experiment, *, evidence: str = "", repai
         repair: the one command that repairs, when something may not have been restored.
     """
     return Final(verdict, experiment, evidence=evidence, repair=repair)
-
-
-def console_for(stream: TextIO) -> Console:
-    """A console on a stream: colour only if it is a terminal and NO_COLOR is not set; nothing is guessed from content."""
-    from rich.console import Console
-
-    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
 
 
 class Final:
@@ -109,7 +102,9 @@ class Final:
         for finding in others(self.verdict, self.experiment):
             if finding.outcome is Outcome.HELD or finding.name.startswith("recover"):
                 continue
-            text = f"{finding.name}: {finding.observed}" + (f" ({finding.why})" if finding.why else "")
+            text = f"{finding.name}: {finding.observed}" + (
+                f" ({finding.why})" if finding.why not in ("", finding.observed) else ""
+            )
             yield words.judged(finding.outcome), _styled(say(text), STYLES[finding.outcome])
 
 

@@ -24,11 +24,12 @@ _ASCII = str.maketrans(
     | {"’": "'", "“": '"', "”": '"', "∞": "inf", "−": "-", "█": "#", "░": ".", "●": "*"}
 )
 
+_CONTROL = dict.fromkeys("\n\r\t\v\f", " ")
+
 
 def printable(text: str) -> str:
     """`text` on one line without control characters, so that a name in a file cannot drive a terminal or break XML."""
-    folded = " ".join(text.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in folded)
+    return "".join(char if char.isprintable() else _CONTROL.get(char, "\N{REPLACEMENT CHARACTER}") for char in text)
 
 
 def ascii_only(text: str) -> str:
@@ -112,7 +113,7 @@ def bound_of(tolerance: Tolerance, baseline: float | None) -> str:
     sign = {"<=": "≤", ">=": "≥"}.get(tolerance.cmp, tolerance.cmp)
     limit = limit_of(tolerance, baseline)
     if limit is None:
-        return tolerance.text.partition(tolerance.cmp)[1] + tolerance.text.partition(tolerance.cmp)[2]
+        return sign + tolerance.text.partition(tolerance.cmp)[2].strip()
     return sign + measured(tolerance.metric.stat, limit)
 
 
@@ -151,5 +152,6 @@ def title(verdict: Verdict) -> str:
 def subtitle(verdict: Verdict) -> str:
     """`shop @ staging, 200 users/s (1,000 requests/s), 3 min 06 s, run 7f3a`."""
     where = f"{verdict.system} @ {verdict.environment}" if verdict.environment else verdict.system
-    load = f"{rate(verdict.users_per_s).removesuffix('/s')} users/s ({rate(verdict.requests_per_s).removesuffix('/s')} requests/s)"
+    users, requests = (rate(value).removesuffix("/s") for value in (verdict.users_per_s, verdict.requests_per_s))
+    load = f"{users} users/s ({requests} requests/s)"
     return f"{where}, {load}, {human_duration(verdict.seconds)}, run {verdict.run}"

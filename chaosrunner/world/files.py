@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,13 @@ class RealReader:
     """Files of this host."""
 
     def text(self, path: Path) -> str:
-        """The file's text. Raises OSError or UnicodeDecodeError; ValueError when it is too long or no file."""
+        """The file's text. Raises OSError (also for what is too long or no plain file) or UnicodeDecodeError."""
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "no plain file")  # a pipe would be waited for
         with path.open("rb") as file:
             found = file.read(LONGEST + 1)
         if len(found) > LONGEST:
-            raise OSError(27, f"longer than {LONGEST // 1024**2} MiB")
+            raise OSError(errno.EFBIG, f"longer than {LONGEST // 1024**2} MiB")
         return found.decode()
 
     def names(self, folder: Path) -> Sequence[str]:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import os
-import re
+import types
 import typing
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,11 +18,12 @@ from pathlib import Path
 from chaosrunner.errors import InjectorError, Unavailable
 from chaosrunner.model import units
 from chaosrunner.model.fault import Injector
+from chaosrunner.model.secret import Secret
 
 if typing.TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from chaosrunner.model.secret import Secret
+    from chaosrunner.logic.parse.substitute import Reference
 
 GROUP = "chaosrunner.injectors"
 WORDS = {
@@ -34,11 +35,11 @@ WORDS = {
     int: "whole number",
     str: "text",
     bool: "true or false",
+    Secret: "secret",
 }
-"""Types a parameter may have, and how people call them; `Literal[…]` is the other."""
+"""Types a parameter may have, and what people call them; `Literal[…]` and `… | None` come on top."""
 KINDS_OF_NEED = frozenset({"processes", "proxies", "dsn", "admin"})
 _STALE = "install it again (`pip install -e .` in a checkout) so that its metadata is current"
-_REFERENCE = re.compile(r"\$\{(?:file:(?P<file>[^}]+)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?)\}")
 
 
 class RealTools:
@@ -59,22 +60,33 @@ class RealTools:
             InjectorError: a variable is not set and has no default, or a file cannot be read; names it, never a value.
         """
         if secret.template not in self._known:
-            self._known[secret.template] = _REFERENCE.sub(self._resolve, secret.template)
+            self._known[secret.template] = self._resolved(secret.template)
         return self._known[secret.template]
 
-    def _resolve(self, match: re.Match[str]) -> str:
-        path, name, default = match["file"], match["name"], match["default"]
-        if path is not None:
+    def _resolved(self, template: str) -> str:
+        if "${" not in template:
+            return template
+        from chaosrunner.logic.parse.spelling import ReadingError
+        from chaosrunner.logic.parse.substitute import Reference, parts
+
+        try:
+            return "".join(self._value(part) if isinstance(part, Reference) else part for part in parts(template))
+        except ReadingError as error:
+            raise InjectorError(f"a secret cannot be understood: {error}") from None
+
+    def _value(self, reference: Reference) -> str:
+        from chaosrunner.logic.parse.substitute import value_of
+
+        if reference.path:
             try:
-                return Path(path).read_text().rstrip("\r\n")
+                return Path(reference.path).read_text().rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not text"
-                raise InjectorError(f"secret ${{file:{path}}} cannot be read: {reason}") from None
-        if name in self._environ:
-            return self._environ[name]
-        if default is None:
-            raise InjectorError(f"secret ${{{name}}}: the variable {name} is not set")
-        return default.removeprefix(":-")
+                raise InjectorError(f"secret {reference.text} cannot be read: {reason}") from None
+        value = value_of(reference, self._environ)
+        if value is None:
+            raise InjectorError(f"secret {reference.text}: the variable {reference.name} is not set")
+        return value
 
 
 def names() -> list[str]:
@@ -146,6 +158,8 @@ def params_problems(injector: object) -> list[str]:
 
 def word(kind: object) -> str | None:
     """What people call a parameter's type: `duration`, or the values of a Literal; None if files cannot write it."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(arg for arg in typing.get_args(kind) if arg is not types.NoneType)
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(str(value) for value in typing.get_args(kind))
     return WORDS.get(kind)  # type: ignore[call-overload, no-any-return] # NewTypes and types are both keys

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 EVERY_NS = NANOS
 
 
-async def watch_pressure(
-    pids: Callable[[], Iterable[int]], *, clock: Clock, report: Callable[[Event], object]
-) -> None:
+async def watch_pressure(pids: Callable[[], Iterable[int]], *, clock: Clock, report: Callable[[Event], object]) -> None:
     """Write one Pressure a second until cancelled; return at once where the kernel does not tell."""
     before = (clock.now(), stalled_us(), waited_ns(pids()))
     while before[1] is not None:

@@ -23,10 +23,10 @@ class TestNoop(InjectorContract):
     """The fault that does nothing keeps every law."""
 
     @pytest.fixture
-    async def bench(self) -> AsyncIterator[Bench]:
+    def bench(self) -> Bench:
         """Nothing at all."""
         injector = Noop()
-        yield Bench(
+        return Bench(
             injector=injector,
             fault=fault_of(injector, None),
             system=system_of(Component(name="api")),

@@ -127,7 +127,7 @@ class TestProxyFaults(InjectorContract):
         injector = kind()
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         async with server, FaultProxy("127.0.0.1", 0, audit=audit_to(io.StringIO())) as proxy:
-            rig = ProxyBench(proxy, "127.0.0.1:%d" % server.sockets[0].getsockname()[1])
+            rig = ProxyBench(proxy, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
             await rig.add("db")
             await rig.add("other")
             await rig.call("POST", "/proxies/other/toxics", {"type": "latency", "name": "not-ours"})

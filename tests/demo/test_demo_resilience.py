@@ -19,8 +19,9 @@ from chaosrunner.demo.running import Demo, running_demo
 pytestmark = [pytest.mark.e2e, pytest.mark.postgres]
 
 STEADY_S = 4.0
+IN_FLIGHT_S = 0.5
 SETTLE_S = 2.0
-AFTER_S = 4.0
+AFTER_S = 3.0
 LOAD = Load(journeys_per_s=22, prompt_every=1, timeout_s=4.0)
 
 
@@ -33,7 +34,8 @@ class Watched:
     end_s: float
 
     def before(self, name: str | None = None):
-        return self.seen.between(self.begin_s - STEADY_S / 2, self.begin_s, name)
+        # What is due in the last moment before the harm may still be open when it comes.
+        return self.seen.between(self.begin_s - STEADY_S / 2, self.begin_s - IN_FLIGHT_S, name)
 
     def during(self, name: str | None = None):
         return self.seen.between(self.begin_s, self.end_s, name)
@@ -54,7 +56,7 @@ async def watch(fault: Fault, *, lasts_s: float, fragile: bool) -> Watched:
         async with fault(demo):
             await asyncio.sleep(lasts_s)
         end_s = time.monotonic()
-        await asyncio.sleep(SETTLE_S + AFTER_S + LOAD.timeout_s)
+        await asyncio.sleep(SETTLE_S + AFTER_S + (LOAD.timeout_s if fragile else 1.0))
     return Watched(seen, begin_s, end_s)
 
 

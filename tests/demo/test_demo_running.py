@@ -13,6 +13,7 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
+from demo_traffic import Load, errors, traffic
 
 from chaosrunner.demo import serve
 from chaosrunner.demo.options import DemoOptions, DemoUnavailable, Ports, free_base_port
@@ -191,6 +192,39 @@ async def test_a_part_that_is_killed_comes_back(demo, client, part):
     assert (await ask(client, "POST", "/agents", {"name": "x"}, await log_in(client)))[0] == 201
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_replicas_are_replaced_one_by_one_without_a_failed_request(demo, client):
+    """A rolling restart by SIGTERM under load fails no request, because each replica finishes what it began."""
+    async with traffic(demo.entry, Load(journeys_per_s=15)) as seen:
+        for part in ("api-1", "api-2", "api-3"):
+            before = demo.pid_of(part)
+            os.kill(before, signal.SIGTERM)
+            await until(lambda part=part, before=before: demo.pid_of(part) not in (None, before))
+            await until_ready(client)
+    assert len(seen.hits) > 100
+    assert errors(seen.hits) == 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_websocket_of_a_lost_replica_is_told_to_come_back(demo, client):
+    """When the replica behind a WebSocket dies, the client is closed with 1012 and a new one works."""
+    token = await log_in(client)
+    async with client.ws_connect(f"/ws?token={token}") as ann:
+        [part] = [f"api-{n}" for n in (1, 2, 3) if await has_sockets(client, demo.ports.replica(n))]
+        os.kill(demo.pid_of(part), signal.SIGKILL)
+        assert (await ann.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+        assert ann.close_code == aiohttp.WSCloseCode.SERVICE_RESTART
+    async with client.ws_connect(f"/ws?token={token}") as ann:
+        await ann.send_json({"id": 1})
+        assert await ann.receive_json(timeout=5) == {"id": 1}
+    await until_ready(client)
+
+
+async def has_sockets(client, port):
+    async with client.get(f"http://127.0.0.1:{port}/metrics") as response:
+        return "demo_sockets 0" not in (await response.text()).splitlines()
+
+
 async def until_ready(client, within_s=20.0):
     deadline_s = time.monotonic() + within_s
     while True:
@@ -249,8 +283,12 @@ async def test_a_signal_stops_it_even_while_it_starts(number, tmp_path):
 
 async def test_the_end_of_standard_input_stops_it(tmp_path):
     """With `--until-eof` the demo says ready and ends when its standard input does."""
-    process = await started_by_hand(tmp_path, "--until-eof", stdin=asyncio.subprocess.PIPE)
-    assert (await asyncio.wait_for(process.stdout.readline(), 30)).startswith(b"ready http://127.0.0.1:")
+    written = tmp_path / "elsewhere" / "demo.yaml"
+    arguments = ("--until-eof", "--system-out", str(written))
+    process = await started_by_hand(tmp_path, *arguments, stdin=asyncio.subprocess.PIPE)
+    ready = await asyncio.wait_for(process.stdout.readline(), 30)
+    assert ready.startswith(b"ready http://127.0.0.1:")
+    assert f"entry: {ready.split()[1].decode()}\n" in written.read_text()
     process.stdin.close()
     assert await asyncio.wait_for(process.wait(), 15) == 0
 
@@ -284,6 +322,20 @@ async def test_a_missing_postgres_is_told_to_who_started_it(tmp_path):
             pass
     for _, port in Ports(options.base_port).all():
         socket.create_server(("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql://ann:s3cret@127.0.0.1:{free}/x", "host=localhost", "postgresql://h:port/x"]
+)
+async def test_a_database_that_cannot_be_used_is_told_without_its_password(dsn):
+    """A DSN that leads nowhere, or is none, is one line and nothing is left running."""
+    base = free_base_port()
+    options = DemoOptions(base_port=base, dsn=dsn.format(free=base + 25))
+    with pytest.raises(DemoUnavailable, match=r"given (database|DSN)") as refusal:
+        async with running_demo(options):
+            pass
+    assert "\n" not in str(refusal.value)
+    assert "s3cret" not in str(refusal.value)
 
 
 async def test_a_given_database_is_used_in_a_schema_of_its_own():

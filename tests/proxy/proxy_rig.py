@@ -195,6 +195,14 @@ class Client:
             assert await self.reader.readexactly(len(data)) == data
         return time.perf_counter() - start
 
+    async def count(self) -> int:
+        """How many bytes arrive up to the end."""
+        total = 0
+        async with asyncio.timeout(DEADLINE_S):
+            while data := await self.reader.read(65536):
+                total += len(data)
+        return total
+
     async def end(self) -> str:
         """How the connection ends: fin or reset."""
         try:

@@ -242,6 +242,17 @@ async def test_a_moved_proxy_listens_at_its_new_address_only(api: Api, echo: Ech
         await asyncio.open_connection("127.0.0.1", old)
 
 
+async def test_another_upstream_is_for_every_connection(api: Api, echo: EchoServer) -> None:
+    """When the upstream changes open connections are reset, and new ones lead to the new server."""
+    async with EchoServer() as other, connected(await api.proxy_to(echo.port)) as client:
+        await client.ask()
+        changed = await api.ok("PATCH", "/proxies/p", {"upstream": f"127.0.0.1:{other.port}"})
+        assert await client.end() == "reset"
+        async with connected(port_of(changed)) as next_client:
+            await next_client.ask()
+        assert (len(echo.writers), len(other.writers)) == (1, 1)
+
+
 async def test_a_proxy_cannot_be_created_on_a_port_that_is_taken(api: Api, echo: EchoServer) -> None:
     """Creating on a taken port is a 500 and leaves no proxy behind."""
     status, _ = await api.call("POST", "/proxies", {"name": "q", "listen": f"127.0.0.1:{echo.port}", "upstream": UP})

@@ -7,7 +7,19 @@ import socket
 import struct
 
 import pytest
-from proxy_rig import Api, Client, DeafServer, EchoServer, Server, SinkServer, connected, eventually, free_port, until
+from proxy_rig import (
+    Api,
+    Client,
+    DeafServer,
+    EchoServer,
+    Server,
+    SinkServer,
+    connected,
+    eventually,
+    free_port,
+    running_api,
+    until,
+)
 
 
 class AnswerAtTheEnd(Server):
@@ -155,6 +167,32 @@ async def test_a_stalled_connection_keeps_neither_the_api_nor_others_waiting(api
             await api.ok("PATCH", "/proxies/deaf", {"enabled": False})
             await client.ask()
         assert (await api.stats("deaf"))["connections"] == {"open": 0, "opened": 1, "refused": 0, "cut": 1}
+
+
+class GenerousServer(Server):
+    """Sends a megabyte to whoever connects, and waits."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Send it."""
+        writer.write(bytes(1_000_000))
+        await reader.read(1)
+
+
+async def test_what_we_took_is_delivered_before_we_stop() -> None:
+    """When the proxy stops, a client still gets every byte that was counted as passed."""
+    async with GenerousServer() as server:
+        async with running_api() as api:
+            reader, writer = await asyncio.open_connection("127.0.0.1", await api.proxy_to(server.port), limit=1024)
+            await until(lambda: server.writers)
+
+            async def flows() -> bool:
+                return bool((await api.stats())["bytes"]["downstream"])
+
+            await eventually(flows)
+            passed = (await api.stats())["bytes"]["downstream"]
+            reading = asyncio.create_task(Client(reader, writer).count())
+        assert await reading >= passed > 0
+        writer.transport.abort()
 
 
 async def test_many_connections_at_once_all_work(api: Api, echo: EchoServer) -> None:

@@ -194,11 +194,16 @@ async def test_slicer_cuts_and_pauses(api: Api, echo: EchoServer) -> None:
 
 
 async def test_slicing_a_large_chunk_into_bytes_leaves_time_for_others(api: Api, echo: EchoServer) -> None:
-    """While 200 kB are cut into single bytes the control API answers, and all of them arrive."""
+    """The control API answers in the middle of cutting 200 kB into single bytes, and all of them arrive."""
     async with connected(await api.proxy_to(echo.port)) as client:
         await api.toxic("slicer", average_size=1)
         client.writer.write(bytes(200_000))
-        await api.ok("GET", "/version")
+
+        async def half_way() -> bool:
+            stats = await api.stats()
+            return bool(0 < stats["bytes"]["downstream"] < stats["toxics"]["slicer_downstream"]["bytes"])
+
+        await eventually(half_way)
         async with asyncio.timeout(30):
             await client.reader.readexactly(200_000)
 

@@ -47,8 +47,12 @@ class Script:
     ends: float = 48.0
     reversible: bool = True
     phases: tuple[tuple[Phase, float], ...] = (
-        (Phase.WARMUP, 0.0), (Phase.BASELINE, 6.0), (Phase.FAULT, 21.0), (Phase.RECOVERY, 33.1), (Phase.AFTER, 36.0),
-    )  # fmt: skip
+        (Phase.WARMUP, 0.0),
+        (Phase.BASELINE, 6.0),
+        (Phase.FAULT, 21.0),
+        (Phase.RECOVERY, 33.1),
+        (Phase.AFTER, 36.0),
+    )
 
 
 SCRIPTS = {
@@ -79,7 +83,9 @@ def experiment(scenario: str = "broken", question: str = "") -> Experiment:
         question=question or "Do users keep working when an API replica dies while the database is slow?",
         file="experiments/lost-replica.yaml",
         source="question: Do users keep working?\nauth: bearer ${API_TOKEN}\n",
-        system=System(name="shop", file="systems/shop.yaml", environment="staging", components={"api": Component(name="api")}),
+        system=System(
+            name="shop", file="systems/shop.yaml", environment="staging", components={"api": Component(name="api")}
+        ),
         system_source="environment: staging\ndatabase: {dsn: '${file:/run/secrets/dsn}'}\n",
         load=LoadProfile(
             steps=tuple(Step(name=name, method="GET", path="/") for name in STEPS),
@@ -101,7 +107,7 @@ def experiment(scenario: str = "broken", question: str = "") -> Experiment:
             ),
         ),
         recover=RecoveryTarget(within_s=20, hold_s=10),
-    )  # fmt: skip
+    )
 
 
 def traffic(script: Script, seed: int = 7) -> list[Hit]:
@@ -136,7 +142,9 @@ def frames(hits: list[Hit], ends: float) -> list[Frame]:
             slot.lag.record(hit.lag_us)
             if hit.outcome is Hitting.OK:
                 slot.adjusted.record(hit.response_us - hit.lag_us)
-        result.append(Frame(worker=0, seq=seq, until_us=until, slots=slots, hits=tuple(inside), journeys=len(inside) // 5))
+        result.append(
+            Frame(worker=0, seq=seq, until_us=until, slots=slots, hits=tuple(inside), journeys=len(inside) // 5)
+        )
     return result
 
 
@@ -172,7 +180,10 @@ def fault_events(scenario: str) -> list[tuple[float, e.Event]]:
         told.append((22.0, e.Verified(fault=1, ok=True, says="48,211 bytes through the toxic", at_ns=at(22))))
     match scenario:
         case "interrupted":
-            told += [(24.0, e.Signalled(signal="SIGTERM")), (24.01, e.Decided(step="abort", why="interrupted: SIGTERM", now_ns=at(24.01)))]
+            told += [
+                (24.0, e.Signalled(signal="SIGTERM")),
+                (24.01, e.Decided(step="abort", why="interrupted: SIGTERM", now_ns=at(24.01))),
+            ]
             heal = 24.1
         case _:
             heal = 33.0
@@ -180,26 +191,45 @@ def fault_events(scenario: str) -> list[tuple[float, e.Event]]:
     if scenario == "not restored":
         told.append((39.0, e.UndoFailed(fault=1, why="the proxy does not answer: connection refused")))
     else:
-        told.append((heal + 0.6, e.Undone(fault=1, called_ns=at(heal), answered_ns=at(heal + 0.05), attempts=1, says="toxic removed")))
-    return told  # fmt: skip
+        told.append(
+            (
+                heal + 0.6,
+                e.Undone(fault=1, called_ns=at(heal), answered_ns=at(heal + 0.05), attempts=1, says="toxic removed"),
+            )
+        )
+    return told
 
 
 def journal(scenario: str, asked: Experiment, hits: list[Hit]) -> tuple[e.Entry, ...]:
     """The entries of a scenario in the order of a journal."""
     script = SCRIPTS[scenario]
     told: list[tuple[float, e.Event]] = [
-        (-2.0, e.RunStarted(run="7f3a", question=asked.question, file=asked.file, source=asked.source, system="shop",
-                            system_file=asked.system.file, system_source=asked.system_source, seed=42, boot="b", version="0.1.0")),
+        (
+            -2.0,
+            e.RunStarted(
+                run="7f3a",
+                question=asked.question,
+                file=asked.file,
+                source=asked.source,
+                system="shop",
+                system_file=asked.system.file,
+                system_source=asked.system_source,
+                seed=42,
+                boot="b",
+                version="0.1.0",
+            ),
+        ),
         (-1.0, e.WatchdogReady(pid=777)),
         (-0.2, e.LoadStarted(epoch_ns=EPOCH_NS, workers=1)),
-    ]  # fmt: skip
+    ]
     told += [(at, e.PhaseEntered(phase=phase, at_ns=EPOCH_NS + int(at * NANOS))) for phase, at in script.phases]
     told += [(frame.until_us / 1e6, e.SlotsArrived(frame=frame)) for frame in frames(hits, script.ends)]
     told += fault_events(scenario)
     told.append((script.ends, e.Ended(why="proven", at_ns=EPOCH_NS + int(script.ends * NANOS))))
     told.sort(key=lambda item: item[0])
     return tuple(
-        e.Entry(n, EPOCH_NS + int(at * NANOS), f"2026-01-02T03:04:{n % 60:02d}Z", 0, event) for n, (at, event) in enumerate(told)
+        e.Entry(n, EPOCH_NS + int(at * NANOS), f"2026-01-02T03:04:{n % 60:02d}Z", 0, event)
+        for n, (at, event) in enumerate(told)
     )
 
 
@@ -222,10 +252,18 @@ def _stats(phase: Phase, name: str, length: float, mine: list[Hit]) -> PhaseStat
         return times[max(0, -int(-share * len(times) // 1) - 1)]
 
     return PhaseStats(
-        phase=phase, name=name, seconds=length, hits=len(mine), errors=sum(h.outcome in ERRORS for h in mine),
-        p50=at(0.5), p95=at(0.95), p99=at(0.99), max=times[-1], rate=sum(h.outcome is Hitting.OK for h in mine) / length,
+        phase=phase,
+        name=name,
+        seconds=length,
+        hits=len(mine),
+        errors=sum(h.outcome in ERRORS for h in mine),
+        p50=at(0.5),
+        p95=at(0.95),
+        p99=at(0.99),
+        max=times[-1],
+        rate=sum(h.outcome is Hitting.OK for h in mine) / length,
         by_outcome=dict(Counter(h.outcome.value for h in mine)),
-    )  # fmt: skip
+    )
 
 
 def findings_of(asked: Experiment, stats: tuple[PhaseStats, ...], scenario: str) -> tuple[Finding, ...]:
@@ -251,27 +289,83 @@ def findings_of(asked: Experiment, stats: tuple[PhaseStats, ...], scenario: str)
             else:
                 baseline_of = baseline
             result.append(
-                Finding(name=f"{word}: {one.text}", phase=phase, expected=one.text, observed="no data" if value is None else str(value), outcome=outcome,
-                        why=why, value=value, baseline=baseline_of, evidence=(7, 9))
-            )  # fmt: skip
+                Finding(
+                    name=f"{word}: {one.text}",
+                    phase=phase,
+                    expected=one.text,
+                    observed="no data" if value is None else str(value),
+                    outcome=outcome,
+                    why=why,
+                    value=value,
+                    baseline=baseline_of,
+                    evidence=(7, 9),
+                )
+            )
     return tuple(result)
 
 
 RECOVERIES = {
-    "held": Recovery(state="recovered", at_ns=EPOCH_NS + int(33.4 * NANOS), time_s=0.4, low_s=0.35, high_s=0.45, from_inject_s=12.38,
-                     detected_s=0.02, outage_s=1.1, outage_low_s=1.08, outage_high_s=1.12, depth=0.11, lost=9, waited_s=14.2,
-                     residual=1.01, held_s=10.0, target_s=20),
-    "broken": Recovery(state="recovered", at_ns=EPOCH_NS + int(36.0 * NANOS), time_s=2.95, low_s=2.9, high_s=3.0, from_inject_s=14.98,
-                       detected_s=0.08, outage_s=3.8, outage_low_s=3.78, outage_high_s=3.82, depth=0.43, lost=137, waited_s=1402.7,
-                       residual=1.02, held_s=10.0, target_s=20),
+    "held": Recovery(
+        state="recovered",
+        at_ns=EPOCH_NS + int(33.4 * NANOS),
+        time_s=0.4,
+        low_s=0.35,
+        high_s=0.45,
+        from_inject_s=12.38,
+        detected_s=0.02,
+        outage_s=1.1,
+        outage_low_s=1.08,
+        outage_high_s=1.12,
+        depth=0.11,
+        lost=9,
+        waited_s=14.2,
+        residual=1.01,
+        held_s=10.0,
+        target_s=20,
+    ),
+    "broken": Recovery(
+        state="recovered",
+        at_ns=EPOCH_NS + int(36.0 * NANOS),
+        time_s=2.95,
+        low_s=2.9,
+        high_s=3.0,
+        from_inject_s=14.98,
+        detected_s=0.08,
+        outage_s=3.8,
+        outage_low_s=3.78,
+        outage_high_s=3.82,
+        depth=0.43,
+        lost=137,
+        waited_s=1402.7,
+        residual=1.02,
+        held_s=10.0,
+        target_s=20,
+    ),
     "unknown": Recovery(state="unknown", target_s=20, why="proxy.latency on database was not verified"),
-    "never": Recovery(state="never", detected_s=0.08, depth=0.52, lost=1660, waited_s=9_731.0, target_s=20,
-                      why="watched for 30 s after the last fault; errors of the last 10 s: 41 %"),
+    "never": Recovery(
+        state="never",
+        detected_s=0.08,
+        depth=0.52,
+        lost=1660,
+        waited_s=9_731.0,
+        target_s=20,
+        why="watched for 30 s after the last fault; errors of the last 10 s: 41 %",
+    ),
     "not restored": Recovery(state="unknown", lost=377, waited_s=900.0, target_s=20, why="the fault was not undone"),
     "interrupted": Recovery(state="unknown", lost=110, waited_s=210.0, target_s=20, why="the run was interrupted"),
-    "control": Recovery(state="recovered", at_ns=EPOCH_NS + int(33.03 * NANOS), time_s=0.0, low_s=0.0, high_s=0.01,
-                        from_inject_s=12.0, lost=0, residual=0.99, held_s=10.0, target_s=20),
-}  # fmt: skip
+    "control": Recovery(
+        state="recovered",
+        at_ns=EPOCH_NS + int(33.03 * NANOS),
+        time_s=0.0,
+        low_s=0.0,
+        high_s=0.01,
+        from_inject_s=12.0,
+        lost=0,
+        residual=0.99,
+        held_s=10.0,
+        target_s=20,
+    ),
+}
 
 ENDS = {
     "held": (Exit.HELD, "every tolerance held; recovered in 0.4 s"),
@@ -288,15 +382,35 @@ def fault_reports(scenario: str) -> tuple[FaultReport, ...]:
     """What became of the faults of a scenario."""
     if scenario == "control":
         return (
-            FaultReport(title="noop", says="touch nothing", proven=True, evidence="nothing was asked", lasted_s=12.0, restored=True),
+            FaultReport(
+                title="noop",
+                says="touch nothing",
+                proven=True,
+                evidence="nothing was asked",
+                lasted_s=12.0,
+                restored=True,
+            ),
         )
     proven = None if scenario == "unknown" else True
     return (
-        FaultReport(title="process.kill on 1 of 3 api", says="kill api-2 (pid 4242)", proven=True, evidence="pid 4242 is gone",
-                    lasted_s=None, restored=True, note="back by itself after 3.7 s"),
-        FaultReport(title="proxy.latency on database", says="add 300 ms to database", proven=proven,
-                    evidence="48,211 bytes through the toxic" if proven else "", lasted_s=12.0, restored=scenario != "not restored"),
-    )  # fmt: skip
+        FaultReport(
+            title="process.kill on 1 of 3 api",
+            says="kill api-2 (pid 4242)",
+            proven=True,
+            evidence="pid 4242 is gone",
+            lasted_s=None,
+            restored=True,
+            note="back by itself after 3.7 s",
+        ),
+        FaultReport(
+            title="proxy.latency on database",
+            says="add 300 ms to database",
+            proven=proven,
+            evidence="48,211 bytes through the toxic" if proven else "",
+            lasted_s=12.0,
+            restored=scenario != "not restored",
+        ),
+    )
 
 
 def _verdict(scenario: str, asked: Experiment, hits: list[Hit]) -> Verdict:
@@ -307,17 +421,40 @@ def _verdict(scenario: str, asked: Experiment, hits: list[Hit]) -> Verdict:
     held = {"recovered": Outcome.HELD, "unknown": Outcome.UNKNOWN}.get(recovery.state, Outcome.BROKEN)
     observed = f"{recovery.time_s} s" if recovery.time_s is not None else recovery.state
     findings.append(
-        Finding(name="recovery within 20 s", phase=None, expected="within 20 s", observed=observed, outcome=held, why=recovery.why)
+        Finding(
+            name="recovery within 20 s",
+            phase=None,
+            expected="within 20 s",
+            observed=observed,
+            outcome=held,
+            why=recovery.why,
+        )
     )
     return Verdict(
-        run="7f3a", question=asked.question, system="shop", environment="staging",
+        run="7f3a",
+        question=asked.question,
+        system="shop",
+        environment="staging",
         outcome=max((f.outcome for f in findings), default=Outcome.UNKNOWN),
-        exit=code, headline=headline, restored=scenario != "not restored", findings=tuple(findings), recovery=recovery,
-        faults=fault_reports(scenario), phases=stats,
-        trust=Trust(lag_p99_s=0.0001, offered=len(hits), fired=len(hits), unaccounted=0, skipped=31,
-                    notes=("this host was busy: 12 % of the time some task waited for CPU",) if scenario == "unknown" else ()),
-        seconds=SCRIPTS[scenario].ends, users_per_s=20, requests_per_s=100,
-    )  # fmt: skip
+        exit=code,
+        headline=headline,
+        restored=scenario != "not restored",
+        findings=tuple(findings),
+        recovery=recovery,
+        faults=fault_reports(scenario),
+        phases=stats,
+        trust=Trust(
+            lag_p99_s=0.0001,
+            offered=len(hits),
+            fired=len(hits),
+            unaccounted=0,
+            skipped=31,
+            notes=("this host was busy: 12 % of the time some task waited for CPU",) if scenario == "unknown" else (),
+        ),
+        seconds=SCRIPTS[scenario].ends,
+        users_per_s=20,
+        requests_per_s=100,
+    )
 
 
 @cache
@@ -337,16 +474,21 @@ def hostile(text: str) -> Sample:
         question=text,
         source=text,
         system=replace(plain.experiment.system, name=text),
-        load=replace(plain.experiment.load, steps=tuple(replace(step, name=text) for step in plain.experiment.load.steps)),
+        load=replace(
+            plain.experiment.load, steps=tuple(replace(step, name=text) for step in plain.experiment.load.steps)
+        ),
     )
     verdict = replace(
         plain.verdict,
-        question=text, system=text, environment=text, headline=text,
+        question=text,
+        system=text,
+        environment=text,
+        headline=text,
         findings=tuple(replace(f, why=text, observed=text, expected=text) for f in plain.verdict.findings),
         faults=tuple(replace(f, title=text, says=text, evidence=text, note=text) for f in plain.verdict.faults),
         phases=tuple(replace(p, name=p.name and text, by_outcome={text: p.hits}) for p in plain.verdict.phases),
         recovery=replace(plain.verdict.recovery, why=text),
         trust=replace(plain.verdict.trust, notes=(text,)),
-    )  # fmt: skip
+    )
     told = [*plain.entries, e.Entry(len(plain.entries), 0, text, 0, e.Signalled(signal=text))]
     return Sample(asked, tuple(told), fold(told), verdict)

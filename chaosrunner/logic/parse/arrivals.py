@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from chaosrunner.logic.parse import scalars
 from chaosrunner.logic.parse.fields import some_time
@@ -43,12 +44,8 @@ def parse_arrivals(text: str) -> tuple[Stage, ...]:
 
 def warmup_s(stages: Sequence[Stage], default: float = 3.0) -> float:
     """Seconds before the first level stage: the ramp; `default` when the load begins level."""
-    ramp = 0.0
-    for stage in stages:
-        if stage.start == stage.end:
-            break
-        ramp += stage.lasts_s or 0.0
-    return ramp or default
+    ramp = takewhile(lambda stage: stage.start != stage.end, stages)
+    return sum(stage.lasts_s or 0.0 for stage in ramp) or default
 
 
 def length_s(stages: Sequence[Stage]) -> float | None:

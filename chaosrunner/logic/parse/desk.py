@@ -116,8 +116,17 @@ class Desk:
         try:
             return reader(found.text)
         except ReadingError as bad:
-            self.wrong(node, f"{what} {quoted(found.source)}: {self._hidden(found, str(bad))}")
+            self.wrong(node, f"{what} {quoted(found.source)}: {self.shown(found, str(bad))}")
             return None
+
+    def shown(self, scalar: Scalar, message: str) -> str:
+        """The message without what a variable held: that may be nobody else's business."""
+        if scalar.text == scalar.source:
+            return message
+        values = [self.environ.get(reference.name, "") for reference in references(scalar.source)]
+        if any(len(value) >= TELLING and value[:TELLING] in message for value in values):
+            return "the variable's value cannot be read here"
+        return message
 
     def _written(self, node: Node, what: str) -> Scalar | None:
         if isinstance(node, Scalar):
@@ -140,13 +149,9 @@ class Desk:
             self.variables[part.name] = value
         return value
 
-    @staticmethod
-    def _hidden(scalar: Scalar, message: str) -> str:
-        """The message without what a variable held: that may be nobody else's business."""
-        if scalar.text == scalar.source or not scalar.text:
-            return message
-        return "the variable's value cannot be read here" if scalar.text in message else message
 
+TELLING = 4
+"""Characters of a variable's value that a message may not repeat; a shorter value is no secret."""
 
 REVEALED_LATE = "dsn, admin, auth, and paths, bodies and headers of steps"
 

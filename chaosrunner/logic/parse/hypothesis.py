@@ -12,9 +12,11 @@ from chaosrunner.logic.parse.spelling import ReadingError, quoted
 from chaosrunner.logic.parse.tolerance import Names, parse_tolerance
 from chaosrunner.logic.parse.yaml_nodes import Node
 from chaosrunner.model.experiment import RecoveryTarget
-from chaosrunner.model.hypothesis import Against, Hypothesis, Tolerance
+from chaosrunner.model.hypothesis import Against, Hypothesis, Stat, Tolerance
 
 PHASES = ("before", "during", "after")
+BETTER_WHEN_SMALL = (Stat.QUANTILE, Stat.MAX, Stat.ERRORS)
+"""Statistics of single requests: recovery is found by them, request by request."""
 
 
 def read_hypothesis(
@@ -53,7 +55,7 @@ def read_abort(desk: Desk, node: Node | None, names: Names) -> tuple[Tolerance, 
         try:
             found.append(parse_tolerance(scalar.text, names, abort=True, line=scalar.line))
         except ReadingError as bad:
-            desk.wrong(scalar, f"abort {quoted(scalar.source)}: {bad}")
+            desk.wrong(scalar, f"abort {quoted(scalar.source)}: {desk.shown(scalar, str(bad))}")
     return tuple(found)
 
 
@@ -79,7 +81,7 @@ def _phase(desk: Desk, node: Node, names: Names, *, phase: str, lasts_s: float) 
             tolerance = parse_tolerance(scalar.text, names, line=scalar.line)
             _check_phase(tolerance, phase, lasts_s)
         except ReadingError as bad:
-            desk.wrong(scalar, f"{quoted(scalar.source)}: {bad}")
+            desk.wrong(scalar, f"{quoted(scalar.source)}: {desk.shown(scalar, str(bad))}")
             continue
         if any(tolerance.text == other.text for other in found):
             desk.wrong(scalar, f"{quoted(scalar.source)} is said twice")
@@ -90,6 +92,8 @@ def _phase(desk: Desk, node: Node, names: Names, *, phase: str, lasts_s: float) 
 def _check_phase(tolerance: Tolerance, phase: str, lasts_s: float) -> None:
     if phase == "before" and tolerance.against is not Against.ABSOLUTE:
         raise ReadingError("'before' is judged on the baseline itself; expected a value without 'baseline'")
+    if phase == "after" and tolerance.cmp in (">", ">=") and tolerance.metric.stat in BETTER_WHEN_SMALL:
+        raise ReadingError("this asks for the worse, so it cannot say that anything has recovered; expected '<='")
     if tolerance.window_s > lasts_s:
         window = duration_text(tolerance.window_s)
         raise ReadingError(f"a window of {window} is longer than '{phase}', which lasts {duration_text(lasts_s)}")

@@ -12,7 +12,7 @@ from chaosrunner.logic.parse.fields import Fields, table
 from chaosrunner.logic.parse.scalars import duration_text
 from chaosrunner.logic.parse.spelling import did_you_mean, quoted
 from chaosrunner.logic.parse.steps import check_auth, read_steps
-from chaosrunner.logic.parse.yaml_nodes import Node
+from chaosrunner.logic.parse.yaml_nodes import Node, Table
 from chaosrunner.model.load import LoadProfile, Stage
 from chaosrunner.model.secret import Secret
 
@@ -60,11 +60,10 @@ def read_load(desk: Desk, node: Node | None, around: Around) -> Load:
 
 
 def check_length(desk: Desk, node: Node | None, profile: LoadProfile, *, baseline_s: float, longest_s: float) -> None:
-    """Note a load that ends too early, or whose first plateau is too short for the baseline."""
-    mapping = table(desk, node, "load") if node else None
-    at = mapping.get("arrivals") if mapping else None
-    if mapping is None or at is None:
-        return
+    """Note a load that ends too early, or whose first plateau is too short for the baseline; `node` was read before."""
+    assert isinstance(node, Table)
+    at = node.get("arrivals")
+    assert at is not None
     lasts = length_s(profile.stages)
     if lasts is not None and lasts < longest_s:
         ends, needs = duration_text(lasts), duration_text(longest_s)
@@ -72,7 +71,7 @@ def check_length(desk: Desk, node: Node | None, profile: LoadProfile, *, baselin
         return
     level = level_s(profile.stages)
     spare = profile.warmup_s if profile.stages[0].start == profile.stages[0].end else 0.0
-    if level is not None and mapping.get("warmup") is None and level < baseline_s + spare:
+    if level is not None and node.get("warmup") is None and level < baseline_s + spare:
         wanted = duration_text(baseline_s + spare)
         desk.wrong(at, f"the first plateau lasts {duration_text(level)}, but warm-up and baseline on it need {wanted}")
 

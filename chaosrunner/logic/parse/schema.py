@@ -21,7 +21,8 @@ from chaosrunner.model.secret import Secret
 Schema = dict[str, object]
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-VALUE = rf"{NUMBER} ?x baseline|baseline ?[+-] ?(?:{DURATION}|{PERCENT})|{DURATION}|{PERCENT}|{NUMBER} ?/s|{NUMBER}"
+AMOUNT = rf"{DURATION}|{PERCENT}|{NUMBER}"
+VALUE = rf"{NUMBER} ?x baseline|baseline ?[+-] ?(?:{AMOUNT})|{NUMBER} ?/s|{AMOUNT}"
 BOUND = rf"[^<>=\s][^<>=]*(?:<=|>=|<|>)\s*(?:{VALUE})"
 ARRIVALS = (
     rf"(?:{NUMBER}\s+to\s+)?{NUMBER}\s+users?/(?:s|min)(?:\s+over\s+{DURATION})?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 LONGEST = 80
 """Characters of the user's text that a message repeats."""
@@ -21,11 +21,12 @@ def quoted(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `known`; else what was expected; empty when nothing is known."""
-    choices = sorted(set(known))
-    near = difflib.get_close_matches(word, choices, n=1)
+    in_order = sorted(known) if isinstance(known, Set) else known
+    choices = {choice.casefold(): choice for choice in in_order}
+    near = difflib.get_close_matches(word.casefold(), choices, n=1)
     if near:
-        return f"; did you mean {quoted(near[0])}?"
-    return f"; expected {one_of(choices)}" if choices else ""
+        return f"; did you mean {quoted(choices[near[0]])}?"
+    return f"; expected {one_of(choices.values())}" if choices else ""
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, items, table, whole
@@ -206,6 +207,8 @@ def _body(journey: Journey, node: Node | None, what: str) -> object:
             return {key.text: _body(journey, value, what) for key, value in node.entries}
         case Scalar():
             return _body_value(journey, node, what)
+        case _:
+            assert_never(node)
 
 
 def _body_value(journey: Journey, node: Scalar, what: str) -> object:

@@ -3,7 +3,7 @@
 tolerance = metric ["of" name] cmp value ["in any" duration]           ["for" duration] in `abort`
 metric    = "p" number | "mean" | "max" | "errors" | "rate" | probe
 cmp       = "<=" | ">=" | "<" | ">"
-value     = number "x baseline" | "baseline" ("+"|"-") (duration | number "%")
+value     = number "x baseline" | "baseline" ("+"|"-") (duration | number "%" | number)
               | duration | number "%" | number "/s" | number
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from chaosrunner.logic.parse import scalars
 from chaosrunner.logic.parse.fields import some_time
@@ -71,6 +72,8 @@ def render(tolerance: Tolerance) -> str:
             bound = f"{scalars.number_text(tolerance.value)}x baseline"
         case Against.PLUS_BASELINE:
             bound = f"baseline {'-' if tolerance.value < 0 else '+'} {value}"
+        case _:
+            assert_never(tolerance.against)
     words = [metric_text(metric), tolerance.cmp, bound]
     if tolerance.window_s:
         words += ["in any", scalars.duration_text(tolerance.window_s)]
@@ -167,7 +170,6 @@ def _value(text: str, metric: Metric) -> tuple[Against, float]:
 def _times(factor: str, rest: str, metric: Metric) -> float:
     if rest != "baseline":
         raise ReadingError(f"expected 'baseline' after '{factor}x'")
-    _has_baseline(metric)
     if metric.stat is Stat.ERRORS:
         raise ReadingError("a multiple of zero errors always breaks; write 'baseline + 1%'")
     return scalars.number(factor)
@@ -177,16 +179,10 @@ def _plus(rest: str, metric: Metric) -> float:
     found = re.fullmatch(r"([+-])\s*(\S.*)", rest)
     if not found:
         raise ReadingError("expected '+' or '-' and an amount after 'baseline', such as 'baseline + 1%'")
-    _has_baseline(metric)
     if metric.stat is Stat.RATE or (metric.stat in TIMES and found[2].endswith("%")):
         raise ReadingError("expected a multiple here, such as '1.1x baseline'")
     amount = _amount(found[2], metric)
     return amount if found[1] == "+" else -amount
-
-
-def _has_baseline(metric: Metric) -> None:
-    if metric.stat is Stat.PROBE:
-        raise ReadingError(f"the probe {quoted(metric.probe)} has no baseline; expected a plain value")
 
 
 def _amount(text: str, metric: Metric) -> float:
@@ -212,7 +208,9 @@ def _per_second(text: str) -> float:
 
 
 def _check_possible(tolerance: Tolerance) -> None:
-    """Refuse what no run could ever satisfy."""
+    """Refuse what no run could ever satisfy, or no judge weigh."""
+    if tolerance.window_s and tolerance.metric.stat is Stat.PROBE:
+        raise ReadingError("a probe is judged at each of its answers; leave 'in any' out")
     nothing_less = tolerance.against is Against.ABSOLUTE and tolerance.value == 0
     if nothing_less and tolerance.cmp == "<" and tolerance.metric.stat is not Stat.PROBE:
         raise ReadingError("nothing is less than zero; write '<='")

@@ -16,12 +16,15 @@ def explain(error: Exception, text: str) -> tuple[int, int, str]:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         lines = text.splitlines() or [""]
-        row = min(mark.line, len(lines) - 1)
-        return mark.line + 1, mark.column + 1, _message(error, lines[row], mark.column)
+        line = lines[min(mark.line, len(lines) - 1)]
+        reference = _unquoted_reference(error, line)
+        if reference:
+            return mark.line + 1, reference.start() + 1, f'{QUOTE_IT}: write "{reference[0]}"'
+        return mark.line + 1, mark.column + 1, _message(error, line, mark.column)
     if isinstance(error, yaml.reader.ReaderError):
         before = text[: max(error.position, 0)]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        return line, column, f"the character U+{_code(error.character):04X} cannot stand in YAML"
+        column = len(before) - before.rfind("\n")
+        return before.count("\n") + 1, column, f"the character U+{_code(error.character):04X} cannot stand in YAML"
     return 1, 1, "this is no UTF-8 text"
 
 
@@ -36,7 +39,7 @@ def _message(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
     if here == "\t" or "tab character" in problem:
         return "a tab cannot indent YAML; use spaces"
     if "flow" in (error.context or ""):
-        return _in_flow(line, problem)
+        return f"{problem} of {{…}} or […]; {QUOTE_IT}"
     if "mapping values are not allowed" in problem:
         return "': ' inside an unquoted value, or a line indented differently from the one before; quote the value"
     if here in ("@", "`", "%") and "cannot start" in problem:
@@ -46,9 +49,6 @@ def _message(error: yaml.MarkedYAMLError, line: str, column: int) -> str:
     return f"{problem}{f' ({error.context})' if error.context else ''}"
 
 
-def _in_flow(line: str, problem: str) -> str:
-    """`{…}` or `[…]` could not be read: most often a value in it needs quotes."""
-    reference = re.search(r"(?<![\"'])\$\{[^}]*\}", line)
-    if reference:
-        return f'{QUOTE_IT}: write "{reference[0]}"'
-    return f"{problem} of {{…}} or […]; {QUOTE_IT}"
+def _unquoted_reference(error: yaml.MarkedYAMLError, line: str) -> re.Match[str] | None:
+    """A `${…}` inside `{…}` or `[…]`, whose brace YAML takes for its own."""
+    return re.search(r"(?<![\"'])\$\{[^}]*\}", line) if "flow" in (error.context or "") else None

@@ -1,0 +1,67 @@
+"""`chaosrunner demo`: start the bundled system and play an experiment on it, or only serve it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from chaosrunner.errors import Mistake, Mistakes
+
+FLAGSHIP = "experiments/lost-replica-slow-database.yaml"
+
+
+@click.command("demo")
+@click.argument("experiment", type=click.Path(path_type=Path), required=False)
+@click.option("--fragile", is_flag=True, help="Everyday defects on: constant health, no backoff, leaking sessions, …")
+@click.option("--serve", is_flag=True, help="Only start the system and keep it until SIGINT or SIGTERM.")
+@click.option("--base-port", type=int, default=None, help="First of the demo's ports (18080).")
+@click.option("--dsn", default="", help="Use this Postgres instead of starting one.")
+@click.option("--pg-bin", type=click.Path(path_type=Path), default=None, help="Start Postgres from this directory of binaries.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where run directories go.")
+@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+def command(experiment: Path | None, serve: bool, **options: object) -> int:
+    """Start the bundled system, play EXPERIMENT on it, and stop it again.
+
+    Without EXPERIMENT: a replica dies while the database is slow.
+    """
+    from chaosrunner.cli.diagnostics import configure
+
+    configure()
+    if serve:
+        return _serve(options)
+    path = experiment or shipped(FLAGSHIP)
+    return asyncio.run(_play(path, options))
+
+
+def shipped(name: str) -> Path:
+    """A file of the checkout this package is installed from, or of the working directory. Raises Mistakes."""
+    import chaosrunner
+
+    for root in (Path(), Path(chaosrunner.__file__).resolve().parents[1]):
+        if (root / name).is_file():
+            return root / name
+    raise Mistakes([Mistake("demo", 0, 0, f"{name} is not here; name an experiment file, or run it in a checkout")])
+
+
+def _serve(options: dict[str, object]) -> int:
+    from chaosrunner.demo import serve
+
+    args = [f"--base-port={options['base_port']}"] if options["base_port"] else []
+    args += [f"--dsn={options['dsn']}"] if options["dsn"] else []
+    args += [f"--pg-bin={options['pg_bin']}"] if options["pg_bin"] else []
+    return serve([*args, *(["--fragile"] if options["fragile"] else [])])
+
+
+async def _play(path: Path, options: dict[str, object]) -> int:
+    from chaosrunner.cli.compose import read_experiment
+    from chaosrunner.cli.perform import Wishes, perform
+    from chaosrunner.demo.options import DemoOptions
+    from chaosrunner.demo.running import running_demo
+
+    given = {key: options[key] for key in ("fragile", "base_port", "dsn", "pg_bin") if options[key]}
+    wishes = Wishes(runs=Path(str(options["runs"])), plain=bool(options["plain"]))
+    read_experiment(path, None)  # mistakes first: a system need not be started to find them
+    async with running_demo(DemoOptions(**given)) as demo:  # type: ignore[arg-type]
+        return await perform(read_experiment(path, str(demo.system_file)), wishes)

@@ -1,0 +1,119 @@
+"""When did it begin, and when did it turn? Change points in the share of bad hits, to a hit or a few.
+
+Two classical tools, both on log-likelihood ratios between the share a tolerance allows (p) and that of an illness (q):
+
+- The *cumulative sum* (Page 1954) finds whether there was anything that chance does not explain. A sum that starts at
+  zero passes ln(1/a) by chance with a probability of at most a (Wald 1945), and there are no more starts than hits.
+- The *maximum* of the running sum is the most likely moment of the turn, once it is known to lie in a narrow stretch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chaosrunner.logic.trace import Trace
+
+SURE = 0.01
+"""Chance of taking noise within the allowed share for an episode, per tolerance and run."""
+
+LOCAL_US = 10_000_000
+"""How far back, at most, the share of bad hits just before a turn is taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """A bad point: its due time, its bad hits, and the good ones since the bad point before it."""
+
+    due: int
+    count: int
+    good: int
+
+
+def episode(trace: Trace, begin_us: int, end_us: int) -> tuple[int, int] | None:
+    """Due times of the first and last bad hit of what cannot be chance in [begin, end); None if there is nothing.
+
+    Looked for with two shares, that of an outage and that of a brown-out of three times what is allowed; then once
+    more with the share found, which places the edges. Where nothing is allowed, one bad hit is enough.
+    """
+    ahead, back = _forwards(trace, begin_us, end_us), _backwards(trace, begin_us, end_us)
+    if not ahead:
+        return None
+    allowed = trace.rule.allowed
+    if allowed <= 0:
+        return ahead[0].due, back[0].due
+    if allowed >= 1:
+        return None
+    sure = math.log(max(2, trace.counts(begin_us, end_us)[1]) / SURE)
+    outage = (1 + allowed) / 2
+    shares = (outage, min(outage, 3 * allowed))
+    begins = [due for share in shares if (due := _excursion(ahead, allowed, share, sure)) is not None]
+    ends = [due for share in shares if (due := _excursion(back, allowed, share, sure)) is not None]
+    if not begins or not ends:
+        return None
+    first, last = min(begins), max(ends)
+    share = _share(trace, first, last + 1)
+    sharper = _excursion(ahead, allowed, share, sure), _excursion(back, allowed, share, sure)
+    first = first if sharper[0] is None else sharper[0]
+    last = last if sharper[1] is None else sharper[1]
+    return (first, last) if first <= last else (last, first)
+
+
+def turn(trace: Trace, low_us: int, high_us: int, ill_since_us: int) -> int:
+    """The most likely instant in [low, high] at which the illness before it ended: right after a bad hit, or `low`."""
+    allowed = trace.rule.allowed
+    share = _share(trace, max(ill_since_us, low_us - LOCAL_US), low_us)
+    best, at, total = 0.0, low_us, 0.0
+    if not 0 < allowed < share:
+        return high_us if allowed <= 0 else low_us
+    worse, better = _weights(allowed, share)
+    for bad in _forwards(trace, low_us, high_us):
+        total += bad.count * worse - bad.good * better
+        if total > best:
+            best, at = total, bad.due + 1
+    return at
+
+
+def _share(trace: Trace, begin_us: int, end_us: int) -> float:
+    """The share of bad hits in [begin, end), never quite 0 or 1 (Laplace)."""
+    bad, hits = trace.counts(begin_us, end_us)
+    return (bad + 1) / (hits + 2)
+
+
+def _weights(usual: float, ill: float) -> tuple[float, float]:
+    """What a bad hit speaks for the illness, and what a good one speaks against it."""
+    return math.log(ill / usual), math.log((1 - usual) / (1 - ill))
+
+
+def _excursion(bad: Iterable[_Bad], usual: float, ill: float, sure: float) -> int | None:
+    """The bad hit with which the first excursion of the cumulative sum began that became sure."""
+    if ill <= usual:
+        return None
+    worse, better = _weights(usual, ill)
+    total, onset = 0.0, 0
+    for point in bad:
+        total = max(0.0, total - point.good * better)
+        onset = point.due if total <= 0.0 else onset
+        total += point.count * worse
+        if total >= sure:
+            return onset
+    return None
+
+
+def _forwards(trace: Trace, begin_us: int, end_us: int) -> Sequence[_Bad]:
+    seen, found = trace.hits_before(begin_us), []
+    for nth in range(trace.first_bad(begin_us), trace.first_bad(end_us)):
+        point, count = trace.bad[nth]
+        found.append(_Bad(trace.due[point], count, trace.before[point + 1] - seen - count))
+        seen = trace.before[point + 1]
+    return found
+
+
+def _backwards(trace: Trace, begin_us: int, end_us: int) -> Sequence[_Bad]:
+    seen, found = trace.hits_before(end_us), []
+    for nth in reversed(range(trace.first_bad(begin_us), trace.first_bad(end_us))):
+        point, count = trace.bad[nth]
+        found.append(_Bad(trace.due[point], count, seen - trace.before[point] - count))
+        seen = trace.before[point]
+    return found

@@ -1,0 +1,94 @@
+"""What the faults cost: when users first noticed, how deep it went, how long, and what was lost on the way."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chaosrunner.logic import change
+from chaosrunner.logic.conditions import Condition, Seen
+from chaosrunner.logic.levels import SLOT_US
+from chaosrunner.logic.trace import Trace
+from chaosrunner.logic.traffic import Sample, Span, slots_in
+from chaosrunner.model.experiment import Phase
+from chaosrunner.model.histogram import Histogram, highest_in, lowest_in
+from chaosrunner.model.hypothesis import Stat
+from chaosrunner.model.verdict import Recovery
+
+SECOND_US = 1_000_000
+
+
+def with_episode(recovery: Recovery, seen: Seen, asked: Sequence[Condition], times: tuple[int, int, int]) -> Recovery:
+    """Add to a recovery what lies between injection and its end.
+
+    Args:
+        recovery: state and times.
+        seen: the traffic since shortly before the first inject.
+        asked: the conditions of recovery; theirs are the bad hits.
+        times: inject called, inject answered, recovered (or the end of the watch); µs after the load's epoch.
+    """
+    called, answered, end = times
+    traces = [one for one in asked if isinstance(one, Trace) and one.rule.tolerance.metric.stat is not Stat.PROBE]
+    found = [episode for trace in traces if (episode := change.episode(trace, called, end)) is not None]
+    span = Span(Phase.RECOVERY, called // SLOT_US, -(-end // SLOT_US))
+    sample = seen.traffic.sample(span)
+    residual = _residual(seen, end) if recovery.at_ns is not None else None
+    recovery = replace(recovery, lost=sample.failures, waited_s=_waited(seen, sample), residual=residual)
+    if not found:
+        return recovery
+    begin = min(begins for begins, _ in found)
+    last = max(ends for _, ends in found)
+    width = 0 if seen.exact else SLOT_US
+    before, after = _neighbours(seen.due, begin, last)
+    return replace(
+        recovery,
+        detected_s=max(0, begin - answered) / 1e6,
+        outage_s=(last - begin + width) / 1e6,
+        outage_low_s=max(0, last - begin - width) / 1e6,
+        outage_high_s=(max(after, last + width) - before) / 1e6,
+        depth=max(_depth(trace, begin, last) for trace in traces),
+    )
+
+
+def _neighbours(due: Sequence[int], begin: int, last: int) -> tuple[int, int]:
+    """Due times of the last request before `begin` and of the first after `last`; themselves where there is none."""
+    before, after = bisect_left(due, begin) - 1, bisect_right(due, last)
+    return due[before] if before >= 0 else begin, due[after] if after < len(due) else last
+
+
+def _depth(trace: Trace, begin: int, last: int) -> float:
+    """The worst share of bad hits in any of the seconds that follow each other from the first bad one on."""
+    counts = [trace.counts(at, at + SECOND_US) for at in range(begin, last + 1, SECOND_US)]
+    return max((bad / hits for bad, hits in counts if hits), default=0.0)
+
+
+def _waited(seen: Seen, sample: Sample) -> float:
+    """Seconds that requests, successful or not, waited beyond the baseline's median, summed; as many requests of the
+    baseline would have waited some of it too, and that is taken off.
+    """
+    baseline = seen.traffic.span(Phase.BASELINE)
+    usual = seen.traffic.sample(baseline).slot.ok if baseline else Histogram()
+    median = usual.quantile(0.5)
+    if median is None:
+        return 0.0
+    requests = sample.slot.ok.total + sample.slot.failed.total
+    extra = _beyond(sample.slot.ok, median) + _beyond(sample.slot.failed, median)
+    return max(0.0, extra - requests * _beyond(usual, median) / usual.total) / 1e6
+
+
+def _beyond(histogram: Histogram, micros: float) -> float:
+    middles = (((lowest_in(cell) + highest_in(cell)) / 2, count) for cell, count in histogram)
+    return sum(max(0.0, middle - micros) * count for middle, count in middles)
+
+
+def _residual(seen: Seen, at_us: int) -> float | None:
+    """p95 over the hold time ÷ p95 of the baseline; None where either has none."""
+    baseline = seen.traffic.span(Phase.BASELINE)
+    first = -(-at_us // SLOT_US)
+    held = Span(Phase.AFTER, first, first + slots_in(seen.traffic.experiment.recover.hold_s))
+    after = seen.traffic.sample(held).quantile(0.95)
+    before = seen.traffic.sample(baseline).quantile(0.95) if baseline else None
+    if before is None or after is None or not 0 < before < float("inf"):
+        return None
+    return after / before

@@ -1,0 +1,123 @@
+"""Tolerances of a phase → findings: validity first, then the judgement; whatever goes wrong on the way is UNKNOWN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+from chaosrunner.logic.measure import LATENCIES, expected, human
+from chaosrunner.logic.tolerate import Evidence, Judgement, judge_answers, judge_load
+from chaosrunner.logic.traffic import Span, Traffic
+from chaosrunner.logic.validity import unfit_faults, unfit_lag, unfit_load
+from chaosrunner.model.experiment import Phase
+from chaosrunner.model.hypothesis import Against, Stat, Tolerance
+from chaosrunner.model.units import SLOT_NS
+from chaosrunner.model.verdict import Finding, Outcome
+
+WHEN = {Phase.BASELINE: "before", Phase.FAULT: "during", Phase.AFTER: "after"}
+
+
+def findings_of(traffic: Traffic, phase: Phase) -> list[Finding]:
+    """The findings of a phase's tolerances, in the order of the file.
+
+    Args:
+        traffic: the experiment and what is known of its run.
+        phase: BASELINE (`before`), FAULT (`during`) or AFTER (`after`).
+    """
+    hypothesis = traffic.experiment.hypothesis
+    tolerances = {
+        Phase.BASELINE: hypothesis.before,
+        Phase.FAULT: hypothesis.during,
+        Phase.AFTER: hypothesis.after,
+    }[phase]
+    return [
+        guarded(f"{WHEN[phase]}: {tolerance.text}", tolerance.text, lambda t=tolerance: _finding(traffic, phase, t))  # type: ignore[misc]
+        for tolerance in tolerances
+    ]
+
+
+def guarded(name: str, expects: str, judge: Callable[[], Finding]) -> Finding:
+    """The finding, or UNKNOWN with the error: a judge that crashes has not found anything."""
+    try:
+        return judge()
+    except Exception as error:
+        why = f"judging failed: {type(error).__name__}: {error}"
+        return Finding(name=name, phase=None, expected=expects, observed="no data", outcome=Outcome.UNKNOWN, why=why)
+
+
+def _finding(traffic: Traffic, phase: Phase, tolerance: Tolerance) -> Finding:
+    span = traffic.span(phase)
+    if span is None:
+        judgement = Judgement(outcome=Outcome.UNKNOWN, why="the run did not get that far")
+        return _as_finding(traffic, phase, tolerance, judgement)
+    probe = tolerance.metric.stat is Stat.PROBE
+    judgement = _of_probe(traffic, span, tolerance) if probe else _of_load(traffic, span, tolerance)
+    if phase is Phase.BASELINE and traffic.experiment.faults and judgement.outcome is Outcome.BROKEN:
+        why = f"{human(tolerance.metric, judgement.value)} before anything was broken"
+        judgement = replace(judgement, outcome=Outcome.UNKNOWN, why=why)
+    return _as_finding(traffic, phase, tolerance, judgement)
+
+
+def _of_load(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
+    evidence = evidence_of(traffic, span, tolerance)
+    plain = judge_load(tolerance, evidence)
+    unfit = _unfit(traffic, span)
+    if not unfit and tolerance.metric.stat in LATENCIES:
+        unfit = unfit_lag(tolerance, evidence.sample, plain, judge_load(tolerance, evidence, adjusted=True))
+    return replace(plain, outcome=Outcome.UNKNOWN, why=unfit) if unfit else plain
+
+
+def evidence_of(traffic: Traffic, span: Span, tolerance: Tolerance) -> Evidence:
+    """The traffic by which a tolerance is judged over a span."""
+    name = tolerance.metric.of
+    baseline = None
+    if tolerance.against is not Against.ABSOLUTE and (before := traffic.span(Phase.BASELINE)):
+        baseline = traffic.sample(before, name)
+    windows = tuple(traffic.windows(span, tolerance.window_s, name)) if tolerance.window_s else ()
+    return Evidence(traffic.sample(span, name), windows, baseline)
+
+
+def _of_probe(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
+    name = tolerance.metric.probe
+    judgement = judge_answers(tolerance, answers_in(traffic, span, name), usual_answer(traffic, name))
+    unfit = "" if span.whole else "the phase was cut short"
+    if span.phase is not Phase.BASELINE:
+        unfit = unfit or unfit_faults(traffic.experiment, traffic.state)
+    return replace(judgement, outcome=Outcome.UNKNOWN, why=unfit) if unfit else judgement
+
+
+def answers_in(traffic: Traffic, span: Span, probe: str) -> list[tuple[bool, float | None]]:
+    """What a probe answered to the questions asked in a span."""
+    epoch = traffic.state.load_epoch_ns
+    assert epoch is not None
+    begin, end = epoch + span.first * SLOT_NS, epoch + span.last * SLOT_NS
+    return [(ok, value) for at, ok, value in traffic.state.probes.get(probe, []) if begin <= at < end]
+
+
+def usual_answer(traffic: Traffic, probe: str) -> float | None:
+    """The median answer of a probe in the baseline; None if it gave no number there."""
+    span = traffic.span(Phase.BASELINE)
+    values = [value for _, value in answers_in(traffic, span, probe) if value is not None] if span else []
+    return median(values) if values else None
+
+
+def _unfit(traffic: Traffic, span: Span) -> str:
+    if unfit := unfit_load(traffic, span):
+        return unfit
+    return unfit_faults(traffic.experiment, traffic.state) if span.phase is not Phase.BASELINE else ""
+
+
+def _as_finding(traffic: Traffic, phase: Phase, tolerance: Tolerance, judgement: Judgement) -> Finding:
+    faults = traffic.state.faults.values() if phase is not Phase.BASELINE else ()
+    return Finding(
+        name=f"{WHEN[phase]}: {tolerance.text}",
+        phase=phase,
+        expected=expected(tolerance, judgement.bound),
+        observed=human(tolerance.metric, judgement.value),
+        outcome=judgement.outcome,
+        why=judgement.why,
+        value=judgement.value,
+        baseline=judgement.baseline,
+        evidence=tuple(fault.evidence_n for fault in faults if fault.proven is not None),
+    )

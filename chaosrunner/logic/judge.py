@@ -1,0 +1,161 @@
+"""`judge(experiment, state) → Verdict`: pure, so that the same journal gives the same verdict next year.
+
+Each finding is asked whether its evidence is fit before it is judged (`validity`); then HELD < UNKNOWN < BROKEN,
+merged by max. Nothing unrestored is green, and no finding at all is no pass.
+"""
+
+from __future__ import annotations
+
+from chaosrunner.errors import Exit, worst_exit
+from chaosrunner.logic import safeguards
+from chaosrunner.logic.findings import findings_of, guarded
+from chaosrunner.logic.fold import FaultState, State
+from chaosrunner.logic.headline import fault_report, headline
+from chaosrunner.logic.recovery import recovery
+from chaosrunner.logic.tally import phase_stats, trust
+from chaosrunner.logic.traffic import Traffic
+from chaosrunner.logic.validity import unfit_faults, unfit_load
+from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.hypothesis import Stat, Tolerance
+from chaosrunner.model.units import NANOS, human_duration
+from chaosrunner.model.verdict import Finding, Outcome, Recovery, Verdict
+
+ABORT = "abort"
+"""The signal's name when the abort command, not the system, ended the run."""
+
+
+def judge(experiment: Experiment, state: State) -> Verdict:
+    """The verdict on a run, or on as much of it as the journal holds. Never raises: a failure is UNKNOWN."""
+    traffic = Traffic(experiment, state)
+    measured = _recovery(experiment, state)
+    findings = _findings(traffic, measured)
+    outcome = max((finding.outcome for finding in findings), default=Outcome.UNKNOWN)
+    restored = not state.debts()
+    code = _exit(state, outcome)
+    baseline = traffic.span(Phase.BASELINE)
+    requests = traffic.sample(baseline).slot.due / baseline.seconds if baseline and baseline.seconds else 0.0
+    return Verdict(
+        run=state.started.run if state.started else "",
+        question=experiment.question,
+        system=experiment.system.name,
+        environment=experiment.system.environment,
+        outcome=outcome,
+        exit=code,
+        headline=headline(experiment, state, findings, measured, code),
+        restored=restored,
+        findings=tuple(findings),
+        recovery=measured,
+        faults=tuple(fault_report(fault, state.faults.get(fault.index, FaultState())) for fault in experiment.faults),
+        phases=tuple(phase_stats(traffic)),
+        trust=trust(traffic),
+        seconds=_seconds(state),
+        users_per_s=experiment.load.plateau,
+        requests_per_s=requests,
+    )
+
+
+def _recovery(experiment: Experiment, state: State) -> Recovery:
+    try:
+        return recovery(experiment, state, state.covered_ns())
+    except Exception as error:
+        why = f"measuring failed: {type(error).__name__}: {error}"
+        return Recovery(state="unknown", target_s=experiment.recover.within_s, why=why)
+
+
+def _findings(traffic: Traffic, measured: Recovery) -> list[Finding]:
+    experiment, state = traffic.experiment, traffic.state
+    found = findings_of(traffic, Phase.BASELINE)
+    found += findings_of(traffic, Phase.FAULT)
+    found += findings_of(traffic, Phase.AFTER)
+    if experiment.faults and measured.state != "none":
+        found.append(guarded("recovery", "measured", lambda: _recovery_finding(traffic, measured)))
+    tripped = [one for one in experiment.abort if safeguards.names(one, state.aborted)]
+    found += [guarded(f"abort: {one.text}", one.text, lambda t=one: _tripped(traffic, t)) for one in tripped]  # type: ignore[misc]
+    if why := _incomplete(experiment, state, tripped):
+        found.append(_completed(why))
+    return found
+
+
+def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
+    target = traffic.experiment.recover
+    outcome = {"recovered": Outcome.HELD, "late": Outcome.BROKEN, "never": Outcome.BROKEN}.get(
+        measured.state, Outcome.UNKNOWN
+    )
+    unfit = unfit_faults(traffic.experiment, traffic.state)
+    for phase in (Phase.FAULT, Phase.RECOVERY, Phase.AFTER):
+        if not unfit and outcome is not Outcome.UNKNOWN and (span := traffic.span(phase)):
+            unfit = unfit_load(traffic, span)
+    return Finding(
+        name=f"recovery within {human_duration(target.within_s)}",
+        phase=Phase.RECOVERY,
+        expected=f"within {human_duration(target.within_s)}, held for {human_duration(target.hold_s)}",
+        observed=_time(measured),
+        outcome=Outcome.UNKNOWN if unfit else outcome,
+        why=unfit or measured.why,
+        value=measured.time_s,
+        evidence=tuple(fault.evidence_n for fault in traffic.state.faults.values() if fault.proven is not None),
+    )
+
+
+def _time(measured: Recovery) -> str:
+    if measured.time_s is None or measured.low_s is None or measured.high_s is None:
+        return measured.state
+    return f"{measured.time_s:.2f} s ({measured.low_s:.2f}–{measured.high_s:.2f})"
+
+
+def _tripped(traffic: Traffic, tolerance: Tolerance) -> Finding:
+    """A safeguard that tripped on valid evidence is BROKEN; before any harm it says nothing of resilience."""
+    state = traffic.state
+    unfit = f"the load has gaps: {state.gaps[0]}" if state.gaps else ""
+    if not any(fault.inject_called_ns is not None for fault in state.faults.values()) and traffic.experiment.faults:
+        unfit = unfit or "it tripped before anything was broken"
+    if not unfit and tolerance.metric.stat is not Stat.PROBE and (span := traffic.span(Phase.FAULT)):
+        late = traffic.sample(span).late
+        unfit = f"load not delivered: {late} requests were never started by the generator" if late else ""
+    return Finding(
+        name=f"abort: {tolerance.text}",
+        phase=None,
+        expected=f"never {tolerance.text}",
+        observed=state.aborted.removeprefix(f"{tolerance.text}: "),
+        outcome=Outcome.UNKNOWN if unfit else Outcome.BROKEN,
+        why=unfit,
+        evidence=(state.asked["abort"],) if "abort" in state.asked else (),
+    )
+
+
+def _incomplete(experiment: Experiment, state: State, tripped: list[Tolerance]) -> str:
+    """Why the run says less than was asked of it; empty when it was played to its end."""
+    if state.aborted:
+        return "" if tripped else state.aborted
+    if not state.ended:
+        return "the journal ends before the run does"
+    return ""
+
+
+def _completed(why: str) -> Finding:
+    return Finding(
+        name="played to the end",
+        phase=None,
+        expected="the run is played to its end",
+        observed=why,
+        outcome=Outcome.UNKNOWN,
+        why=why,
+    )
+
+
+def _exit(state: State, outcome: Outcome) -> Exit:
+    codes = [{Outcome.HELD: Exit.HELD, Outcome.UNKNOWN: Exit.UNKNOWN, Outcome.BROKEN: Exit.BROKEN}[outcome]]
+    if state.debts():
+        codes.append(Exit.NOT_RESTORED)
+    if any(signal != ABORT for signal in state.signals):
+        codes.append(Exit.INTERRUPTED)
+    if state.crashes:
+        codes.append(Exit.INTERNAL)
+    return worst_exit(codes)
+
+
+def _seconds(state: State) -> float:
+    """How long the load was played, as far as is known."""
+    if state.load_epoch_ns is None:
+        return 0.0
+    return max(0, (state.ended_ns or state.covered_ns()) - state.load_epoch_ns) / NANOS

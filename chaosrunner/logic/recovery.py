@@ -1,0 +1,241 @@
+"""When did users have it back? Measured from their own requests, hit by hit, with bounds.
+
+Definitions (docs: explanation of recovery):
+
+- The *end of the effect* is the interval [called, answered] of the last fault's heal, or of the inject for a kill.
+- Each `after` tolerance (without any, each `before` one) allows a share of bad hits: `errors < 0.5%` half a percent
+  that failed, `p95 <= 374ms` five percent that failed or took longer. Relative bounds rest on the baseline's value.
+- *Recovered* is the due time r of the first hit, not before the end of the effect, such that over [r, r + hold] every
+  tolerance holds as a whole and no stretch that begins at r strays further than `stats.stray_limit` allows.
+- Time to recover = r − answered, never below 0, in bounds [last bad hit − answered, r − called].
+- Where chance explains all that was bad after the end, the time is 0; the upper bound stays r − called.
+- *Never*: watched until target + hold, and no such r.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+
+from chaosrunner.logic import change
+from chaosrunner.logic.conditions import Condition, NoConditionError, Seen, conditions, look
+from chaosrunner.logic.episode import with_episode
+from chaosrunner.logic.fold import State
+from chaosrunner.logic.levels import SLOT_US
+from chaosrunner.logic.trace import Trace, Watch
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Traffic, slots_in
+from chaosrunner.model.experiment import Experiment
+from chaosrunner.model.hypothesis import Tolerance
+from chaosrunner.model.units import human_duration
+from chaosrunner.model.verdict import Recovery
+
+LEAD_SLOTS = 5 * SLOTS_A_SECOND
+"""Slots looked at before the first inject, to know what is usual."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """From the first inject to the end of the last fault's effect. µs after the load's epoch."""
+
+    inject_called_us: int
+    inject_answered_us: int
+    called_us: int
+    answered_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A moment of recovery, at first sight and proven. µs after the load's epoch."""
+
+    turn_us: int
+    """The most likely moment."""
+    low_us: int
+    """The last bad hit before the earliest moment possible, or the end of the effect."""
+    held_us: int
+    """The moment from which everything held over the whole hold time."""
+    high_us: int
+    held_until_us: int
+    """Where it strayed again, or the end of the watch."""
+
+
+def recovery(experiment: Experiment, state: State, now: int) -> Recovery:
+    """What is known of the recovery at an instant.
+
+    Args:
+        experiment: its `recover` says how fast and for how long, its `after` what recovered means.
+        state: what is known of the run.
+        now: CLOCK_BOOTTIME nanoseconds; nothing due later is looked at.
+    """
+    target_s = experiment.recover.within_s
+    if not experiment.faults:
+        return Recovery(state="none", target_s=target_s, why="there is no fault to recover from")
+    traffic = Traffic(experiment, state)
+    effect = _effect(experiment, state)
+    if isinstance(effect, str):
+        called = any(fault.inject_called_ns is not None for fault in state.faults.values())
+        return Recovery(state="unknown" if called else "none", target_s=target_s, why=effect)
+    if state.gaps:
+        return Recovery(state="unknown", target_s=target_s, why=f"the load has gaps: {state.gaps[0]}")
+    first = max(0, effect.inject_called_us // SLOT_US - LEAD_SLOTS)
+    last = _settled(traffic, effect.inject_called_us // SLOT_US, now)
+    seen = look(traffic, first, max(first, last))
+    tolerances = experiment.hypothesis.after or experiment.hypothesis.before
+    try:
+        return _measured(seen, effect, tolerances)
+    except NoConditionError as reason:
+        return Recovery(state="unknown", target_s=target_s, why=str(reason))
+
+
+def _effect(experiment: Experiment, state: State) -> Effect | str:
+    """The span of the faults' effect, or why there is none (yet)."""
+    epoch = state.load_epoch_ns
+    begins, ends = [], []
+    for fault in experiment.faults:
+        current = state.faults.get(fault.index)
+        if epoch is None or current is None or current.inject_called_ns is None or current.inject_answered_ns is None:
+            return f"{fault.title} was not injected"
+        begins.append((current.inject_called_ns, current.inject_answered_ns))
+        if not current.reversible:
+            ends.append((current.inject_answered_ns, current.inject_called_ns))
+        elif current.undone_called_ns is None or current.undone_answered_ns is None:
+            return f"{fault.title} is still in place"
+        else:
+            ends.append((current.undone_answered_ns, current.undone_called_ns))
+    assert epoch is not None
+    (inject_called, inject_answered), (answered, called) = min(begins), max(ends)
+    return Effect(
+        inject_called_us=(inject_called - epoch) // 1000,
+        inject_answered_us=(inject_answered - epoch) // 1000,
+        called_us=(called - epoch) // 1000,
+        answered_us=(answered - epoch) // 1000,
+    )
+
+
+def _settled(traffic: Traffic, first: int, now: int) -> int:
+    """The first slot from `first` on that is not over, or in which a hit has no outcome yet: nobody guesses it."""
+    state = traffic.state
+    last = traffic.slot_before(min(now, state.covered_ns()))
+    still_open = (
+        number for number in range(first, last) if any(slot.open > 0 for slot in state.slots.get(number, {}).values())
+    )
+    return next(still_open, last)
+
+
+def _measured(seen: Seen, effect: Effect, tolerances: tuple[Tolerance, ...]) -> Recovery:
+    target = seen.traffic.experiment.recover
+    asked = conditions(seen, tolerances)
+    watch = Watch(begin_us=effect.called_us, until_us=seen.last * SLOT_US, hold_us=slots_in(target.hold_s) * SLOT_US)
+    if not asked:
+        return _nothing_asked(seen, effect, watch)
+    found = _find(seen, asked, watch)
+    if found is None or found.held_us + watch.hold_us > watch.until_us:
+        return _not_found(seen, effect, watch, asked, found)
+    time_us = max(0, found.turn_us - effect.answered_us)
+    seen_recovery = Recovery(
+        state="recovered" if time_us <= target.within_s * 1e6 else "late",
+        at_ns=_epoch(seen) + found.held_us * 1000,
+        time_s=time_us / 1e6,
+        low_s=max(0, found.low_us - effect.answered_us) / 1e6,
+        high_s=max(time_us, found.high_us - effect.called_us) / 1e6,
+        from_inject_s=max(0, found.turn_us - effect.inject_answered_us) / 1e6,
+        held_s=(found.held_until_us - found.held_us) / 1e6,
+        target_s=target.within_s,
+        why="it relapsed later" if found.held_until_us < watch.until_us else "",
+    )
+    return with_episode(seen_recovery, seen, asked, (effect.inject_called_us, effect.inject_answered_us, found.turn_us))
+
+
+def _find(seen: Seen, asked: list[Condition], watch: Watch) -> Found | None:
+    """The first moment from which everything holds, as far as it was watched, and when it began to look like that."""
+    held = _first_common(seen, asked, watch, watch.begin_us)
+    if held is None:
+        return None
+    strays = [condition.strays_at(held, watch) for condition in asked]
+    early, at = _turn(seen, asked, watch, held)
+    doubts = [condition.doubt_before(early, watch.begin_us) for condition in asked]
+    return Found(
+        turn_us=at,
+        low_us=max((doubt for doubt in doubts if doubt is not None), default=watch.begin_us),
+        held_us=held,
+        high_us=held + (0 if seen.exact else SLOT_US),
+        held_until_us=min((stray for stray in strays if stray is not None), default=watch.until_us),
+    )
+
+
+def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> tuple[int, int]:
+    """The earliest and the most likely moment from which, until it held, chance explains every bad hit."""
+    end = min(held + watch.hold_us, watch.until_us)
+    calm = _snap(seen, watch.begin_us)
+    traces = [condition for condition in asked if isinstance(condition, Trace)]
+    if calm is not None and not any(change.episode(trace, watch.begin_us, end) for trace in traces):
+        return calm, calm
+    strict, at = replace(watch, whole=False, until_us=end), watch.begin_us
+    at = _unbroken(seen, asked, strict, held)
+    early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us)
+    early = at if early is None else min(at, early)
+    turned = max((change.turn(trace, early, at, watch.begin_us) for trace in traces), default=at)
+    return early, min(at, _snap(seen, turned) or at)
+
+
+def _unbroken(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> int:
+    """The first moment from which nothing strays until the hold time that held is over."""
+    at: int | None = watch.begin_us
+    while at is not None and (at := _first_common(seen, asked, watch, at)) is not None and at < held:
+        strays = [stray for condition in asked if (stray := condition.strays_at(at, watch)) is not None]
+        if not strays:
+            return at
+        at = min(strays) + 1
+    return held
+
+
+def _first_common(seen: Seen, asked: list[Condition], watch: Watch, begin_us: int) -> int | None:
+    """The first hit from `begin_us` on from which every condition holds: each in turn moves it on, until none does."""
+    at = _snap(seen, begin_us)
+    while at is not None:
+        later = next((moved for condition in asked if (moved := condition.next_at(at, watch)) != at), at)
+        if later == at:
+            return at
+        at = None if later is None else _snap(seen, later)
+    return None
+
+
+def _snap(seen: Seen, at_us: int) -> int | None:
+    """The due time of the first request from an instant on."""
+    nth = bisect_left(seen.due, at_us)
+    return seen.due[nth] if nth < len(seen.due) else None
+
+
+def _nothing_asked(seen: Seen, effect: Effect, watch: Watch) -> Recovery:
+    """Without a tolerance there is nothing to recover; the end of the effect stands in, so that a plan has an end."""
+    return Recovery(
+        state="none",
+        at_ns=_epoch(seen) + effect.answered_us * 1000,
+        time_s=0.0,
+        held_s=max(0, watch.until_us - effect.answered_us) / 1e6,
+        target_s=seen.traffic.experiment.recover.within_s,
+        why="no tolerance says what recovered means",
+    )
+
+
+def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition], found: Found | None) -> Recovery:
+    target = seen.traffic.experiment.recover
+    watched_s = max(0, watch.until_us - effect.answered_us) / 1e6
+    held_s = (watch.until_us - found.held_us) / 1e6 if found else 0.0
+    unknown = Recovery(state="unknown", target_s=target.within_s, held_s=held_s)
+    if watched_s < target.within_s + target.hold_s:
+        return replace(unknown, why=f"watched for {human_duration(watched_s)}, holding for {human_duration(held_s)}")
+    end = (max(watch.begin_us, watch.until_us - watch.hold_us), watch.until_us)
+    violated = any(condition.violated(*end) for condition in asked)
+    lacking = max(condition.lacks(*end) for condition in asked)
+    if lacking and not violated:
+        why = f"{lacking} requests too few in {human_duration(target.hold_s)} to prove a recovery"
+        return replace(unknown, why=why)
+    why = f"holding only for the last {human_duration(held_s)}" if found else "not within target and hold"
+    never = replace(unknown, state="never", why=f"{why}, watched for {human_duration(watched_s)}")
+    return with_episode(never, seen, asked, (effect.inject_called_us, effect.inject_answered_us, watch.until_us))
+
+
+def _epoch(seen: Seen) -> int:
+    epoch = seen.traffic.state.load_epoch_ns
+    assert epoch is not None
+    return epoch

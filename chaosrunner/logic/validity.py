@@ -1,0 +1,60 @@
+"""Is the evidence fit? Asked before anything is judged, so that the generator's fault never blames the target."""
+
+from __future__ import annotations
+
+from chaosrunner.logic.fold import State
+from chaosrunner.logic.measure import LATENCIES, human
+from chaosrunner.logic.tolerate import Judgement
+from chaosrunner.logic.traffic import Sample, Span, Traffic
+from chaosrunner.model.experiment import Experiment
+from chaosrunner.model.hypothesis import Tolerance
+from chaosrunner.model.units import human_duration
+
+LATE_ALLOWED = 0.01
+"""Share of due hits that the generator may fail to start before its load counts as not delivered."""
+
+LAG_ALLOWED = 0.25
+"""Share of a latency bound that the generator's own lag (p99) may take."""
+
+
+def unfit_faults(experiment: Experiment, state: State) -> str:
+    """Why nothing may be said about the faults' effect; empty when every fault was verified."""
+    for fault in experiment.faults:
+        current = state.faults.get(fault.index)
+        if current is None or current.inject_answered_ns is None:
+            return f"{fault.title} was not injected"
+        if current.proven is not True:
+            seen = f": {current.evidence}" if current.evidence else ""
+            return f"{fault.title} was not verified to be in effect{seen}"
+    return ""
+
+
+def unfit_load(traffic: Traffic, span: Span) -> str:
+    """Why the load of a span may not be trusted; empty when it was offered as asked, reported and accounted for."""
+    state = traffic.state
+    if state.gaps:
+        return f"the load has gaps: {state.gaps[0]}"
+    if not span.whole:
+        return "the phase was cut short"
+    sample = traffic.sample(span)
+    if sample.late > LATE_ALLOWED * sample.slot.due:
+        share = sample.late / sample.slot.due
+        return f"load not delivered: {share * 100:.3g} % of the requests due were never started by the generator"
+    if state.load_ended_ns is not None and sample.slot.open:
+        return f"{sample.slot.open} requests have no outcome in the journal"
+    return ""
+
+
+def unfit_lag(tolerance: Tolerance, sample: Sample, plain: Judgement, adjusted: Judgement) -> str:
+    """Why the generator's own lag forbids to judge a latency; empty when it does not matter."""
+    if tolerance.metric.stat not in LATENCIES or plain.bound is None:
+        return ""
+    if plain.outcome is not adjusted.outcome:
+        value = human(tolerance.metric, adjusted.value)
+        return f"the generator's own lag decides: without it {value}, {adjusted.outcome.name}"
+    lag = sample.slot.lag.quantile(0.99)
+    if lag is not None and lag / 1e6 > LAG_ALLOWED * plain.bound:
+        return (
+            f"generator lag p99 is {human_duration(lag / 1e6)}, too much for a bound of {human_duration(plain.bound)}"
+        )
+    return ""

@@ -1,0 +1,140 @@
+"""The verdict as JSON for programs, schema `chaosrunner/verdict/v1`.
+
+Every number carries its unit in its key: `_s` seconds, `_share` 0..1, `_per_s` per second, `_ns` CLOCK_BOOTTIME
+nanoseconds; counts are bare. `null` means there is no number, which is never a pass. A latency quantile that falls on
+a failed request is infinite and spelled `"Infinity"` (JSON has no such number; `float()` and `Number()` read it).
+A measured `value`, its `baseline` and its `limit` are in `unit`: `s`, `share`, `per_s` or `number`.
+
+Within v1 keys are only added, never renamed or removed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from chaosrunner.logic.fold import State
+from chaosrunner.model.experiment import Experiment
+from chaosrunner.model.hypothesis import Stat, Tolerance
+from chaosrunner.model.verdict import FaultReport, Finding, PhaseStats, Recovery, Verdict
+from chaosrunner.report.table import finding_name, tolerances
+from chaosrunner.report.words import limit_of, title
+
+SCHEMA = "chaosrunner/verdict/v1"
+
+UNITS = {Stat.ERRORS: "share", Stat.RATE: "per_s", Stat.PROBE: "number"}
+"""What a statistic is measured in; everything else is a latency in seconds."""
+
+
+def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict[str, object]:
+    """The verdict as JSON values; `json.dumps(..., allow_nan=False)` takes it."""
+    asked = {finding_name(phase, tolerance): tolerance for phase, tolerance in tolerances(experiment)}
+    return {
+        "schema": SCHEMA,
+        "run": verdict.run,
+        "question": verdict.question,
+        "title": title(verdict),
+        "outcome": verdict.outcome.name,
+        "exit": int(verdict.exit),
+        "headline": verdict.headline,
+        "restored": verdict.restored,
+        "system": {"name": verdict.system, "environment": verdict.environment, "file": experiment.system.file},
+        "experiment": {"file": experiment.file, "seed": state.started.seed if state.started else None},
+        "chaosrunner": state.started.version if state.started else None,
+        "lasted_s": verdict.seconds,
+        "load": {"users_per_s": verdict.users_per_s, "requests_per_s": verdict.requests_per_s},
+        "findings": [_finding(finding, asked.get(finding.name)) for finding in verdict.findings],
+        "recovery": _recovery(verdict.recovery),
+        "faults": [_fault(fault) for fault in verdict.faults],
+        "phases": [_phase(stats) for stats in verdict.phases],
+        "trust": {
+            "generator_lag_p99_s": number(verdict.trust.lag_p99_s),
+            "offered": verdict.trust.offered,
+            "fired": verdict.trust.fired,
+            "unaccounted": verdict.trust.unaccounted,
+            "skipped": verdict.trust.skipped,
+            "notes": list(verdict.trust.notes),
+        },
+        "journal": {"last_event": state.n, "ended": state.ended, "aborted": state.aborted, "signals": state.signals},
+    }
+
+
+def number(value: float | None) -> float | str | None:
+    """A number JSON can hold: infinity as text, not-a-number as null."""
+    if value is None or math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _finding(finding: Finding, tolerance: Tolerance | None) -> dict[str, object]:
+    unit, limit = None, None
+    if tolerance is not None:
+        unit = UNITS.get(tolerance.metric.stat, "s")
+        limit = limit_of(tolerance, finding.baseline)
+    return {
+        "name": finding.name,
+        "phase": finding.phase,
+        "outcome": finding.outcome.name,
+        "expected": finding.expected,
+        "observed": finding.observed,
+        "why": finding.why,
+        "unit": unit,
+        "value": number(finding.value),
+        "baseline": number(finding.baseline),
+        "limit": number(limit),
+        "of": tolerance.metric.of if tolerance else "",
+        "evidence": list(finding.evidence),
+    }
+
+
+def _recovery(seen: Recovery) -> dict[str, object]:
+    return {
+        "state": seen.state,
+        "why": seen.why,
+        "target_s": seen.target_s,
+        "at_ns": seen.at_ns,
+        "time_s": number(seen.time_s),
+        "low_s": number(seen.low_s),
+        "high_s": number(seen.high_s),
+        "from_inject_s": number(seen.from_inject_s),
+        "detected_s": number(seen.detected_s),
+        "outage_s": number(seen.outage_s),
+        "outage_low_s": number(seen.outage_low_s),
+        "outage_high_s": number(seen.outage_high_s),
+        "depth_share": number(seen.depth),
+        "lost": seen.lost,
+        "waited_s": number(seen.waited_s),
+        "residual_ratio": number(seen.residual),
+        "held_s": number(seen.held_s),
+    }
+
+
+def _fault(fault: FaultReport) -> dict[str, object]:
+    return {
+        "title": fault.title,
+        "says": fault.says,
+        "proven": fault.proven,
+        "evidence": fault.evidence,
+        "lasted_s": number(fault.lasted_s),
+        "restored": fault.restored,
+        "note": fault.note,
+    }
+
+
+def _phase(stats: PhaseStats) -> dict[str, object]:
+    outcomes: Mapping[str, int] = stats.by_outcome
+    return {
+        "phase": stats.phase,
+        "name": stats.name,
+        "lasted_s": stats.seconds,
+        "hits": stats.hits,
+        "errors": stats.errors,
+        "p50_s": number(stats.p50),
+        "p95_s": number(stats.p95),
+        "p99_s": number(stats.p99),
+        "max_s": number(stats.max),
+        "ok_per_s": number(stats.rate),
+        "by_outcome": dict(outcomes),
+    }

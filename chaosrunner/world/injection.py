@@ -1,0 +1,161 @@
+"""One fault's way there. The order is the promise: its way back is on disk, and somebody is watching, before any harm.
+
+prepare → lock the claims, prepare again → write the recipe, durably → write that the inject is called, durably → inject
+→ look for evidence until there is some, or until the fault is wanted back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from chaosrunner.errors import ChaosrunnerError, InjectorError
+from chaosrunner.model.events import Injected, InjectFailed, Injecting, Prepared, Verified
+from chaosrunner.model.fault import Evidence, recipe_from_json, recipe_to_json
+from chaosrunner.model.units import NANOS
+from chaosrunner.world import claims
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chaosrunner.model.experiment import Experiment
+    from chaosrunner.model.fault import Context, Fault, Injector, Recipe, Tools
+    from chaosrunner.world.clock import Clock
+    from chaosrunner.world.journal import Journal
+    from chaosrunner.world.state_home import StateHome
+
+GRACE_S = 10.0
+"""The watchdog leaves a runner without a heartbeat this long after a fault should have ended."""
+LOOK_EVERY_S = 0.25
+LOOK_TAKES_S = 5.0
+LAST_LOOK_S = 0.25
+BUDGET_S = 20.0
+"""Undo is tried again for this long; then it is given up, and said so."""
+
+
+class Guard(Protocol):
+    """Whoever undoes in our place should we die; see `chaosrunner.world.watchdog`."""
+
+    @property
+    def lost(self) -> str:
+        """Why nobody would; empty while somebody would."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoKit:
+    """What injecting and healing need."""
+
+    experiment: Experiment
+    injectors: Mapping[str, Injector]
+    tools: Tools
+    clock: Clock
+    home: StateHome
+    run_dir: Path
+    context: Callable[[Fault], Context]
+    """A new context of the same seed for each look, so that both looks choose the same."""
+    guard: Guard | None = None
+    """None: nobody; only for experiments that have accepted it, and for tests."""
+    budget_s: float = BUDGET_S
+
+
+class Injection:
+    """A fault on its way there, and what is known of it in this process."""
+
+    def __init__(self, kit: UndoKit, journal: Journal, fault: Fault) -> None:
+        self._kit = kit
+        self._journal = journal
+        self._fault = fault
+        self._injector = kit.injectors[fault.injector]
+        self.index = fault.index
+        self.recipe: Recipe | None = None
+        self.called = False
+        """The inject has been called: from here on it may land, whatever it answers."""
+        self.answered = False
+        """The inject has answered that it is done: it cannot land later."""
+        self.held = claims.Held()
+        self._wanted_back = False
+        self._evidence = Evidence(ok=None, says="not looked for yet")
+        self._proven = False
+
+    def want_back(self) -> None:
+        """From now on it will not be injected, if it has not been called yet."""
+        self._wanted_back = True
+
+    async def go(self) -> None:
+        """Inject, and write down Prepared, Injecting and Injected, or InjectFailed."""
+        try:
+            await self._there()
+        except Exception as error:  # a stranger's injector may raise anything; it is a fact, not a crash of ours
+            why = str(error) or type(error).__name__
+            self._journal.write(InjectFailed(fault=self._fault.index, why=why, touched=self.called))
+
+    async def look(self) -> None:
+        """Look for evidence until there is some; write Verified then. Nothing to see yet is no evidence."""
+        while not self._proven:
+            await self._look_once(LOOK_TAKES_S)
+            if not self._proven:
+                await self._kit.clock.sleep_until(self._kit.clock.now() + int(LOOK_EVERY_S * NANOS))
+
+    async def look_last(self) -> None:
+        """Look once more before the fault is undone; what was never seen, but seen not to be, is written down."""
+        if self._proven or not self.answered:
+            return
+        await self._look_once(LAST_LOOK_S)
+        if not self._proven and self._evidence.ok is False:
+            self._write_verified()
+
+    async def _there(self) -> None:
+        index = self._fault.index
+        recipe = await self._prepared()
+        deadline_ns = self._kit.clock.now() + int((max(recipe.lasts_s, self._fault.for_s) + GRACE_S) * NANOS)
+        n = self._journal.write(Prepared(fault=index, recipe=recipe_to_json(recipe), deadline_ns=deadline_ns))
+        self.recipe = recipe
+        await self._journal.durable(n)
+        self._go_on()
+        await self._journal.durable(self._journal.write(Injecting(fault=index, called_ns=self._kit.clock.now())))
+        self._go_on()
+        called_ns = self._kit.clock.now()
+        self.called = True
+        await self._injector.inject(recipe, self._kit.tools)
+        self.answered = True
+        self._journal.write(Injected(fault=index, called_ns=called_ns, answered_ns=self._kit.clock.now()))
+
+    async def _prepared(self) -> Recipe:
+        """What will be hit, claimed, and looked at again once nobody else may change it."""
+        fault, kit = self._fault, self._kit
+        first = await self._injector.prepare(fault, kit.context(fault))
+        self._go_on()
+        self.held = claims.hold(kit.home, first.claims, kit.run_dir)
+        again = await self._injector.prepare(fault, kit.context(fault))
+        if again.claims != first.claims:
+            raise InjectorError(
+                f"the target changed while it was claimed: {', '.join(first.claims)} became {', '.join(again.claims)}"
+            )
+        # What is injected is what was written, bit by bit: what JSON would change, it has changed here.
+        return recipe_from_json(json.loads(json.dumps(recipe_to_json(again))))
+
+    def _go_on(self) -> None:
+        if self._wanted_back:
+            raise ChaosrunnerError("wanted back before it was injected")
+        if self._kit.guard is not None and self._kit.guard.lost:
+            raise ChaosrunnerError(f"nobody would undo it in our place: {self._kit.guard.lost}")
+
+    async def _look_once(self, at_most_s: float) -> None:
+        assert self.recipe is not None
+        try:
+            async with asyncio.timeout(at_most_s):
+                self._evidence = await self._injector.verify(self.recipe, self._kit.tools)
+        except Exception as error:  # a look that fails shows nothing, neither way
+            self._evidence = Evidence(ok=None, says=str(error) or type(error).__name__)
+        if self._evidence.ok:
+            self._proven = True
+            self._write_verified()
+
+    def _write_verified(self) -> None:
+        seen, now = self._evidence, self._kit.clock.now()
+        index, data = self._fault.index, json.loads(json.dumps(dict(seen.data)))
+        self._journal.write(Verified(fault=index, ok=bool(seen.ok), says=seen.says, at_ns=now, data=data))

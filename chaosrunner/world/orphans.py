@@ -1,0 +1,108 @@
+"""Debts: what journals say may still be broken, and which of it nobody alive is looking after."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chaosrunner.errors import Orphaned
+from chaosrunner.logic.fold import FaultStatus, State, step
+from chaosrunner.model.fault import Recipe, recipe_from_json
+from chaosrunner.world.journal import read_events
+from chaosrunner.world.lock import OWNER, held
+from chaosrunner.world.segments import Damage
+from chaosrunner.world.state_home import StateHome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from chaosrunner.world.state_home import Registered
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """A prepared, reversible recipe that has not been undone."""
+
+    fault: int
+    recipe: Recipe
+    answered: bool
+    """The inject has a recorded answer. Otherwise it may still land, until the recipe's settle time has passed."""
+    deadline_ns: int = 0
+    attempts: int = 0
+
+
+def debts(state: State) -> list[Debt]:
+    """What a state says is owed, newest first."""
+    owed = [(fault.inject_called_ns, index, fault) for index, fault in state.faults.items() if fault.debt]
+    found = []
+    for _, index, fault in sorted(owed, key=lambda it: (it[0] is None, it[0] or 0, it[1]), reverse=True):
+        assert fault.recipe is not None
+        # A failed inject has an answer, but not one that says whether it landed.
+        answered = fault.inject_answered_ns is not None and fault.status is not FaultStatus.FAILED
+        found.append(Debt(index, recipe_from_json(fault.recipe), answered, fault.deadline_ns, fault.attempts))
+    return found
+
+
+def known(run_dir: Path) -> State:
+    """What the small facts of a run add up to. Raises FileNotFoundError when there is no journal."""
+    state = State()
+    for entry in read_events(run_dir, Damage()):
+        state = step(state, entry)
+    return state
+
+
+def debts_of(run_dir: Path) -> list[Debt]:
+    """What a run owes by its journal, newest first; nothing when there is no journal."""
+    try:
+        return debts(known(run_dir))
+    except FileNotFoundError:
+        return []
+
+
+def orphaned(home: StateHome, system: str | None = None) -> list[Registered]:
+    """Runs whose owner is gone and that owe, or whose journal is gone, so that nobody can say what they owe.
+
+    A run whose owner is gone and that owes nothing is signed off on the way.
+    """
+    found = []
+    for run in home.runs(system):
+        if held(run.run_dir / OWNER):
+            continue
+        try:
+            owes = bool(known(run.run_dir).debts())
+        except FileNotFoundError:
+            owes = True
+        if owes:
+            found.append(run)
+        elif not held(run.run_dir / OWNER):
+            home.sign_off(run)
+    return found
+
+
+def refuse_orphans(system: str, home: StateHome | None = None) -> None:
+    """Look for orphaned debts on a system, before anything is touched.
+
+    Raises:
+        Orphaned: there are some; the advice is the one command that pays them.
+    """
+    found = orphaned(home or StateHome.find(), system)
+    if not found:
+        return
+    lost = [run for run in found if not run.run_dir.exists()]
+    if lost:
+        raise Orphaned(
+            f"an earlier run on {system} may have left a fault in place, and its journal {lost[0].run_dir} is gone",
+            advice=f"chaosrunner recover --scan {shlex.quote(system)}",
+        )
+    said = "; ".join(debt.recipe.says for run in found for debt in debts_of(run.run_dir))
+    raise Orphaned(
+        f"an earlier run on {system} may have left a fault in place: {said}",
+        advice=advice([run.run_dir for run in found]),
+    )
+
+
+def advice(run_dirs: Sequence[Path]) -> str:
+    """The one command that pays the debts of these runs."""
+    return "chaosrunner recover " + " ".join(shlex.quote(str(run_dir)) for run_dir in run_dirs)

@@ -1,0 +1,129 @@
+"""Slot frames on disk: `slots/<number>.seg`, one file for ten seconds, closed for ever after.
+
+A record is `SLOT`, its length, a CRC, the event's number, its instant (ns), then zlib(JSON of the frame). A reader that
+meets a broken record looks for the next `SLOT`, so a crash or a flipped bit costs one record.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chaosrunner.model.events import Entry, SlotsArrived
+from chaosrunner.model.slots import from_json, to_json
+from chaosrunner.model.units import NANOS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FOLDER = "slots"
+SEGMENT_NS = 10 * NANOS
+MAGIC = b"SLOT"
+_HEAD = struct.Struct("<4sIIQQ")
+"""Magic, length of the payload, CRC-32 of number, instant and payload, event number, instant."""
+_SIGNED = struct.Struct("<QQ")
+
+
+@dataclass(slots=True)
+class Damage:
+    """What a reader had to skip."""
+
+    lines: int = 0
+    """Lines of `events.jsonl` that could not be decoded."""
+    records: int = 0
+    """Places in segments where a record should have begun or was broken."""
+
+    def __bool__(self) -> bool:
+        """Whether anything was skipped."""
+        return bool(self.lines or self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One frame as it lies on disk, not yet decoded."""
+
+    n: int
+    at_ns: int
+    payload: bytes = field(repr=False)
+
+
+def segment_of(at_ns: int) -> str:
+    """The name of the segment that holds what arrived at an instant."""
+    return f"{at_ns // SEGMENT_NS:012d}.seg"
+
+
+def encode(n: int, at_ns: int, event: SlotsArrived) -> bytes:
+    """The record of a frame."""
+    payload = zlib.compress(json.dumps(to_json(event.frame), separators=(",", ":")).encode(), 6)
+    return framed(Record(n, at_ns, payload))
+
+
+def framed(record: Record) -> bytes:
+    """A record as bytes."""
+    crc = zlib.crc32(record.payload, zlib.crc32(_SIGNED.pack(record.n, record.at_ns)))
+    return _HEAD.pack(MAGIC, len(record.payload), crc, record.n, record.at_ns) + record.payload
+
+
+def decode(record: Record) -> SlotsArrived:
+    """The event in a record. Raises ValueError when it is none: of another version, or not ours."""
+    try:
+        return SlotsArrived(frame=from_json(json.loads(zlib.decompress(record.payload))))
+    except (zlib.error, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"record {record.n} holds no frame: {error}") from error
+
+
+def records(data: bytes, damage: Damage) -> Iterator[Record]:
+    """The whole records in a segment's bytes; a last one that is still being written is not damage."""
+    at = 0
+    while at < len(data):
+        record, size = _record_at(data, at)
+        if record is not None:
+            yield record
+            at += size
+            continue
+        found = data.find(MAGIC, at + 1)
+        if found < 0:
+            damage.records += data[at : at + 4] != MAGIC[: len(data) - at]
+            return
+        damage.records += 1
+        at = found
+
+
+def entries(run_dir: Path, damage: Damage) -> Iterator[Entry]:
+    """Every frame of a run, in order of its number. A segment is read whole: a few MB at most."""
+    for segment in _segments(run_dir):
+        for record in records(segment.read_bytes(), damage):
+            try:
+                yield Entry(record.n, record.at_ns, "", 0, decode(record))
+            except ValueError:
+                damage.records += 1
+
+
+def last_number(run_dir: Path) -> int:
+    """The highest event number in any segment; -1 without any."""
+    for segment in reversed(_segments(run_dir)):
+        numbers = [record.n for record in records(segment.read_bytes(), Damage())]
+        if numbers:
+            return max(numbers)
+    return -1
+
+
+def _segments(run_dir: Path) -> list[Path]:
+    return sorted((run_dir / FOLDER).glob("*.seg"))
+
+
+def _record_at(data: bytes, at: int) -> tuple[Record | None, int]:
+    if len(data) - at < _HEAD.size:
+        return None, 0
+    magic, length, crc, n, at_ns = _HEAD.unpack_from(data, at)
+    size = _HEAD.size + length
+    payload = data[at + _HEAD.size : at + size]
+    if magic != MAGIC or len(payload) < length:
+        return None, 0
+    if zlib.crc32(payload, zlib.crc32(_SIGNED.pack(n, at_ns))) != crc:
+        return None, 0
+    return Record(n, at_ns, payload), size

@@ -1,0 +1,305 @@
+"""A target that answers as a test says, and books that add up what workers report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from chaosrunner.load.orders import Orders
+from chaosrunner.load.worker import Worker
+from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadStarted, SlotsArrived
+from chaosrunner.model.fault import Tools
+from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.secret import Secret
+from chaosrunner.model.slots import Frame, Hit, Slot, from_json
+
+GET = Step(name="get", method="GET", path="/")
+DEADLINE_S = 30.0
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def reply(status: int = 200, body: object = None, *, headers: str = "") -> bytes:
+    """A reply with a JSON body."""
+    content = b"" if body is None else json.dumps(body).encode()
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(content)}\r\n{headers}\r\n".encode() + content
+
+
+def profile(*steps: Step, rate: float = 100, lasts_s: float | None = 0.2, **fields: object) -> LoadProfile:
+    """20 journeys in 0.2 s unless said otherwise."""
+    stage = Stage(start=rate, end=rate, lasts_s=lasts_s)
+    return LoadProfile(steps=steps or (GET,), stages=(stage,), **fields)  # type: ignore[arg-type]
+
+
+@dataclass
+class Request:
+    """What a target was sent."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    n: int
+    """From 0, over all connections."""
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.body)
+
+
+Handler = Callable[["Target", Request, asyncio.StreamWriter], Awaitable[bytes | None]]
+
+
+class Target:
+    """An HTTP server on a free port whose replies are raw bytes; None closes the connection at once."""
+
+    def __init__(self, handler: Handler, *, ssl: object = None) -> None:
+        self._handler = handler
+        self._ssl = ssl
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.open = 0
+        self.most_open = 0
+        self.release = asyncio.Event()
+        """For handlers that hang until they are let go."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Target:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._ssl)  # type: ignore[arg-type]
+        self.port = self._server.sockets[0].getsockname()[1]
+        scheme = "https" if self._ssl else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        self.release.set()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            while (request := await self._request(reader)) is not None:
+                answer = await self._handler(self, request, writer)
+                if answer is None:
+                    break
+                writer.write(answer)
+                if b"\r\nconnection: close" in answer[:4096].lower():
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader) -> Request | None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            return None
+        first, *lines = head.strip().split("\r\n")
+        method, path, _ = first.split(" ")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        request = Request(method, path, headers, body, len(self.requests))
+        self.requests.append(request)
+        return request
+
+
+def always(answer: bytes | None) -> Handler:
+    """Give everybody the same reply."""
+
+    async def handler(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+        return answer
+
+    return handler
+
+
+async def hang(target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+    """Answer nobody until released."""
+    await target.release.wait()
+    return OK
+
+
+@dataclass
+class Books:
+    """Everything workers reported, added up."""
+
+    events: list[Event] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    by_name: dict[int, Slot] = field(default_factory=dict)
+    by_slot: dict[int, Slot] = field(default_factory=dict)
+    hits: list[Hit] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def report(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, SlotsArrived):
+            self.frame(event.frame)
+        self.news.set()
+
+    def frame(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self.hits += frame.hits
+        for (number, name), slot in frame.slots.items():
+            self.by_name.setdefault(name, Slot()).add(slot)
+            self.by_slot.setdefault(number, Slot()).add(slot)
+        self.news.set()
+
+    @property
+    def all(self) -> Slot:
+        whole = Slot()
+        for slot in self.by_name.values():
+            whole.add(slot)
+        return whole
+
+    @property
+    def done(self) -> dict[Outcome, int]:
+        return dict(self.all.done)
+
+    @property
+    def journeys(self) -> int:
+        return sum(frame.journeys for frame in self.frames)
+
+    @property
+    def skipped(self) -> int:
+        return sum(frame.skipped for frame in self.frames)
+
+    @property
+    def connects(self) -> int:
+        return sum(frame.connects for frame in self.frames)
+
+    @property
+    def epoch_ns(self) -> int:
+        return next(event.epoch_ns for event in self.events if isinstance(event, LoadStarted))
+
+    def lost(self) -> list[LoadLost]:
+        return [event for event in self.events if isinstance(event, LoadLost)]
+
+    def ended(self) -> bool:
+        return any(isinstance(event, LoadEnded) for event in self.events)
+
+    async def until(self, condition: Callable[[Books], bool]) -> None:
+        """Wait for a condition on what was reported, at most 30 s."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition(self):
+                self.news.clear()
+                await self.news.wait()
+
+    def check(self) -> None:
+        """The laws that hold on every path once the load has ended."""
+        for name, slot in self.by_name.items():
+            assert slot.open == 0, f"step {name}: {slot.due} due, {slot.done}"
+        whole = self.all
+        unfired = whole.done.get(Outcome.SHED, 0) + whole.done.get(Outcome.LATE, 0)
+        assert whole.lag.total == whole.wait.total == whole.due - unfired
+        assert whole.ok.total == whole.adjusted.total == whole.done.get(Outcome.OK, 0)
+        assert whole.failed.total == whole.due - unfired - whole.ok.total
+        assert self.journeys == self.by_name.get(0, Slot()).due
+        assert Counter(frame.last for frame in self.frames)[True] == len({frame.worker for frame in self.frames})
+        for worker in {frame.worker for frame in self.frames}:
+            mine = [frame for frame in self.frames if frame.worker == worker]
+            assert [frame.seq for frame in mine] == list(range(len(mine)))
+            untils = [frame.until_us for frame in mine]
+            assert untils == sorted(untils)
+            for earlier, later in pairwise(mine):
+                born = [number for (number, _), slot in later.slots.items() if slot.due]
+                assert all((number + 1) * 100_000 >= earlier.until_us for number in born)
+
+
+class Pipe:
+    """A worker's stdout that is read at once, into books."""
+
+    empty = True
+
+    def __init__(self, books: Books, commands: asyncio.StreamReader) -> None:
+        self.books = books
+        self.commands = commands
+
+    def say(self, message: dict[str, object]) -> None:
+        message = json.loads(json.dumps(message))
+        if "ready" in message:
+            epoch = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 20_000_000
+            self.commands.feed_data(json.dumps({"epoch": epoch}).encode() + b"\n")
+        else:
+            self.books.frame(from_json(message["frame"]))  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        pass
+
+
+async def work(
+    load: LoadProfile,
+    entry: str,
+    *,
+    until: Callable[[Books], bool] | None = None,
+    longest_s: float = DEADLINE_S,
+    **orders: object,
+) -> Books:
+    """Run one worker inside this process until a condition (or its end) and check its books."""
+    books = Books()
+    commands = asyncio.StreamReader()
+    given = Orders(profile=load, entry=entry, longest_s=longest_s, **{"auth": None, "shard": 0, "of": 1, **orders})  # type: ignore[arg-type]
+    worker = Worker(given, commands, Pipe(books, commands))  # type: ignore[arg-type]
+    async with asyncio.timeout(DEADLINE_S):
+        running = asyncio.create_task(worker.run())
+        if until is not None:
+            waiting = asyncio.create_task(books.until(until))
+            await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            commands.feed_data(b'{"stop": true}\n')
+        await running
+    books.check()
+    return books
+
+
+def finished(hits: int) -> Callable[[Books], bool]:
+    """As many hits have their outcome."""
+    return lambda books: books.all.finished >= hits
+
+
+class BootClock:
+    """The real clock."""
+
+    def now(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass
+class Keys(Tools):
+    """Knows the values of secrets."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def reveal(self, secret: Secret) -> str:
+        text = secret.template
+        for reference, value in self.values.items():
+            text = text.replace(reference, value)
+        return text
+
+
+@asynccontextmanager
+async def playing(driver: object, books: Books) -> AsyncIterator[asyncio.Task[None]]:
+    """A driver that runs while the body does, is stopped after it, and leaves no process behind."""
+    running = asyncio.create_task(driver.run(books.report))  # type: ignore[attr-defined]
+    try:
+        yield running
+    finally:
+        driver.stop()  # type: ignore[attr-defined]
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(running, return_exceptions=True)
+    assert driver.pids() == frozenset()  # type: ignore[attr-defined]

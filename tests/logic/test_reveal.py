@@ -1,0 +1,57 @@
+"""References in the load's texts are resolved at the last moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from chaosrunner.errors import InjectorError
+from chaosrunner.logic.reveal import reveal_text, revealed
+from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.secret import Secret
+
+
+@dataclass
+class Safe:
+    """Tools that know some references."""
+
+    known: dict[str, str]
+    asked: list[str] = field(default_factory=list)
+
+    def reveal(self, secret: Secret) -> str:
+        self.asked.append(secret.template)
+        if secret.template not in self.known:
+            raise InjectorError(f"{secret.template} is not set")
+        return self.known[secret.template]
+
+
+def profile(step: Step) -> LoadProfile:
+    return LoadProfile(steps=(step,), stages=(Stage(start=1.0, end=1.0, lasts_s=None),), auth=Secret("bearer ${T}"))
+
+
+def test_every_text_of_a_step_is_revealed() -> None:
+    """Paths, headers and all texts in a body get their values; everything else stays as it is."""
+    step = Step(
+        name="x",
+        method="POST",
+        path="/a/${K}",
+        headers={"X": "${K} <user>"},
+        body={"k": ["${K}", 1, None, {"deep": "a${K}b"}], "n": True},
+    )
+    found = revealed(profile(step), Safe({"${K}": "v"}))
+    assert found.steps[0].path == "/a/v"
+    assert found.steps[0].headers == {"X": "v <user>"}
+    assert found.steps[0].body == {"k": ["v", 1, None, {"deep": "avb"}], "n": True}
+    assert found.auth == Secret("bearer ${T}")
+
+
+def test_a_value_cannot_become_a_placeholder() -> None:
+    """A '<' inside a value is doubled, one of the template is left alone."""
+    assert reveal_text("<a> ${K}", Safe({"${K}": "<b>"})) == "<a> <<b>"
+
+
+def test_a_missing_reference_is_named() -> None:
+    """What cannot be resolved is an error that names the reference."""
+    with pytest.raises(InjectorError, match=r"\$\{file:/x\} is not set"):
+        reveal_text("a ${file:/x}", Safe({}))
