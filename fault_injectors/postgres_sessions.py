@@ -50,10 +50,11 @@ async def session(dsn: str, *, what: str, application_name: str = CONTROL) -> As
 
     connection = None
     try:
-        connection = await _connect(dsn, application_name)
+        try:
+            connection = await _connect(dsn, application_name)
+        except ValueError as error:  # its text may quote the DSN
+            raise InjectorError(f"{what} is not understood ({type(error).__name__})") from None
         yield connection
-    except asyncpg.exceptions.ClientConfigurationError as error:  # its text may quote the DSN
-        raise InjectorError(f"{what} is not understood ({type(error).__name__})") from None
     except asyncpg.PostgresError as error:
         raise InjectorError(f"{what}: Postgres says {type(error).__name__}: {error}") from None
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:

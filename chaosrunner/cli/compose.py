@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 from chaosrunner.errors import InjectorError, Mistake, Mistakes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from chaosrunner.model.experiment import Experiment
-    from chaosrunner.model.fault import Injector, Recipe
+    from chaosrunner.model.fault import Context, Fault, Injector, Recipe, Tools
+
+OUTSIDE = "outside.lock"
+"""In the state directory; held by `chaosrunner watchdog` while it stands guard."""
 
 
 def read_experiment(path: Path, system: str | None) -> Experiment:
@@ -73,19 +76,12 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     Raises:
         Mistakes: a target is not as the experiment says.
     """
-    from chaosrunner.model.fault import Context
     from chaosrunner.world.injectors import RealTools
     from chaosrunner.world.spare import spare
 
-    recipes, mistakes = [], []
+    recipes, mistakes, tools = [], [], RealTools()
     for fault in experiment.faults:
-        context = Context(
-            run="plan",
-            system=experiment.system,
-            tools=RealTools(os.environ),
-            rng=random.Random(f"{seed}/{fault.index}"),
-            spare=spare(experiment.system),
-        )
+        context = context_for(experiment, fault, run="plan", seed=seed, tools=tools, spare=spare(experiment.system))
         try:
             recipes.append(await injectors[fault.injector].prepare(fault, context))
         except InjectorError as error:
@@ -95,6 +91,16 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     claims = [[recipe.injector, sorted(recipe.claims)] for recipe in recipes]
     text = json.dumps([experiment.source, experiment.system_source, claims], sort_keys=True)
     return Plan(tuple(recipes), seed, hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def context_for(  # noqa: PLR0913 - the one place where a Context is made
+    experiment: Experiment, fault: Fault, *, run: str, seed: int, tools: Tools, spare: Callable[[], frozenset[int]]
+) -> Context:
+    """What an injector may look at; the same seed gives each fault the same chances, however often it is asked."""
+    from chaosrunner.model.fault import Context
+
+    rng = random.Random(f"{seed}/{fault.index}")
+    return Context(run=run, system=experiment.system, tools=tools, rng=rng, spare=spare)
 
 
 def seed_of(plan_hash: str) -> int:
@@ -108,10 +114,10 @@ def seed_of(plan_hash: str) -> int:
     raise Mistakes([Mistake("--plan", 0, 0, f"'{plan_hash}' is no plan hash; 'chaosrunner plan' prints one")])
 
 
-def unguarded(experiment: Experiment, recipes: tuple[Recipe, ...]) -> list[str]:
+def unguarded(experiment: Experiment, recipes: tuple[Recipe, ...]) -> list[Fault]:
     """Faults that only this host's watchdog can end, and that nobody has accepted as such."""
     return [
-        fault.title
+        fault
         for fault, recipe in zip(experiment.faults, recipes, strict=True)
         if recipe.reversible and recipe.guard == "runner" and "unguarded" not in fault.accept
     ]

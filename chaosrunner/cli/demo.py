@@ -14,13 +14,15 @@ FLAGSHIP = "experiments/lost-replica-slow-database.yaml"
 
 @click.command("demo")
 @click.argument("experiment", type=click.Path(path_type=Path), required=False)
-@click.option("--fragile", is_flag=True, help="Everyday defects on: constant health, no backoff, leaking sessions, …")
+@click.option("--fragile", is_flag=True, help="With everyday defects: constant health, leaking sessions, …")
 @click.option("--serve", is_flag=True, help="Only start the system and keep it until SIGINT or SIGTERM.")
 @click.option("--base-port", type=int, default=None, help="First of the demo's ports (18080).")
 @click.option("--dsn", default="", help="Use this Postgres instead of starting one.")
-@click.option("--pg-bin", type=click.Path(path_type=Path), default=None, help="Start Postgres from this directory of binaries.")
+@click.option(
+    "--pg-bin", type=click.Path(path_type=Path), default=None, help="Start Postgres from this directory of binaries."
+)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where run directories go.")
-@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+@click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
 def command(experiment: Path | None, serve: bool, **options: object) -> int:
     """Start the bundled system, play EXPERIMENT on it, and stop it again.
 
@@ -61,7 +63,7 @@ async def _play(path: Path, options: dict[str, object]) -> int:
     from chaosrunner.demo.running import running_demo
 
     given = {key: options[key] for key in ("fragile", "base_port", "dsn", "pg_bin") if options[key]}
-    wishes = Wishes(runs=Path(str(options["runs"])), plain=bool(options["plain"]))
+    wishes = Wishes(runs=Path(str(options["runs"])), quiet=bool(options["quiet"]))
     read_experiment(path, None)  # mistakes first: a system need not be started to find them
     async with running_demo(DemoOptions(**given)) as demo:  # type: ignore[arg-type]
         return await perform(read_experiment(path, str(demo.system_file)), wishes)

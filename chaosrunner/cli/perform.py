@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from chaosrunner import __version__
 from chaosrunner.errors import Exit, Mistake, Mistakes
+from chaosrunner.model.events import RunStarted, Signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from chaosrunner.cli.compose import Plan
     from chaosrunner.model.experiment import Experiment
-    from chaosrunner.model.fault import Injector
+    from chaosrunner.model.fault import Context, Fault, Injector, Tools
     from chaosrunner.model.verdict import Verdict
+    from chaosrunner.report.live import View
     from chaosrunner.run import World
+    from chaosrunner.world.guarding import Watchdog
     from chaosrunner.world.journal import Journal
+    from chaosrunner.world.state_home import StateHome
 
 AFTERWARDS_S = 60.0
 """The load may live this much longer than the longest run, for heals that need retries; then it ends by itself."""
+
+VIEW_EVERY_NS = 250_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,19 @@ class Wishes:
     runs: Path = Path("runs")
     plan: str = ""
     seed: int | None = None
-    plain: bool = False
     quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One run about to be played: where, by which seed, with which injectors."""
+
+    experiment: Experiment
+    injectors: dict[str, Injector]
+    run: str
+    run_dir: Path
+    plan: Plan
+    home: StateHome
 
 
 async def perform(experiment: Experiment, wishes: Wishes) -> Exit:
@@ -48,19 +62,182 @@ async def perform(experiment: Experiment, wishes: Wishes) -> Exit:
         Mistakes: a target is not as the experiment says, or the plan's targets changed; nothing was touched.
         Orphaned: an earlier run left debts on this system; nothing was touched.
         Busy: another active run holds a claim; nothing was touched.
+        ChaosrunnerError: the state or run directory cannot be used; nothing was touched.
     """
-    from chaosrunner.cli.compose import injectors_of, resolve
+    from chaosrunner.cli.compose import injectors_of, new_run_id, resolve
+    from chaosrunner.world.claims import refuse_held
     from chaosrunner.world.orphans import refuse_orphans
+    from chaosrunner.world.state_home import StateHome
 
     injectors = injectors_of(experiment)
-    refuse_orphans(experiment.system.name)
-    seed = _seed(experiment, wishes)
-    plan = await resolve(experiment, injectors, seed)
+    home = StateHome.find()
+    refuse_orphans(experiment.system.name, home)
+    plan = await resolve(experiment, injectors, _seed(experiment, wishes))
     _insist_on_plan(wishes.plan, plan)
-    _insist_on_guard(experiment, plan)
-    async with journalling(experiment, wishes, seed) as journal:
+    _insist_on_guard(experiment, plan, home)
+    refuse_held(home, (claim for recipe in plan.recipes for claim in recipe.claims))
+    run = new_run_id()
+    stage = Stage(
+        experiment=experiment,
+        injectors=injectors,
+        run=run,
+        run_dir=wishes.runs / run,
+        plan=plan,
+        home=home,
+    )
+    async with journalling(stage) as journal:
         with signals_as_facts(journal):
-            return await _play(experiment, injectors, journal, wishes)
+            verdict = await _play(stage, journal, wishes)
+            return _report(stage, journal, verdict, wishes)
+
+
+async def _play(stage: Stage, journal: Journal, wishes: Wishes) -> Verdict:
+    from chaosrunner.report.live import SilentView, view_for
+    from chaosrunner.run import run
+
+    view = SilentView() if wishes.quiet else view_for(stage.experiment, stage.run, sys.stdout, os.environ)
+    async with guarding(stage, journal) as watchdog:
+        world = _world(stage, journal, watchdog, view)
+        with view:
+            return await run(stage.experiment, world, journal)
+
+
+def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View) -> World:
+    """Everything that can be touched, built here and nowhere else."""
+    from chaosrunner.load.driver import LoadDriver
+    from chaosrunner.run import World
+    from chaosrunner.world.clock import RealClock
+    from chaosrunner.world.injectors import RealTools
+    from chaosrunner.world.pressure import watch_pressure
+    from chaosrunner.world.probes import ask_on_schedule
+    from chaosrunner.world.spare import spare, targets_here
+    from chaosrunner.world.undo import UndoKit
+
+    experiment, clock, tools = stage.experiment, RealClock(), RealTools()
+    load = LoadDriver(
+        experiment.load,
+        entry=experiment.system.entry,
+        seed=stage.plan.seed,
+        longest_s=experiment.longest_s + AFTERWARDS_S,
+        clock=clock,
+        tools=tools,
+    )
+
+    def started() -> frozenset[int]:
+        return load.pids() | ({watchdog.pid} if watchdog else frozenset())
+
+    def context(fault: Fault) -> Context:
+        return _context(stage, fault, tools, spare(experiment.system, started))
+
+    async def show(journal: Journal) -> None:
+        while True:
+            view.update(journal.state, clock.now())
+            await clock.sleep_until(clock.now() + VIEW_EVERY_NS)
+
+    async def probe(journal: Journal) -> None:
+        await ask_on_schedule(experiment.probes, entry=experiment.system.entry, clock=clock, report=journal.write)
+
+    async def pressure(journal: Journal) -> None:
+        await watch_pressure(targets_here(experiment.system), clock=clock, report=journal.write)
+
+    observers: list[Callable[[Journal], Awaitable[None]]] = [show, probe, pressure]
+    kit = UndoKit(
+        experiment=experiment,
+        injectors=stage.injectors,
+        tools=tools,
+        clock=clock,
+        home=stage.home,
+        run_dir=stage.run_dir,
+        context=context,
+        guard=watchdog,
+    )
+    return World(clock=clock, load=load, undo=kit, observers=tuple(observers))
+
+
+def _context(stage: Stage, fault: Fault, tools: Tools, spare: Callable[[], frozenset[int]]) -> Context:
+    from chaosrunner.cli.compose import context_for
+
+    return context_for(stage.experiment, fault, run=stage.run, seed=stage.plan.seed, tools=tools, spare=spare)
+
+
+@asynccontextmanager
+async def journalling(stage: Stage) -> AsyncIterator[Journal]:
+    """A journal of its own run directory, signed on in the state home while it may owe something."""
+    from chaosrunner.world.clock import RealClock
+    from chaosrunner.world.journal import Journal
+    from chaosrunner.world.state_home import Registered, registered
+
+    experiment, clock = stage.experiment, RealClock()
+    journal = Journal.create(stage.run_dir, clock)
+    try:
+        journal.write(
+            RunStarted(
+                run=stage.run,
+                question=experiment.question,
+                file=experiment.file,
+                source=experiment.source,
+                system=experiment.system.name,
+                system_file=experiment.system.file,
+                system_source=experiment.system_source,
+                seed=stage.plan.seed,
+                boot=clock.boot(),
+                version=__version__,
+                plan=stage.plan.hash,
+                variables=experiment.variables,
+            )
+        )
+        with registered(stage.home, Registered(experiment.system.name, stage.run, stage.run_dir), journal):
+            yield journal
+    finally:
+        await journal.close()
+
+
+@asynccontextmanager
+async def guarding(stage: Stage, journal: Journal) -> AsyncIterator[Watchdog | None]:
+    """A watchdog for as long as the body lasts; none when there is nothing to break."""
+    from chaosrunner.world.guarding import guarded
+    from chaosrunner.world.watch_orders import orders_for
+
+    if not stage.experiment.faults:
+        yield None
+        return
+    orders = orders_for(stage.run_dir, stage.home, stage.injectors.values(), stage.plan.recipes)
+    async with guarded(journal, orders) as watchdog:
+        yield watchdog
+
+
+@contextmanager
+def signals_as_facts(journal: Journal) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP, once or many times, are facts for `decide`; none of them interrupts an undo."""
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for one in caught:
+        loop.add_signal_handler(one, journal.write, Signalled(signal=one.name))
+    try:
+        yield
+    finally:
+        for one in caught:
+            loop.remove_signal_handler(one)
+
+
+def _report(stage: Stage, journal: Journal, verdict: Verdict, wishes: Wishes) -> Exit:
+    """Write every report, print the end, and choose the exit code."""
+    from chaosrunner.report.console import show
+    from chaosrunner.report.terminal import final
+    from chaosrunner.report.write import write_all
+    from chaosrunner.world.journal import read
+    from chaosrunner.world.orphans import advice
+
+    evidence = ""
+    try:
+        entries = list(read(stage.run_dir))
+        evidence = str(write_all(stage.run_dir, verdict, stage.experiment, journal.state, entries)["html"])
+    except OSError as error:
+        print(f"chaosrunner: the reports could not be written: {error}", file=sys.stderr)
+    repair = advice([stage.run_dir]) if verdict.exit is Exit.NOT_RESTORED else ""
+    if not wishes.quiet:
+        show(final(verdict, stage.experiment, evidence=evidence, repair=repair), sys.stdout)
+    return verdict.exit
 
 
 def _seed(experiment: Experiment, wishes: Wishes) -> int:
@@ -68,5 +245,34 @@ def _seed(experiment: Experiment, wishes: Wishes) -> int:
 
     if wishes.plan:
         return seed_of(wishes.plan)
-    given = (wishes.seed, experiment.seed)
-    return next((seed for seed in given if seed is not None), None) or new_seed()
+    return next((seed for seed in (wishes.seed, experiment.seed) if seed is not None), new_seed())
+
+
+def _insist_on_plan(wanted: str, plan: Plan) -> None:
+    """Refuse when what would be hit is not what was planned."""
+    if wanted and wanted != plan.hash:
+        now = "; ".join(recipe.says for recipe in plan.recipes)
+        message = f"the files or the live targets have changed since plan {wanted}; now it would be {plan.hash}: {now}"
+        raise Mistakes([Mistake("--plan", 0, 0, message)])
+
+
+def _insist_on_guard(experiment: Experiment, plan: Plan, home: StateHome) -> None:
+    """Refuse faults that only this host can end, unless that was accepted or somebody outside stands guard."""
+    from chaosrunner.cli.compose import OUTSIDE, unguarded
+    from chaosrunner.world.lock import held
+
+    open_ended = unguarded(experiment, plan.recipes)
+    if not open_ended or held(home.path / OUTSIDE):
+        return
+    raise Mistakes(
+        [
+            Mistake(
+                experiment.file,
+                fault.line,
+                1,
+                f"{fault.title}: if this host, container or cgroup died, nobody could end it; "
+                "add 'accept: unguarded', or run 'chaosrunner watchdog --state DIR' outside",
+            )
+            for fault in open_ended
+        ]
+    )

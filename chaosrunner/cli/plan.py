@@ -48,8 +48,8 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     yield f"PLAN    {experiment.question}"
     where = f" @ {experiment.system.environment}" if experiment.system.environment else ""
     yield f"system  {experiment.system.name}{where}, {experiment.system.entry or 'no entry'}"
-    names = ", ".join(one.name for one in load.steps)
-    yield f"load    {load.plateau:g} users/s = {load.plateau * len(load.steps):g} requests/s ({names})"
+    requests = load.plateau * len(load.steps)
+    yield f"load    {load.plateau:g} users/s = {requests:g} requests/s: {', '.join(one.name for one in load.steps)}"
     yield ""
     for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
         yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
@@ -59,7 +59,7 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
         if not recipe.reversible:
             yield "        has no undo: whether the replacement comes is what the experiment measures"
         elif recipe.guard == "runner":
-            yield "        guarded by the watchdog on this host: survives the runner's death, not its container's or host's"
+            yield "        guarded by the watchdog: survives the death of the runner, not of its container or host"
         else:
             yield "        ends by itself at the target, even if this host dies"
     yield ""
@@ -70,7 +70,7 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     if open_ended := unguarded(experiment, plan.recipes):
         yield ""
         inside = " (this looks like a container)" if inside_container() else ""
-        yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}: {', '.join(open_ended)}"
+        yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}: {', '.join(fault.title for fault in open_ended)}"
     yield ""
     yield f"nothing was touched; play exactly this with: chaosrunner run {experiment.file} --plan {plan.hash}"
 

@@ -59,26 +59,32 @@ class _TimerFd:
         self._pointer = ctypes.byref(self._spec)
         self._loop = loop
         self._ring = ring
+        self._at_ns = FAR_NS
+        self._closed = False
         self._fd: int = libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         loop.add_reader(self._fd, self._readable)
 
     def set(self, at_ns: int) -> None:
+        # Setting it also takes back a ring that was not heard yet.
+        self._at_ns = at_ns
         self._spec.s, self._spec.ns = (0, 0) if at_ns >= FAR_NS else divmod(max(1, at_ns), NANOS)
         if self._settime(self._fd, _ABSOLUTE, self._pointer, None):
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def close(self) -> None:
+        self._closed = True
         self._loop.remove_reader(self._fd)
         os.close(self._fd)
 
     def _readable(self) -> None:
-        try:
-            os.read(self._fd, 8)
-        except BlockingIOError:
+        if time.monotonic_ns() < self._at_ns:
             return  # set again between the wake-up and now: it will ring at the new instant
+        rung_ns = self._at_ns
         self._ring()
+        if self._at_ns == rung_ns and not self._closed:
+            self.set(FAR_NS)  # else it stays readable; what rings has usually set the next instant already
 
 
 class LoopTimer:

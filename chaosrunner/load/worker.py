@@ -28,8 +28,8 @@ from chaosrunner.load.orders import from_line
 from chaosrunner.load.pool import Budget, Pool, resolve
 from chaosrunner.load.script import script
 from chaosrunner.load.sender import Sender, Task
+from chaosrunner.load.wire import line_in_turns
 from chaosrunner.logic.pacing import Pace
-from chaosrunner.model.slots import to_json
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
@@ -66,8 +66,12 @@ class Pipe(asyncio.Protocol):
 
     def say(self, message: object) -> None:
         """Queue one line."""
+        self.send(json.dumps(message).encode() + b"\n")
+
+    def send(self, line: bytes) -> None:
+        """Queue one line that is one already."""
         assert self.transport is not None
-        self.transport.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        self.transport.write(line)
 
     @property
     def empty(self) -> bool:
@@ -102,6 +106,9 @@ class Worker:
         self._pipe = pipe
         self._budget = Budget(orders.profile.connections)
         self._stop = asyncio.Event()
+        self._sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """The frame on its way; done when there is none."""
+        self._sending.set_result(None)
 
     async def run(self) -> None:
         """Get ready, say so, wait for the epoch, fire until told to stop or until the end.
@@ -141,7 +148,8 @@ class Worker:
         await asyncio.wait({asyncio.create_task(sender.stop()), orders}, return_when=asyncio.FIRST_COMPLETED)
         reports.cancel()
         if not orders.done():
-            self._frame(ledger.cut(sender.until_ns(), connects=self._budget.opened, last=True))
+            await self._sending  # a frame that was cut is sent, also when the end comes in the middle of it
+            self._pipe.send(line(ledger.cut(sender.until_ns(), connects=self._budget.opened, last=True)))
             await self._pipe.close()
 
     async def _task(self) -> Task:
@@ -186,11 +194,13 @@ class Worker:
             await asyncio.sleep(FRAME_S)
             if abs(slept_ns() - slept) > SLEPT_NS:
                 raise LoadBroken("the machine slept during the load")
-            if self._pipe.empty:
-                self._frame(ledger.cut(sender.until_ns(), connects=self._budget.opened))
+            if self._sending.done() and self._pipe.empty:
+                self._sending.result()
+                frame = ledger.cut(sender.until_ns(), connects=self._budget.opened)
+                self._sending = asyncio.ensure_future(self._send(frame))
 
-    def _frame(self, frame: Frame) -> None:
-        self._pipe.say({"frame": to_json(frame)})
+    async def _send(self, frame: Frame) -> None:
+        self._pipe.send(await line_in_turns(frame))
 
 
 def _room_for(connections: int) -> None:

@@ -12,11 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from chaosrunner.logic.trace import Trace
 
 SURE = 0.01
 """Chance of taking noise within the allowed share for an episode, per tolerance and run."""
+
+LIKELY = 3.0
+"""Moments whose log-likelihood is less than this below the best one's are in the 95 % interval: −ln 5 %."""
 
 LOCAL_US = 10_000_000
 """How far back, at most, the share of bad hits just before a turn is taken from."""
@@ -29,6 +33,16 @@ class _Bad:
     due: int
     count: int
     good: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The end of an illness. µs after the load's epoch."""
+
+    low_us: int
+    """A bad hit that, with 95 % confidence, was still part of the illness."""
+    at_us: int
+    """Right after the one that most likely was its last."""
 
 
 def episode(trace: Trace, begin_us: int, end_us: int) -> tuple[int, int] | None:
@@ -60,19 +74,28 @@ def episode(trace: Trace, begin_us: int, end_us: int) -> tuple[int, int] | None:
     return (first, last) if first <= last else (last, first)
 
 
-def turn(trace: Trace, low_us: int, high_us: int, ill_since_us: int) -> int:
-    """The most likely instant in [low, high] at which the illness before it ended: right after a bad hit, or `low`."""
-    allowed = trace.rule.allowed
-    share = _share(trace, max(ill_since_us, low_us - LOCAL_US), low_us)
-    best, at, total = 0.0, low_us, 0.0
-    if not 0 < allowed < share:
-        return high_us if allowed <= 0 else low_us
+def turn(trace: Trace, early_us: int, late_us: int, ill_since_us: int) -> Turn | None:
+    """The most likely instant in [early, late] at which an illness ended; None if there was no illness before.
+
+    Args:
+        trace: the hits of one tolerance.
+        early_us: what begins before this is worse than chance explains.
+        late_us: from here on it certainly held.
+        ill_since_us: when the effect that made it ill ended; nothing before it counts.
+    """
+    allowed, begin_us = trace.rule.allowed, max(ill_since_us, early_us - LOCAL_US)
+    share = _share(trace, begin_us, early_us)
+    bad = _forwards(trace, begin_us, late_us)
+    if not bad or share <= allowed:
+        return None
+    if allowed <= 0:
+        return Turn(bad[-1].due, bad[-1].due + 1)
     worse, better = _weights(allowed, share)
-    for bad in _forwards(trace, low_us, high_us):
-        total += bad.count * worse - bad.good * better
-        if total > best:
-            best, at = total, bad.due + 1
-    return at
+    gains = accumulate(point.count * worse - point.good * better for point in bad)
+    totals = [(point.due, total) for point, total in zip(bad, gains, strict=True)]
+    last_ill = max((nth for nth, (due, _) in enumerate(totals) if due < early_us), default=0)
+    due, best = max(totals[last_ill:], key=lambda one: one[1])
+    return Turn(next(early for early, total in totals if total >= best - LIKELY), max(early_us, due + 1))
 
 
 def _share(trace: Trace, begin_us: int, end_us: int) -> float:

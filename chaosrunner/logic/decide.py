@@ -179,10 +179,7 @@ def _open_between(state: State, begin: int, end: int) -> bool:
     """Whether a hit due in [begin, end) is still open."""
     first, last = state.slot_number(begin), state.slot_number(end)
     return any(
-        slot.open > 0
-        for number, names in state.slots.items()
-        if first <= number < last
-        for slot in names.values()
+        slot.open > 0 for number, names in state.slots.items() if first <= number < last for slot in names.values()
     )
 
 

@@ -78,7 +78,10 @@ class _World:
                 self._write(e.PhaseEntered(phase=phase, at_ns=at))
             case Inject(fault):
                 self._decided(f"inject {fault}")
-                recipe = {"injector": self.experiment.faults[fault].injector, "reversible": fault not in self.without_undo}
+                recipe = {
+                    "injector": self.experiment.faults[fault].injector,
+                    "reversible": fault not in self.without_undo,
+                }
                 self._write(e.Prepared(fault=fault, recipe=recipe, deadline_ns=0))
                 self._write(e.Injected(fault=fault, called_ns=self.now, answered_ns=self.now))
                 self._write(e.Verified(fault=fault, ok=True, says="imagined", at_ns=self.now))

@@ -127,9 +127,10 @@ def _measured(seen: Seen, effect: Effect, tolerances: tuple[Tolerance, ...]) -> 
     watch = Watch(begin_us=effect.called_us, until_us=seen.last * SLOT_US, hold_us=slots_in(target.hold_s) * SLOT_US)
     if not asked:
         return _nothing_asked(seen, effect, watch)
-    found = _find(seen, asked, watch)
-    if found is None or found.held_us + watch.hold_us > watch.until_us:
-        return _not_found(seen, effect, watch, asked, found)
+    held = _first_common(seen, asked, watch, watch.begin_us)
+    if held is None or held + watch.hold_us > watch.until_us:
+        return _not_found(seen, effect, watch, asked, held)
+    found = _found(seen, asked, watch, held)
     time_us = max(0, found.turn_us - effect.answered_us)
     seen_recovery = Recovery(
         state="recovered" if time_us <= target.within_s * 1e6 else "late",
@@ -145,36 +146,35 @@ def _measured(seen: Seen, effect: Effect, tolerances: tuple[Tolerance, ...]) -> 
     return with_episode(seen_recovery, seen, asked, (effect.inject_called_us, effect.inject_answered_us, found.turn_us))
 
 
-def _find(seen: Seen, asked: list[Condition], watch: Watch) -> Found | None:
-    """The first moment from which everything holds, as far as it was watched, and when it began to look like that."""
-    held = _first_common(seen, asked, watch, watch.begin_us)
-    if held is None:
-        return None
+def _found(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> Found:
+    """What held from `held` on: when it began to look like that, and until when it went on."""
     strays = [condition.strays_at(held, watch) for condition in asked]
-    early, at = _turn(seen, asked, watch, held)
-    doubts = [condition.doubt_before(early, watch.begin_us) for condition in asked]
+    turned = _turn(seen, asked, watch, held)
     return Found(
-        turn_us=at,
-        low_us=max((doubt for doubt in doubts if doubt is not None), default=watch.begin_us),
+        turn_us=turned.at_us,
+        low_us=turned.low_us,
         held_us=held,
         high_us=held + (0 if seen.exact else SLOT_US),
         held_until_us=min((stray for stray in strays if stray is not None), default=watch.until_us),
     )
 
 
-def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> tuple[int, int]:
-    """The earliest and the most likely moment from which, until it held, chance explains every bad hit."""
+def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change.Turn:
+    """The most likely moment from which on, until it held, chance explains every bad hit."""
     end = min(held + watch.hold_us, watch.until_us)
     calm = _snap(seen, watch.begin_us)
     traces = [condition for condition in asked if isinstance(condition, Trace)]
     if calm is not None and not any(change.episode(trace, watch.begin_us, end) for trace in traces):
-        return calm, calm
-    strict, at = replace(watch, whole=False, until_us=end), watch.begin_us
-    at = _unbroken(seen, asked, strict, held)
-    early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us)
-    early = at if early is None else min(at, early)
-    turned = max((change.turn(trace, early, at, watch.begin_us) for trace in traces), default=at)
-    return early, min(at, _snap(seen, turned) or at)
+        return change.Turn(watch.begin_us, calm)
+    strict = replace(watch, whole=False, until_us=end)
+    late = _unbroken(seen, asked, strict, held)
+    early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us) or late
+    early = min(early, late)
+    turns = [turn for trace in traces if (turn := change.turn(trace, early, late, watch.begin_us))]
+    doubts = [doubt for one in asked if (doubt := one.doubt_before(early, watch.begin_us)) is not None]
+    at = max((turn.at_us for turn in turns), default=early)
+    low = max([turn.low_us for turn in turns] or doubts, default=watch.begin_us)
+    return change.Turn(min(low, at), min(late, _snap(seen, at) or late))
 
 
 def _unbroken(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> int:
@@ -217,10 +217,10 @@ def _nothing_asked(seen: Seen, effect: Effect, watch: Watch) -> Recovery:
     )
 
 
-def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition], found: Found | None) -> Recovery:
+def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition], held: int | None) -> Recovery:
     target = seen.traffic.experiment.recover
     watched_s = max(0, watch.until_us - effect.answered_us) / 1e6
-    held_s = (watch.until_us - found.held_us) / 1e6 if found else 0.0
+    held_s = 0.0 if held is None else (watch.until_us - held) / 1e6
     unknown = Recovery(state="unknown", target_s=target.within_s, held_s=held_s)
     if watched_s < target.within_s + target.hold_s:
         return replace(unknown, why=f"watched for {human_duration(watched_s)}, holding for {human_duration(held_s)}")
@@ -230,7 +230,7 @@ def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition],
     if lacking and not violated:
         why = f"{lacking} requests too few in {human_duration(target.hold_s)} to prove a recovery"
         return replace(unknown, why=why)
-    why = f"holding only for the last {human_duration(held_s)}" if found else "not within target and hold"
+    why = f"holding only for the last {human_duration(held_s)}" if held_s else "not within target and hold"
     never = replace(unknown, state="never", why=f"{why}, watched for {human_duration(watched_s)}")
     return with_episode(never, seen, asked, (effect.inject_called_us, effect.inject_answered_us, watch.until_us))
 

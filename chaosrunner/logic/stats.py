@@ -10,8 +10,9 @@ import math
 Z = 1.959964
 """The 97.5 % point of the normal distribution: two-sided 95 %."""
 
-SIGMAS = 3.0
-"""How far above its allowed share a stretch of traffic may stray before it no longer counts as chance."""
+SIGMAS = 4.0
+"""How far above its allowed share a stretch may stray before it no longer counts as chance. Every stretch that begins
+at a moment is asked, and small counts are skewed, so three are passed too often."""
 
 FEW = 30
 """No share, mean or rate is judged on fewer hits."""
@@ -60,14 +61,14 @@ def wilson(count: int, hits: int) -> tuple[float, float]:
 
 
 def chance_limit(hits: int, allowed: float) -> float:
-    """How many of `hits` may be bad by chance where a share is allowed: p·n + 3·√(p(1 − p)n)."""
+    """How many of `hits` may be bad by chance where a share is allowed: p·n + 4·√(p(1 − p)n)."""
     return allowed * hits + SIGMAS * math.sqrt(allowed * (1.0 - allowed) * hits)
 
 
 def stray_limit(hits: int, allowed: float) -> float:
     """How many of the first `hits` after an outage may be bad if the outage is really over.
 
-    min(√p·n, p·n + 3·√(p(1 − p)n)) for an allowed share p. The first term refuses a bad hit among the very first
+    min(√p·n, p·n + 4·√(p(1 − p)n)) for an allowed share p. The first term refuses a bad hit among the very first
     (1 in 5 at p = 5 %, 1 in 15 at 0.5 %), where the second would call it chance; the second refuses a brown-out.
     """
     return min(math.sqrt(allowed) * hits, chance_limit(hits, allowed))

@@ -44,6 +44,7 @@ def guards(guard: Guard) -> list[Middleware]:
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer an objection, or let the request through."""
         objection = guard.objection(request)
         if objection is not None:
             status, sentence = objection

@@ -60,6 +60,7 @@ class UndoKit:
     guard: Guard | None = None
     """None: nobody; only for experiments that have accepted it, and for tests."""
     budget_s: float = BUDGET_S
+    grace_s: float = GRACE_S
 
 
 class Injection:
@@ -111,7 +112,7 @@ class Injection:
     async def _there(self) -> None:
         index = self._fault.index
         recipe = await self._prepared()
-        deadline_ns = self._kit.clock.now() + int((max(recipe.lasts_s, self._fault.for_s) + GRACE_S) * NANOS)
+        deadline_ns = self._kit.clock.now() + int((max(recipe.lasts_s, self._fault.for_s) + self._kit.grace_s) * NANOS)
         n = self._journal.write(Prepared(fault=index, recipe=recipe_to_json(recipe), deadline_ns=deadline_ns))
         self.recipe = recipe
         await self._journal.durable(n)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 CASES: dict[str, tuple[type[Injector], dict[str, object]]] = {
     "latency": (family.ProxyLatency, {"add": 0.01, "jitter": 0.005}),
-    "latency upstream": (family.ProxyLatency, {"add": 0.01, "direction": "upstream"}),
     "jitter": (family.ProxyJitter, {"spread": 0.01}),
     "bandwidth": (family.ProxyBandwidth, {"rate": 50_000.0}),
     "reset": (family.ProxyReset, {}),

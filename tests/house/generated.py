@@ -54,7 +54,9 @@ def experiments_table() -> str:
     rows = []
     for path in sorted(ROOT.glob("experiments/*.yaml"), key=lambda p: (p.stem != "control", p.stem)):
         data = yaml.load(re.sub(r"\$\{[^}]*\}", "x", path.read_text()), Loader=yaml.BaseLoader)
-        faults = ", ".join(f"`{key}`" for entry in data.get("faults", []) for key in entry if "." in key or key == "noop")
+        faults = ", ".join(
+            f"`{key}`" for entry in data.get("faults", []) for key in entry if "." in key or key == "noop"
+        )
         rows.append(f"| {data['question']} | [{path.name}]({path.name}) | {faults} | {data['system']} |")
     return TABLE_HEAD + "\n".join(rows) + "\n"
 

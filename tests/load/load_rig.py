@@ -231,12 +231,12 @@ class Pipe:
         self.commands = commands
 
     def say(self, message: dict[str, object]) -> None:
-        message = json.loads(json.dumps(message))
-        if "ready" in message:
-            epoch = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 20_000_000
-            self.commands.feed_data(json.dumps({"epoch": epoch}).encode() + b"\n")
-        else:
-            self.books.frame(from_json(message["frame"]))  # type: ignore[arg-type]
+        assert message == {"ready": True}
+        epoch = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 20_000_000
+        self.commands.feed_data(json.dumps({"epoch": epoch}).encode() + b"\n")
+
+    def send(self, line: bytes) -> None:
+        self.books.frame(from_json(json.loads(line)["frame"]))
 
     async def close(self) -> None:
         pass

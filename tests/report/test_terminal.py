@@ -115,7 +115,6 @@ def test_a_gone_reader_changes_no_exit_code(tmp_path: Path) -> None:
     script.write_text(
         "import sys\n"
         "from chaosrunner.report.console import show\n"
-        "print('buffered before')\n"
         "sys.stdin.readline()\n"
         "sys.exit(1 if show('x' * 100_000, sys.stdout) else 3)\n"
     )

@@ -160,7 +160,7 @@ async def test_an_inject_under_way_is_awaited_not_abandoned(tmp_path):
         await asyncio.sleep(0)
         slow.answer.set()
     assert broken(tmp_path) == []
-    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Undoing", "Undone"]
+    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "Undoing", "Undone"]
 
 
 async def test_an_inject_that_never_answers_is_not_called_paid(tmp_path):

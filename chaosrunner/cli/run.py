@@ -1,0 +1,25 @@
+"""`chaosrunner run`: play an experiment, judge it, report it, and exit by the published code."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+
+@click.command("run")
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("--system", help="Another system: a file, or a name in systems/ beside the experiment.")
+@click.option("--plan", default="", metavar="HASH", help="Refuse if files or live targets differ from this plan.")
+@click.option("--seed", type=int, help="Fix every choice of targets.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where run directories go.")
+@click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
+def command(experiment: Path, system: str | None, **options: object) -> int:
+    """Play EXPERIMENT on its system and judge it."""
+    from chaosrunner.cli.compose import read_experiment
+    from chaosrunner.cli.diagnostics import configure
+    from chaosrunner.cli.perform import Wishes, perform
+
+    configure()
+    return asyncio.run(perform(read_experiment(experiment, system), Wishes(**options)))  # type: ignore[arg-type]

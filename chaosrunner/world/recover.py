@@ -1,0 +1,101 @@
+"""Paying orphaned debts by hand: of one run, of all runs, or what carries our tag when the journal is gone."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from chaosrunner.errors import Busy, JournalBroken, Orphaned
+from chaosrunner.logic.fold import State
+from chaosrunner.model.events import Prepared
+from chaosrunner.model.fault import recipe_to_json
+from chaosrunner.world import claims
+from chaosrunner.world.journal import Journal
+from chaosrunner.world.lock import OWNER, held
+from chaosrunner.world.orphans import debts, orphaned
+from chaosrunner.world.paper import NoPaper
+from chaosrunner.world.payment import Payer
+from chaosrunner.world.succession import Payment, succeed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from chaosrunner.model.fault import Injector, Recipe
+    from chaosrunner.model.system import System
+    from chaosrunner.world.succession import Heir
+
+
+async def recover(run_dir: Path, heir: Heir) -> list[Payment]:
+    """Pay what a dead run owes.
+
+    Raises:
+        Busy: the run is active, or its watchdog is paying just now; it was not touched.
+        JournalBroken: there is no journal.
+    """
+    return await succeed(run_dir, heir)
+
+
+async def recover_all(heir: Heir, system: str | None = None) -> list[Payment]:
+    """Pay what all dead runs of the state directory owe, on one system or on all. A lost journal is left for `scan`."""
+    payments: list[Payment] = []
+    for run in orphaned(heir.home, system):
+        try:
+            payments += await succeed(run.run_dir, heir)
+        except Busy:
+            continue  # somebody else is at it
+        except JournalBroken as error:
+            payments.append(Payment(run.run_dir, -1, f"run {run.run} on {run.system}", False, str(error)))
+    return payments
+
+
+async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> list[Payment]:
+    """Find what carries our tag at a system's targets, and undo it; nothing of a run that is active here is touched.
+
+    Runs whose journal is gone are signed off if all that was found could be undone. A run of another state directory
+    cannot be told from a dead one: that is why this is a command and never done by itself.
+    """
+    found: list[tuple[Injector, Recipe]] = []
+    problems: list[Payment] = []
+    for injector in injectors:
+        finder = getattr(injector, "scan", None)
+        if finder is None:
+            continue
+        try:
+            found += [(injector, recipe) for recipe in await finder(system, heir.tools)]
+        except Exception as error:  # one injector that cannot look must not stop the others
+            problems.append(Payment(None, -1, f"{injector.name} at {system.name}", False, str(error)))
+    payments = [await _undo_found(injector, recipe, heir) for injector, recipe in _orphans_only(found, heir)]
+    if not problems and all(payment.paid for payment in payments):
+        for run in orphaned(heir.home, system.name):
+            if not run.run_dir.exists():
+                heir.home.sign_off(run)
+    return payments + problems
+
+
+def _orphans_only(found: Iterable[tuple[Injector, Recipe]], heir: Heir) -> list[tuple[Injector, Recipe]]:
+    active = [run.run for run in heir.home.runs() if held(run.run_dir / OWNER)]
+    return [(injector, recipe) for injector, recipe in found if not _is_active(recipe, active, heir)]
+
+
+def _is_active(recipe: Recipe, active: list[str], heir: Heir) -> bool:
+    text = json.dumps(recipe.data)
+    if any(re.search(rf"(?<![0-9A-Za-z]){re.escape(run)}(?![0-9A-Za-z])", text) for run in active):
+        return True
+    try:
+        claims.refuse_held(heir.home, recipe.claims)
+    except Busy:
+        return True
+    except Orphaned:
+        return False
+    return False
+
+
+async def _undo_found(injector: Injector, recipe: Recipe, heir: Heir) -> Payment:
+    """Pay a debt that no journal knows of, by the same rules, with a journal that nobody keeps."""
+    journal = Journal(lambda _: NoPaper(), heir.clock, State())
+    journal.write(Prepared(fault=0, recipe=recipe_to_json(recipe), deadline_ns=0))
+    payer = Payer(journal=journal, clock=heir.clock, tools=heir.tools, injector=lambda _: injector)
+    paid = await payer.pay(debts(journal.state), budget_s=heir.budget_s)
+    return Payment(None, 0, recipe.says, paid, journal.state.fault(0).why)

@@ -1,0 +1,50 @@
+"""Frames as lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaosrunner.load.wire import line, line_in_turns, pieces
+from chaosrunner.model.histogram import Histogram
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Frame, Hit, Slot, to_json
+
+SLOTS = st.builds(
+    Slot, st.integers(0, 9), st.just({Outcome.OK: 1}), st.integers(0, 9).map(lambda n: Histogram({n: 1}, 1))
+)
+FRAMES = st.builds(
+    Frame,
+    worker=st.integers(0, 3),
+    seq=st.integers(0, 9),
+    until_us=st.integers(0, 9),
+    slots=st.dictionaries(st.tuples(st.integers(0, 99), st.integers(0, 4)), SLOTS, max_size=5),
+    hits=st.integers(0, 350).map(lambda n: tuple(Hit(i, 0, Outcome.OK, i, 0) for i in range(n))),
+    last=st.booleans(),
+)
+
+
+@settings(deadline=None)
+@given(FRAMES)
+def test_a_line_in_pieces_is_the_frame(frame: Frame) -> None:
+    """However a frame is cut for encoding, its one line holds exactly its wire form."""
+    whole = line(frame)
+    assert json.loads(whole) == {"frame": json.loads(json.dumps(to_json(frame)))}
+    assert whole.count(b"\n") == 1
+    assert whole.endswith(b"\n")
+    assert len(list(pieces(frame))) == 3 + len(frame.slots) + -(-len(frame.hits) // 100)
+
+
+async def test_the_loop_gets_its_turn_after_each_piece() -> None:
+    """Between any two pieces of a frame other work is done."""
+    frame = Frame(worker=0, seq=0, until_us=0, slots={(n, 0): Slot(due=n) for n in range(20)})
+    turns = 0
+    encoding = asyncio.create_task(line_in_turns(frame))
+    while not encoding.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert encoding.result() == line(frame)
+    assert turns > 20

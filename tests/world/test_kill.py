@@ -1,0 +1,226 @@
+"""The kill test: a runner killed or stopped anywhere leaves no fault behind, and a journal that says so.
+
+`CHAOSRUNNER_KILLS=200` sets how many random moments are tried (50 otherwise).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from world_rig import broken, python
+
+from chaosrunner.logic.fold import FaultStatus, fold
+from chaosrunner.model import events as e
+from chaosrunner.world.journal import read
+from chaosrunner.world.lock import OWNER, held
+from chaosrunner.world.segments import Damage
+from chaosrunner.world.state_home import StateHome
+
+KILLS = int(os.environ.get("CHAOSRUNNER_KILLS", "50"))
+AT_ONCE = 4
+PAID_WITHIN_S = 30.0
+LATEST_S = 0.1
+"""A late effect comes 20 ms after the kill; this much later none is under way any more."""
+
+
+@dataclass
+class Victim:
+    """A runner in a process of its own, and the folder it works in."""
+
+    folder: Path
+    process: asyncio.subprocess.Process
+
+    @classmethod
+    async def start(cls, folder: Path, dies_at: int = -1, hold_s: float = 0.1, grace_s: float = 30.0) -> Victim:
+        """Start one; `grace_s` is how long its watchdog would wait for it after its deadline."""
+        folder.mkdir()
+        order = {"folder": str(folder), "dies_at": dies_at, "hold_s": hold_s, "grace_s": grace_s}
+        process = await asyncio.create_subprocess_exec(
+            *python("-c", "import world_victim; world_victim.main()", json.dumps(order)),
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        )
+        return cls(folder, process)
+
+    async def begun(self) -> None:
+        """Return when its watchdog is ready and it begins to inject, or when it is dead."""
+        assert self.process.stdout is not None
+        await self.process.stdout.readline()
+
+    async def ended(self) -> str:
+        """What it said last, once it is gone."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PAID_WITHIN_S):
+            said = await self.process.stdout.read()
+            await self.process.wait()
+        return said.decode().strip()
+
+    def state(self):
+        """The fold of its journal; a new one every time."""
+        try:
+            return fold(read(self.folder / "run", Damage()))
+        except FileNotFoundError:
+            return None
+
+    async def settled(self) -> None:
+        """Return when nobody owns the run, its watchdog is gone, and nothing is owed; fail if that never comes."""
+        until = time.monotonic() + PAID_WITHIN_S
+        while time.monotonic() < until:
+            state = self.state()
+            owner = held(self.folder / "run" / OWNER)
+            watched = state is not None and state.watchdog_pid and Path(f"/proc/{state.watchdog_pid}").exists()
+            if not owner and not watched and not (state and state.debts()):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"never settled: owned {owner}, watched {watched}, {state}")
+
+    def check(self) -> None:
+        """Nothing of the run is left but a journal that can be read and owes nothing."""
+        assert broken(self.folder) == []
+        state = self.state()
+        if state is None:
+            return
+        damage = Damage()
+        list(read(self.folder / "run", damage))
+        assert damage.lines <= 1, "one death tears one line"
+        for fault in state.faults.values():
+            assert fault.status is FaultStatus.PAID or fault.recipe is None
+        home = StateHome(self.folder / "state")
+        assert home.runs() == []
+        assert not [lock for lock in home.folder("claims").iterdir() if held(lock)]
+        if state.watchdog_pid:
+            assert state.ended
+
+
+async def at_once(count, one):
+    """Run `one(index)` for each index, a few at a time, and fail with all that failed."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def gated(index):
+        async with gate:
+            await one(index)
+
+    results = await asyncio.gather(*(gated(index) for index in range(count)), return_exceptions=True)
+    failed = {index: repr(result) for index, result in enumerate(results) if result is not None}
+    assert not failed
+
+
+@pytest.mark.timeout(300)
+async def test_a_runner_killed_at_any_boundary_leaks_nothing(tmp_path):
+    """Killed before, within or after every write, sync, inject and undo, a runner leaves no fault behind."""
+    alive = await Victim.start(tmp_path / "alive")
+    said = await alive.ended()
+    await alive.settled()
+    alive.check()
+    boundaries = int(said.split()[-1])
+    assert boundaries >= 50
+
+    async def one(index):
+        victim = await Victim.start(tmp_path / str(index), dies_at=index)
+        await victim.ended()
+        assert victim.process.returncode == -signal.SIGKILL
+        await victim.settled()
+        await asyncio.sleep(LATEST_S)
+        victim.check()
+
+    await at_once(boundaries, one)
+
+
+@pytest.mark.timeout(600)
+async def test_a_runner_killed_at_a_random_moment_leaks_nothing(tmp_path):
+    """Killed at any time between READY and its end, a runner leaves no fault behind."""
+    rng = random.Random(4711)
+    moments = [rng.uniform(0.0, 0.25) for _ in range(KILLS)]
+
+    async def one(index):
+        victim = await Victim.start(tmp_path / str(index))
+        await victim.begun()
+        await asyncio.sleep(moments[index])
+        if victim.process.returncode is None:
+            victim.process.kill()
+        await victim.ended()
+        await victim.settled()
+        await asyncio.sleep(LATEST_S)
+        victim.check()
+
+    await at_once(KILLS, one)
+
+
+@pytest.mark.timeout(600)
+async def test_a_runner_stopped_past_its_deadline_and_woken_leaks_nothing(tmp_path):
+    """A runner that hangs past its deadline is killed first, so that it can do nothing when it is woken."""
+    rng = random.Random(815)
+    moments = [rng.uniform(0.0, 0.3) for _ in range(12)]
+    ends = []
+
+    async def one(index):
+        victim = await Victim.start(tmp_path / str(index), hold_s=0.2, grace_s=0.3)
+        await victim.begun()
+        await asyncio.sleep(moments[index])
+        if victim.process.returncode is None:
+            victim.process.send_signal(signal.SIGSTOP)
+        state = victim.state()
+        owed = bool(state and state.debts())
+        until = time.monotonic() + PAID_WITHIN_S
+        while owed and victim.state().debts() and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        if owed:
+            assert broken(victim.folder) == []
+        if victim.process.returncode is None:
+            victim.process.send_signal(signal.SIGCONT)
+        await victim.ended()
+        await victim.settled()
+        await asyncio.sleep(LATEST_S)
+        victim.check()
+        if owed:
+            assert victim.process.returncode == -signal.SIGKILL
+            assert victim.state().epoch == 1
+        ends.append(owed)
+
+    await at_once(len(moments), one)
+    assert any(ends), "no runner was stopped while it owed something: choose other moments"
+
+
+async def test_a_killed_watchdog_is_noticed_and_everything_healed(tmp_path):
+    """When its watchdog is killed the runner says so, heals, and comes to its own end."""
+    victim = await Victim.start(tmp_path / "v", hold_s=30.0)
+    await victim.begun()
+    until = time.monotonic() + PAID_WITHIN_S
+    while not victim.state().fault(0).proven and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    os.kill(victim.state().watchdog_pid, signal.SIGKILL)
+    await asyncio.sleep(0)
+    said = await victim.ended()
+    await victim.settled()
+    victim.check()
+    assert said.startswith("ended")
+    assert "killed by signal 9" in victim.state().watchdog_lost
+    assert victim.state().epoch == 0
+
+
+async def test_a_watchdog_outlives_what_ends_a_session(tmp_path):
+    """HUP, INT and TERM to the watchdog change nothing: it still pays when the runner is killed."""
+    victim = await Victim.start(tmp_path / "v", hold_s=30.0)
+    await victim.begun()
+    until = time.monotonic() + PAID_WITHIN_S
+    while not victim.state().fault(1).proven and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    pid = victim.state().watchdog_pid
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) * 3:
+        os.kill(pid, number)
+    assert os.getsid(pid) == pid
+    victim.process.kill()
+    await victim.ended()
+    await victim.settled()
+    victim.check()
+    assert [entry.event.who for entry in read(tmp_path / "v/run") if isinstance(entry.event, e.OwnerChanged)] == [
+        "watchdog"
+    ]

@@ -1,0 +1,134 @@
+"""A runner to be killed: injects, holds and heals with the real journal, claims and watchdog.
+
+It prints `begun` once the watchdog is ready and `ended <boundaries>` when it has come to its end alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from world_rig import Flag, LateFlag, experiment_on, kit_for
+
+from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.model.events import Ended
+from chaosrunner.world.clock import RealClock
+from chaosrunner.world.guarding import guarded
+from chaosrunner.world.journal import Journal
+from chaosrunner.world.paper import Disk
+from chaosrunner.world.state_home import Registered, registered
+from chaosrunner.world.undo import undoing
+from chaosrunner.world.watch_orders import orders_for
+
+
+class Boundaries:
+    """Counts the places where a runner may die, and dies at one of them."""
+
+    def __init__(self, dies_at: int):
+        self.dies_at = dies_at
+        self.passed = 0
+
+    def cross(self):
+        """Here."""
+        if self.passed == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.passed += 1
+
+
+class DyingDisk(Disk):
+    """May die before, in the middle of and after each write, and before and after each sync."""
+
+    def __init__(self, boundaries):
+        self.boundaries = boundaries
+
+    def write(self, fd, data):
+        """In two halves."""
+        self.boundaries.cross()
+        done = super().write(fd, data[: len(data) // 2])
+        self.boundaries.cross()
+        while done < len(data):
+            done += super().write(fd, data[done:])
+        self.boundaries.cross()
+        return done
+
+    def fsync(self, fd):
+        """As it is."""
+        self.boundaries.cross()
+        super().fsync(fd)
+        self.boundaries.cross()
+
+
+class DyingFlag(Flag):
+    """May die around every call that touches."""
+
+    boundaries = Boundaries(-1)
+
+    async def inject(self, recipe, tools):
+        """As it is."""
+        self.boundaries.cross()
+        await super().inject(recipe, tools)
+        self.boundaries.cross()
+
+    async def undo(self, recipe, tools):
+        """As it is."""
+        self.boundaries.cross()
+        await super().undo(recipe, tools)
+        self.boundaries.cross()
+
+
+class DyingLateFlag(DyingFlag, LateFlag):
+    """The same, with an effect that comes late."""
+
+    name = "test.late"
+
+
+async def until(journal, condition):
+    """Wait for a fact, at most 20 s."""
+    async with asyncio.timeout(20):
+        while not condition(journal.state):
+            await journal.news(RealClock().now() + 10**8)
+
+
+async def play(order):
+    """There, hold, and back."""
+    folder, clock, boundaries = Path(order["folder"]), RealClock(), Boundaries(order["dies_at"])
+    DyingFlag.boundaries = boundaries
+    injectors = [DyingFlag(), DyingLateFlag()]
+    experiment = experiment_on(folder, "test.flag", "test.late", for_s=order["hold_s"])
+    kit = kit_for(experiment, folder, *injectors, clock=clock, grace_s=order["grace_s"])
+    run = Registered(experiment.system.name, "r1", kit.run_dir)
+    recipes = [await injectors[fault.index].prepare(fault, kit.context(fault)) for fault in experiment.faults]
+    journal = Journal.create(kit.run_dir, clock, DyingDisk(boundaries))
+    orders = replace(orders_for(kit.run_dir, kit.home, injectors, recipes), beat_lost_s=0.7)
+    try:
+        with registered(kit.home, run, journal):
+            async with guarded(journal, orders) as watchdog:
+                await through(journal, replace(kit, guard=watchdog), order["hold_s"])
+    finally:
+        await journal.close()
+    print("ended", boundaries.passed, flush=True)
+
+
+async def through(journal, kit, hold_s):
+    """One fault after the other, both at once for a while."""
+    print("begun", flush=True)
+    async with undoing(kit, journal) as undo:
+        for index in range(2):
+            undo.inject(index)
+            await until(journal, lambda state, i=index: state.fault(i).proven or state.watchdog_lost)
+        if not journal.state.watchdog_lost:
+            await journal.news(kit.clock.now())
+            await asyncio.sleep(hold_s)
+        undo.heal(1)
+        await until(journal, lambda state: state.fault(1).status is FaultStatus.PAID or state.watchdog_lost)
+    journal.write(Ended(why="proven", at_ns=kit.clock.now()))
+
+
+def main():
+    """As `python -c 'import world_victim; world_victim.main()' JSON`, so that its injectors have a module's name."""
+    asyncio.run(play(json.loads(sys.argv[1])))
