@@ -22,7 +22,7 @@ from fault_injectors.aim import choose, component_of
 from fault_injectors.proxy_control import ControlApi, Hung, Json
 
 GRACE_S = 10.0
-"""A lease ends this long after the fault should have: time for a watchdog to undo it first, and to say so."""
+"""A lease ends this long after the fault should have; watchdogs wait as long for a runner that does not undo it."""
 SETTLE_S = 0.5
 PLAIN_SETTLE_S = 2.0
 MARK = "chaosrunner-"

@@ -89,7 +89,9 @@ def state() -> Check:
     """Where claims and the way back are kept."""
     import tempfile
 
-    folder = state_home()
+    from chaosrunner.world.state_home import StateHome
+
+    folder = StateHome.find().path
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest) as file:
@@ -104,13 +106,6 @@ def state() -> Check:
             advice="set CHAOSRUNNER_STATE to a directory you can write to",
         )
     return Check(name="state directory", ok=True, says=f"{folder} can be written")
-
-
-def state_home() -> Path:
-    """The state directory: CHAOSRUNNER_STATE, else below XDG_STATE_HOME, else below the home directory."""
-    if given := os.environ.get("CHAOSRUNNER_STATE"):
-        return Path(given).absolute()
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state").absolute() / "chaosrunner"
 
 
 def files() -> Check:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from chaosrunner.errors import LoadBroken
 from chaosrunner.load.orders import Orders, cut, to_line
 from chaosrunner.load.process import WorkerProcess
+from chaosrunner.logic.reveal import reveal_text, revealed
 from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadStarted, SlotsArrived
 from chaosrunner.model.slots import from_json
 
@@ -54,7 +55,7 @@ class LoadDriver:
         seed: for schedules with chance in them; today's have none.
         longest_s: the workers end by themselves this many seconds after the epoch, whatever happens to this process.
         clock: CLOCK_BOOTTIME.
-        tools: reveals the auth secret when the load starts.
+        tools: reveals the secrets of auth, paths, headers and bodies when the load starts.
         spawn: starts worker number n.
     """
 
@@ -84,7 +85,7 @@ class LoadDriver:
 
         Raises:
             LoadBroken: a worker could not start; nothing was sent.
-            InjectorError: the auth secret cannot be revealed; nothing was started.
+            InjectorError: a secret cannot be revealed; nothing was started.
         """
         try:
             if not await self._unless_stopped(self._start()):
@@ -123,8 +124,8 @@ class LoadDriver:
 
     async def _start(self) -> None:
         """Spawn all workers and wait until every one is ready."""
-        profile = self._profile
-        auth = None if profile.auth is None else self._tools.reveal(profile.auth)
+        profile = revealed(self._profile, self._tools)
+        auth = None if profile.auth is None else reveal_text(profile.auth.template, self._tools)
         of = max(1, min(profile.workers, profile.connections, profile.max_in_flight))
         orders = [
             Orders(profile=profile, entry=self._entry, auth=auth, shard=shard, of=of, longest_s=self._longest_s)

@@ -28,7 +28,7 @@ from chaosrunner.load.orders import from_line
 from chaosrunner.load.pool import Budget, Pool, resolve
 from chaosrunner.load.script import script
 from chaosrunner.load.sender import Sender, Task
-from chaosrunner.load.wire import line_in_turns
+from chaosrunner.load.wire import line, line_in_turns
 from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.units import NANOS
 
@@ -127,11 +127,11 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._pipe.say({"ready": True})
-        line = await self._commands.readline()
-        if not line:
+        word = await self._commands.readline()
+        if not word:
             return
         slept = slept_ns()
-        epoch_ns = int(json.loads(line)["epoch"]) - slept
+        epoch_ns = int(json.loads(word)["epoch"]) - slept
         ledger = Ledger(worker=self._orders.shard, names=len(task.steps), epoch_ns=epoch_ns)
         sender = Sender(task, ledger, epoch_ns)
         sender.start()
@@ -233,11 +233,11 @@ async def main() -> int:
     commands = asyncio.StreamReader(limit=LINE_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     pipe = await Pipe.open()
-    line = await commands.readline()
-    if not line:
+    orders = await commands.readline()
+    if not orders:
         return 0
     try:
-        await Worker(from_line(line), commands, pipe).run()
+        await Worker(from_line(orders), commands, pipe).run()
     except LoadBroken as error:
         pipe.say({"broken": str(error)})
         await pipe.close()

@@ -163,7 +163,8 @@ class Injector(Protocol):
     about: ClassVar[str]
     """One sentence: what it does to the target and how it is put back."""
     needs: ClassVar[tuple[str, ...]]
-    """What the target component must say in the system file: any of `processes`, `proxies`, `dsn`, `admin`; empty = no target."""
+    """What the target component must say in the system file, all of it: `processes`, `proxies`, `dsn`, `admin`.
+    Empty = the fault has no target."""
     reversible: ClassVar[bool]
     guard: ClassVar[str]
     Params: ClassVar[type]

@@ -6,11 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chaosrunner.errors import Unavailable
+from chaosrunner.errors import JournalBroken, Unavailable
 from chaosrunner.model.events import WatchdogLost, WatchdogReady
 from chaosrunner.world.watch_orders import BEAT, BEAT_EVERY_S, GO, READY, REFUSED, WatchOrders
 
@@ -50,6 +50,9 @@ async def guarded(journal: Journal, orders: WatchOrders) -> AsyncIterator[Watchd
         if journal.state.debts():
             watchdog.leave()
         else:
+            # Not before the disk knows, too: killed in between, we would leave a debt that only looks open.
+            with suppress(JournalBroken):
+                await journal.durable(journal.state.n)
             await watchdog.release()
 
 

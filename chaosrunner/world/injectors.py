@@ -166,21 +166,16 @@ def word(kind: object) -> str | None:
 
 
 def _attribute_problems(injector: object, name: str | None) -> list[str]:
-    flaws = []
     kinds: dict[str, type] = {"name": str, "about": str, "needs": tuple, "reversible": bool, "guard": str}
-    for attribute, kind in kinds.items():
-        value = getattr(injector, attribute, None)
-        if not isinstance(value, kind):
-            flaws.append(f"{attribute} must be a {kind.__name__}")
+    found: dict[str, typing.Any] = {attribute: getattr(injector, attribute, None) for attribute in kinds}
+    flaws = [f"{key} must be a {kind.__name__}" for key, kind in kinds.items() if not isinstance(found[key], kind)]
     if flaws:
         return flaws
-    assert isinstance(injector, Injector)
-    if name is not None and injector.name != name:
-        flaws.append(f"it calls itself '{injector.name}'")
-    if injector.guard not in ("target", "runner"):
-        flaws.append(f"guard is '{injector.guard}'; it must be 'target' or 'runner'")
-    flaws += [f"needs '{need}', which no system file has" for need in injector.needs if need not in KINDS_OF_NEED]
-    return flaws
+    if name is not None and found["name"] != name:
+        flaws.append(f"it calls itself '{found['name']}'")
+    if found["guard"] not in ("target", "runner"):
+        flaws.append(f"guard is '{found['guard']}'; it must be 'target' or 'runner'")
+    return flaws + [f"needs '{need}', which no system file has" for need in found["needs"] if need not in KINDS_OF_NEED]
 
 
 def _method_problems(injector: object) -> list[str]:

@@ -83,15 +83,15 @@ def test_a_strangers_broken_injector_says_everything_that_is_wrong(name: str, sa
 def test_two_packages_that_offer_the_same_name_are_refused(installed: Path) -> None:
     """Whose fault it would be is not left to chance."""
     install(installed, "rival", {"stranger.fine": "rival_faults:Fine"})
-    with pytest.raises(Unavailable, match="2 packages offer 'stranger.fine'"):
+    with pytest.raises(Unavailable, match=r"2 packages offer 'stranger.fine'"):
         injectors.load("stranger.fine")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """A misspelt fault is answered with the one that was probably meant, or with all there are."""
-    with pytest.raises(Unavailable, match="'proxy.latancy' is no fault; did you mean 'proxy.latency'"):
+    with pytest.raises(Unavailable, match=r"'proxy.latancy' is no fault; did you mean 'proxy.latency'"):
         injectors.load("proxy.latancy")
-    with pytest.raises(Unavailable, match="there are .*noop"):
+    with pytest.raises(Unavailable, match=r"there are .*noop"):
         injectors.load("zzz")
     assert injectors.find("zzz") is None
 

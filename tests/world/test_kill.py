@@ -10,17 +10,17 @@ import json
 import os
 import random
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from world_rig import broken, python
+from world_rig import broken, eventually, python
 
 from chaosrunner.logic.fold import FaultStatus, fold
 from chaosrunner.model import events as e
 from chaosrunner.world.journal import read
 from chaosrunner.world.lock import OWNER, held
+from chaosrunner.world.orphans import orphaned
 from chaosrunner.world.segments import Damage
 from chaosrunner.world.state_home import StateHome
 
@@ -41,7 +41,7 @@ class Victim:
     @classmethod
     async def start(cls, folder: Path, dies_at: int = -1, hold_s: float = 0.1, grace_s: float = 30.0) -> Victim:
         """Start one; `grace_s` is how long its watchdog would wait for it after its deadline."""
-        folder.mkdir()
+        os.mkdir(folder)
         order = {"folder": str(folder), "dies_at": dies_at, "hold_s": hold_s, "grace_s": grace_s}
         process = await asyncio.create_subprocess_exec(
             *python("-c", "import world_victim; world_victim.main()", json.dumps(order)),
@@ -72,15 +72,14 @@ class Victim:
 
     async def settled(self) -> None:
         """Return when nobody owns the run, its watchdog is gone, and nothing is owed; fail if that never comes."""
-        until = time.monotonic() + PAID_WITHIN_S
-        while time.monotonic() < until:
-            state = self.state()
-            owner = held(self.folder / "run" / OWNER)
-            watched = state is not None and state.watchdog_pid and Path(f"/proc/{state.watchdog_pid}").exists()
-            if not owner and not watched and not (state and state.debts()):
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"never settled: owned {owner}, watched {watched}, {state}")
+        await eventually(self.is_settled, PAID_WITHIN_S)
+
+    def is_settled(self) -> bool:
+        """Whether nobody owns the run any more and nothing is owed."""
+        state = self.state()
+        if held(self.folder / "run" / OWNER):
+            return False
+        return state is None or not (state.debts() or alive(state.watchdog_pid))
 
     def check(self) -> None:
         """Nothing of the run is left but a journal that can be read and owes nothing."""
@@ -94,10 +93,16 @@ class Victim:
         for fault in state.faults.values():
             assert fault.status is FaultStatus.PAID or fault.recipe is None
         home = StateHome(self.folder / "state")
+        assert orphaned(home) == []
         assert home.runs() == []
         assert not [lock for lock in home.folder("claims").iterdir() if held(lock)]
         if state.watchdog_pid:
             assert state.ended
+
+
+def alive(pid) -> bool:
+    """Whether there is such a process."""
+    return bool(pid) and Path(f"/proc/{pid}").exists()
 
 
 async def at_once(count, one):
@@ -169,10 +174,8 @@ async def test_a_runner_stopped_past_its_deadline_and_woken_leaks_nothing(tmp_pa
             victim.process.send_signal(signal.SIGSTOP)
         state = victim.state()
         owed = bool(state and state.debts())
-        until = time.monotonic() + PAID_WITHIN_S
-        while owed and victim.state().debts() and time.monotonic() < until:
-            await asyncio.sleep(0.05)
         if owed:
+            await eventually(lambda: not victim.state().debts(), PAID_WITHIN_S)
             assert broken(victim.folder) == []
         if victim.process.returncode is None:
             victim.process.send_signal(signal.SIGCONT)
@@ -193,11 +196,8 @@ async def test_a_killed_watchdog_is_noticed_and_everything_healed(tmp_path):
     """When its watchdog is killed the runner says so, heals, and comes to its own end."""
     victim = await Victim.start(tmp_path / "v", hold_s=30.0)
     await victim.begun()
-    until = time.monotonic() + PAID_WITHIN_S
-    while not victim.state().fault(0).proven and time.monotonic() < until:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: victim.state().fault(0).proven)
     os.kill(victim.state().watchdog_pid, signal.SIGKILL)
-    await asyncio.sleep(0)
     said = await victim.ended()
     await victim.settled()
     victim.check()
@@ -210,9 +210,7 @@ async def test_a_watchdog_outlives_what_ends_a_session(tmp_path):
     """HUP, INT and TERM to the watchdog change nothing: it still pays when the runner is killed."""
     victim = await Victim.start(tmp_path / "v", hold_s=30.0)
     await victim.begun()
-    until = time.monotonic() + PAID_WITHIN_S
-    while not victim.state().fault(1).proven and time.monotonic() < until:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: victim.state().fault(1).proven)
     pid = victim.state().watchdog_pid
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) * 3:
         os.kill(pid, number)

@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -167,6 +168,15 @@ def kit_for(experiment: Experiment, folder: Path, *injectors: Flag, **more: obje
 def broken(folder: Path) -> list[str]:
     """Names of the components that are broken now."""
     return sorted(flag.name.removesuffix(".broken") for flag in folder.glob("*.broken"))
+
+
+async def eventually(condition: Callable[[], object], within_s: float = 30.0) -> None:
+    """Return once a condition holds; fail if it never does."""
+    for _ in range(int(within_s / 0.03)):
+        if condition():
+            return
+        await asyncio.sleep(0.03)
+    raise AssertionError(f"not within {within_s} s")
 
 
 def python(*args: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from chaosrunner.logic.parse.fields import whole
 from chaosrunner.logic.parse.scalars import PERCENT, share
-from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, one_of, quoted
+from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.model.fault import Injector, Target
 from chaosrunner.model.system import Component, System
 
@@ -56,16 +56,16 @@ def check_target(target: Target, system: System, injector: Injector) -> None:
     if component.name in system.protect:
         raise ReadingError(f"{where} protects {quoted(component.name)}: no fault may target it")
     needs = [need for need in injector.needs if need in SAID]
-    told = [need for need in needs if SAID[need](component)]
-    if needs and not told:
-        advice = one_of([quoted(HOW_TO_SAY[need]) for need in needs])
+    missing = [need for need in needs if not SAID[need](component)]
+    if missing:
+        advice = " and ".join(quoted(HOW_TO_SAY[need]) for need in missing)
         raise ReadingError(
             f"{injector.name} needs to know more of {quoted(component.name)}; add {advice} to it in {where}"
         )
-    if told == ["proxies"] and not system.fault_proxy:
+    if needs == ["proxies"] and not system.fault_proxy:
         raise ReadingError(f"{where} names no fault proxy; add 'fault_proxy: http://127.0.0.1:8474' to it")
-    if len(needs) == 1 and told:
-        _check_count(target, how_many(component, told[0]), where)
+    if len(needs) == 1:
+        _check_count(target, how_many(component, needs[0]), where)
 
 
 def how_many(component: Component, need: str) -> int | None:

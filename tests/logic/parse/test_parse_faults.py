@@ -72,7 +72,7 @@ def test_a_fault_says_what_when_and_how_long() -> None:
             "  - proxy.latency: {target: cache, add: 1s}\n",
             "needs to know more of 'cache'; add 'proxies: [name]' to it in",
         ),
-        ("  - postgres.pool: {target: cache}\n", "add 'dsn: postgresql://…' or 'admin: postgresql://…' to it in"),
+        ("  - postgres.pool: {target: cache}\n", "add 'dsn: postgresql://…' and 'admin: postgresql://…' to it in"),
         ("  - proxy.latency: {target: api, add: 1s}\n", "names 3 of them; write '1 of 3 api'"),
         ("  - process.kill: {target: 1 of 4 api, comes_back: by itself}\n", "names 3 of 'api', not 4"),
         ("  - process.kill: {target: 4 of 3 api, comes_back: by itself}\n", "4 of 3 is more than there are"),
