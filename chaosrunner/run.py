@@ -43,8 +43,11 @@ class World:
 
 
 async def run(experiment: Experiment, world: World, journal: Journal) -> Verdict:
-    """Play the experiment, then judge what was written."""
-    await play(experiment, world, journal)
+    """Play the experiment, then judge what was written; a bug of ours is a fact as well, and everything is healed."""
+    try:
+        await play(experiment, world, journal)
+    except Exception as error:
+        journal.write(Crashed(where="engine", why=f"{type(error).__name__}: {error}"))
     return judge(experiment, journal.state)
 
 

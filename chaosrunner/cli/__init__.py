@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
 
 from chaosrunner import __version__
-from chaosrunner.errors import ChaosrunnerError, Exit, Mistakes
+from chaosrunner.errors import ChaosrunnerError, Exit
 
 VERBS = {
     "run": "Play an experiment and judge it.",
@@ -62,42 +63,90 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _remember(ctx: click.Context, option: click.Parameter, value: object) -> object:
+    """Take an option in before the verb is looked up: its mistakes are diagnostics, too."""
+    from chaosrunner.cli.diagnostics import set_up
+
+    set_up(**{str(option.name): value})
+    return value
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chaosrunner")
-@click.option("--log-format", type=click.Choice(["human", "json"]), default="human", help="Diagnostics on stderr.")
-@click.option("-v", "--verbose", is_flag=True, help="Diagnostics of every step.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["human", "json"]),
+    default="human",
+    is_eager=True,
+    callback=_remember,
+    help="Diagnostics on stderr: for people, or a JSON object a line.",
+)
+@click.option("-v", "--verbose", is_flag=True, callback=_remember, help="Log every step of a run on stderr.")
 def cli(log_format: str, verbose: bool) -> None:
     """Break a system on purpose, under load, and measure how fast it heals.
 
     Exit codes: 0 held, 1 broken, 2 wrong command or file (nothing touched), 3 unknown,
     4 a fault may still be in place, 70 internal error (restored), 130 interrupted (restored).
     """
-    from chaosrunner.cli.diagnostics import set_up
-
-    set_up(log_format, verbose=verbose)
 
 
 def main(args: list[str] | None = None) -> None:
     """The console script: every way out ends in a published exit code."""
+    from chaosrunner.cli.interrupts import like_ctrl_c
+
+    _open_all_three()
+    like_ctrl_c()
+    code = _code(args)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def _code(args: list[str] | None) -> int:
+    from chaosrunner.cli.diagnostics import as_json, complain
+
     try:
         code = cli.main(args=args, prog_name="chaosrunner", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else Exit.HELD)
     except click.ClickException as error:
-        error.show()
-        sys.exit(Exit.MISTAKE)
-    except click.Abort:
-        sys.exit(Exit.INTERRUPTED)
-    except Mistakes as error:
-        click.echo(str(error), err=True)
-        count = len(error.mistakes)
-        click.echo(f"{count} mistake{'s' if count != 1 else ''}, nothing was touched (exit 2)", err=True)
-        sys.exit(Exit.MISTAKE)
+        if as_json():
+            complain(click.ClickException(error.format_message()), code=Exit.MISTAKE)
+        else:
+            error.show()
+        return Exit.MISTAKE
+    except (click.Abort, KeyboardInterrupt):
+        complain(click.Abort("interrupted; nothing is left in place"), code=Exit.INTERRUPTED)
+        return Exit.INTERRUPTED
     except ChaosrunnerError as error:
-        click.echo(f"chaosrunner: {error}", err=True)
-        if error.advice:
-            click.echo(error.advice, err=True)
-        sys.exit(error.exit_code)
+        complain(error, advice=error.advice, code=error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
-        # The reader went away. Nothing is left in place: verbs that harm finish their undo before they print.
-        sys.stderr.close()
-        sys.exit(Exit.INTERNAL)
+        # The reader of our results went away. Nothing is left in place: verbs that undo finish before they print.
+        _silence_stdout()
+        return Exit.INTERNAL
+    except Exception as error:
+        # Whoever harms has put it back, or raised NotRestored, before anything gets here.
+        import traceback
+
+        what = click.ClickException(f"internal error, nothing is left in place: {type(error).__name__}: {error}")
+        complain(what, advice="".join(traceback.format_exception(error)).rstrip(), code=Exit.INTERNAL)
+        return Exit.INTERNAL
+    return code if isinstance(code, int) else Exit.HELD
+
+
+def _open_all_three() -> None:
+    """Without stdin, stdout or stderr, a journal could become descriptor 1 and be printed on by whoever prints."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _silence_stdout() -> None:
+    """What Python still holds for a reader who is gone goes nowhere: its complaint would replace the exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

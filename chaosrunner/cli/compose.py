@@ -39,11 +39,20 @@ def injectors_of(experiment: Experiment) -> dict[str, Injector]:
     mistakes = []
     for fault in experiment.faults:
         injector = found.setdefault(fault.injector, load(fault.injector))
-        if not (here := injector.available()).ok:
-            mistakes.append(Mistake(experiment.file, fault.line, 1, f"'{fault.injector}' cannot run here: {here.why}"))
+        if why := why_not(injector):
+            mistakes.append(Mistake(experiment.file, fault.line, 1, f"'{fault.injector}' cannot run here: {why}"))
     if mistakes:
         raise Mistakes(mistakes)
     return found
+
+
+def why_not(injector: Injector) -> str:
+    """Why an injector cannot run here; empty when it can."""
+    try:
+        here = injector.available()
+        return "" if here.ok else here.why or "it does not say why"
+    except Exception as error:  # a stranger's injector may raise or answer anything
+        return f"{type(error).__name__}: {error}"
 
 
 def new_run_id() -> str:
@@ -76,6 +85,7 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     Raises:
         Mistakes: a target is not as the experiment says.
     """
+    from chaosrunner.model.fault import recipe_to_json
     from chaosrunner.world.injectors import RealTools
     from chaosrunner.world.spare import spare
 
@@ -83,9 +93,14 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     for fault in experiment.faults:
         context = context_for(experiment, fault, run="plan", seed=seed, tools=tools, spare=spare(experiment.system))
         try:
-            recipes.append(await injectors[fault.injector].prepare(fault, context))
+            recipe = await injectors[fault.injector].prepare(fault, context)
+            json.dumps(recipe_to_json(recipe))  # what cannot be written down cannot be undone by anybody else
+            recipes.append(recipe)
         except InjectorError as error:
             mistakes.append(Mistake(experiment.file, fault.line, 1, f"{fault.title}: {error}"))
+        except Exception as error:  # a stranger's injector may raise anything
+            why = f"{fault.title}: its prepare failed: {type(error).__name__}: {error}"
+            mistakes.append(Mistake(experiment.file, fault.line, 1, why))
     if mistakes:
         raise Mistakes(mistakes)
     claims = [[recipe.injector, sorted(recipe.claims)] for recipe in recipes]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chaosrunner.errors import Mistake, Mistakes
+
+if TYPE_CHECKING:
+    from chaosrunner.cli.interrupts import Interrupts
 
 FLAGSHIP = "experiments/lost-replica-slow-database.yaml"
 
@@ -29,12 +32,13 @@ def command(experiment: Path | None, serve: bool, **options: object) -> int:
     Without EXPERIMENT: a replica dies while the database is slow.
     """
     from chaosrunner.cli.diagnostics import configure
+    from chaosrunner.cli.interrupts import run_interruptibly
 
     configure()
     if serve:
         return _serve(options)
     path = experiment or shipped(FLAGSHIP)
-    return asyncio.run(_play(path, options))
+    return run_interruptibly(lambda interrupts: _play(path, options, interrupts))
 
 
 def shipped(name: str) -> Path:
@@ -56,7 +60,7 @@ def _serve(options: dict[str, object]) -> int:
     return serve([*args, *(["--fragile"] if options["fragile"] else [])])
 
 
-async def _play(path: Path, options: dict[str, object]) -> int:
+async def _play(path: Path, options: dict[str, object], interrupts: Interrupts) -> int:
     from chaosrunner.cli.compose import read_experiment
     from chaosrunner.cli.perform import Wishes, perform
     from chaosrunner.demo.options import DemoOptions
@@ -66,4 +70,4 @@ async def _play(path: Path, options: dict[str, object]) -> int:
     wishes = Wishes(runs=Path(str(options["runs"])), quiet=bool(options["quiet"]))
     read_experiment(path, None)  # mistakes first: a system need not be started to find them
     async with running_demo(DemoOptions(**given)) as demo:  # type: ignore[arg-type]
-        return await perform(read_experiment(path, str(demo.system_file)), wishes)
+        return await perform(read_experiment(path, str(demo.system_file)), wishes, interrupts)

@@ -59,7 +59,8 @@ def faults() -> list[Row]:
 
 def describe(injector: Injector) -> Row:
     """An injector as a row."""
-    here = injector.available()
+    from chaosrunner.cli.compose import why_not
+
     return Row(
         name=injector.name,
         about=injector.about,
@@ -67,7 +68,7 @@ def describe(injector: Injector) -> Row:
         needs=injector.needs,
         reversible=injector.reversible,
         guard=injector.guard,
-        why_not="" if here.ok else here.why,
+        why_not=why_not(injector),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
@@ -19,7 +18,9 @@ def command(experiment: Path, system: str | None, **options: object) -> int:
     """Play EXPERIMENT on its system and judge it."""
     from chaosrunner.cli.compose import read_experiment
     from chaosrunner.cli.diagnostics import configure
+    from chaosrunner.cli.interrupts import run_interruptibly
     from chaosrunner.cli.perform import Wishes, perform
 
     configure()
-    return asyncio.run(perform(read_experiment(experiment, system), Wishes(**options)))  # type: ignore[arg-type]
+    value, wishes = read_experiment(experiment, system), Wishes(**options)  # type: ignore[arg-type]
+    return run_interruptibly(lambda interrupts: perform(value, wishes, interrupts))

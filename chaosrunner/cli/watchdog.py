@@ -46,10 +46,18 @@ async def _guard(heir: Heir) -> None:
     stop = asyncio.Event()
     for one in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
-    click.echo(f"guarding {heir.home.path}")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that goes away must not take the guard with it
+    _tell(f"guarding {heir.home.path}")
 
     def report(payment: Payment) -> None:
         outcome = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
-        click.echo(f"{payment.says}: {outcome}")
+        _tell(f"{payment.says}: {outcome}")
 
     await guard(heir, stop, report)
+
+
+def _tell(line: str) -> None:
+    """Print a line; a guard does not leave its post because nobody reads it."""
+    from chaosrunner.report.console import show
+
+    show(Text(line, no_wrap=True, overflow="ignore"), sys.stdout)

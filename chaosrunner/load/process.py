@@ -105,16 +105,22 @@ class WorkerProcess:
                 pass  # it was faster
 
     async def reap(self) -> None:
-        """Kill it if it lives, and wait until it is gone."""
-        self.kill()
-        try:
-            await asyncio.wait_for(self.process.wait(), REAP_S)
-        except TimeoutError:
-            pass  # uninterruptible in the kernel; SIGKILL is pending
+        """Wait until it is gone; one that has said its last goes by itself, any other is killed."""
+        # Popen's kill reaps what is dead already, and the loop's own watcher then complains about an unknown child.
+        if not (self.ended and await self._gone()):
+            self.kill()
+            await self._gone()  # else it is uninterruptible in the kernel; SIGKILL is pending
         self.stderr.cancel()
         transport = getattr(self.process, "_transport", None)
         if transport is not None:
             transport.close()  # else its pipes stay open until the collector finds them
+
+    async def _gone(self) -> bool:
+        try:
+            await asyncio.wait_for(self.process.wait(), REAP_S)
+        except TimeoutError:
+            return False
+        return True
 
 
 async def _tail(stream: asyncio.StreamReader) -> str:

@@ -138,7 +138,8 @@ class Worker:
         reports = asyncio.create_task(self._report(sender, ledger, slept))
         orders = asyncio.create_task(self._listen(sender, slept))
         stop = asyncio.create_task(self._stop.wait())
-        left_s = (epoch_ns - time.monotonic_ns()) / NANOS + self._orders.longest_s
+        # A little over: a loop's timer may ring a millisecond early, and nothing due after the end is fired anyway.
+        left_s = (epoch_ns - time.monotonic_ns()) / NANOS + self._orders.longest_s + 0.002
         await asyncio.wait({reports, orders, stop}, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
         if reports.done():
             reports.result()

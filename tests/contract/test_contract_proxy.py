@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from contract_rig import fault_of, system_of
+from proxy_bench import ProxyBench, echo
 
 from chaosrunner.contract import Bench, InjectorContract
 from chaosrunner.model.fault import Injector, Target
@@ -30,90 +30,6 @@ CASES: dict[str, tuple[type[Injector], dict[str, object]]] = {
     "slice": (family.ProxySlice, {"size": 2, "pause": 0.001}),
     "limit": (family.ProxyLimit, {"after": 2}),
 }
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send back what comes."""
-    try:
-        while data := await reader.read(1000):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.transport.abort()
-
-
-class Warm:
-    """A user with a connection that stays open between requests, as an application's pool has."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.reader: asyncio.StreamReader | None = None
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def use(self) -> None:
-        """Ask once, on a new connection if the old one broke."""
-        try:
-            async with asyncio.timeout(0.3):
-                if self.writer is None:
-                    self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-                assert self.reader is not None
-                self.writer.write(b"ping")
-                await self.reader.readexactly(4)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            self.close()
-
-    def close(self) -> None:
-        """Break off."""
-        if self.writer is not None:
-            self.writer.transport.abort()
-        self.writer = None
-
-
-class ProxyBench:
-    """A fault proxy with the proxies `db` and `other` in front of an echo server, and a user of each."""
-
-    def __init__(self, proxy: FaultProxy, upstream: str) -> None:
-        self.proxy = proxy
-        self.upstream = upstream
-        self.user = Warm()
-
-    async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One call of the control API."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(method, self.proxy.url + path, json=body) as answer,
-        ):
-            return await answer.json() if answer.content_type == "application/json" else None
-
-    async def add(self, name: str) -> None:
-        """Create a proxy."""
-        made = await self.call("POST", "/proxies", {"name": name, "listen": "127.0.0.1:0", "upstream": self.upstream})
-        if name == "db":
-            self.user.port = int(made["listen"].rpartition(":")[2])
-
-    async def observe(self) -> Any:
-        """How `db` is set up."""
-        return await self.call("GET", "/proxies/db")
-
-    async def bystanders(self) -> Any:
-        """How `other` is set up."""
-        return await self.call("GET", "/proxies/other")
-
-    async def created(self) -> list[str]:
-        """Names of toxics and owners."""
-        proxies, owners = await self.call("GET", "/proxies"), await self.call("GET", "/owners")
-        return [toxic["name"] for proxy in proxies.values() for toxic in proxy["toxics"]] + list(owners)
-
-    async def replace(self) -> None:
-        """Delete `db` and make another."""
-        await self.call("DELETE", "/proxies/db")
-        await self.add("db")
-
-    async def use(self) -> None:
-        """Ask once through `db`."""
-        await self.user.use()
 
 
 class TestProxyFaults(InjectorContract):

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from contract_rig import fault_of, system_of
-from test_contract_proxy import ProxyBench, Warm, echo
+from proxy_bench import ProxyBench, Warm, echo
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Injector, Recipe, Target

@@ -34,7 +34,7 @@ def p95(seconds: float, *, cmp: str = "<=", **more: object) -> Tolerance:
     return tolerance(f"p95 {cmp} {seconds:g}s", Metric(stat=Stat.QUANTILE, quantile=0.95), cmp, seconds, **more)
 
 
-def tolerance(text: str, metric: Metric, cmp: str, value: float, **more: object) -> Tolerance:
+def tolerance(text: str, metric: Metric, cmp: str, value: float, /, **more: object) -> Tolerance:
     """Any tolerance; absolute unless said."""
     plain = Tolerance(text=text, metric=metric, cmp=cmp, against=Against.ABSOLUTE, value=value)
     return replace(plain, **more)  # type: ignore[arg-type]

@@ -80,6 +80,7 @@ def test_what_is_written_once_is_remembered() -> None:
         e.Pressure(at_ns=7, cpu_some=0.5, target_wait_s=0.1),
         e.Signalled(signal="SIGINT"),
         e.Crashed(where="load", why="ValueError"),
+        e.Decided(step="enter fault", why="steady", now_ns=8),
         e.Decided(step="abort", why="interrupted: SIGINT", now_ns=8),
         e.Decided(step="abort", why="again", now_ns=8),
         e.Unknown(kind="Later", raw={"kind": "Later"}),
@@ -92,8 +93,8 @@ def test_what_is_written_once_is_remembered() -> None:
     assert state.probes == {"db": [(6, True, 1.5)]}
     assert state.pressure == [(7, 0.5, 0.1)]
     assert (state.signals, state.crashes) == (["SIGINT"], ["load: ValueError"])
-    assert (state.aborted, state.asked) == ("interrupted: SIGINT", {"abort": 12})
-    assert (state.ended, state.ended_ns, state.n) == ("interrupted: SIGINT", 9, 15)
+    assert (state.aborted, state.asked) == ("interrupted: SIGINT", {"enter fault": 12, "abort": 13})
+    assert (state.ended, state.ended_ns, state.n) == ("interrupted: SIGINT", 9, 16)
 
 
 PREPARED = e.Prepared(fault=0, recipe={"reversible": True}, deadline_ns=99)
@@ -153,7 +154,7 @@ def test_a_frame_counts_once() -> None:
     frame = frame_of([Hit(0, 0, Outcome.OK, 5, 0)], seq=0, until_us=100_000)
     late = frame_of([Hit(1, 0, Outcome.OK, 5, 0)], seq=3, until_us=200_000)
     state = after(LOADED, *[e.SlotsArrived(frame=one) for one in (frame, frame, late)])
-    assert state.slots[0][0].due == 2
+    assert state.slots[state.slot_number(EPOCH)][0].due == 2
     assert state.gaps == ["worker 0: frames 1–2 are missing"]
 
 

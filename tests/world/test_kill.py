@@ -41,7 +41,6 @@ class Victim:
     @classmethod
     async def start(cls, folder: Path, dies_at: int = -1, hold_s: float = 0.1, grace_s: float = 30.0) -> Victim:
         """Start one; `grace_s` is how long its watchdog would wait for it after its deadline."""
-        os.mkdir(folder)
         order = {"folder": str(folder), "dies_at": dies_at, "hold_s": hold_s, "grace_s": grace_s}
         process = await asyncio.create_subprocess_exec(
             *python("-c", "import world_victim; world_victim.main()", json.dumps(order)),
