@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaosrunner import __version__
-from chaosrunner.errors import Exit, Mistake, Mistakes
-from chaosrunner.model.events import RunStarted, Signalled
+from chaosrunner.errors import ChaosrunnerError, Exit, JournalBroken, Mistake, Mistakes, worst_exit
+from chaosrunner.model.events import Crashed, RunStarted, Signalled
 
 if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
+    from chaosrunner.cli.interrupts import Interrupts
     from chaosrunner.model.experiment import Experiment
     from chaosrunner.model.fault import Context, Fault, Injector, Tools
     from chaosrunner.model.verdict import Verdict
@@ -55,14 +54,17 @@ class Stage:
     home: StateHome
 
 
-async def perform(experiment: Experiment, wishes: Wishes) -> Exit:
+async def perform(experiment: Experiment, wishes: Wishes, interrupts: Interrupts) -> Exit:
     """Play an experiment once and say what came of it.
+
+    From the journal's first event to its last, SIGINT, SIGTERM and SIGHUP, once or many times, are facts for `decide`;
+    none of them interrupts an undo. Once all is undone there is nothing to interrupt any more.
 
     Raises:
         Mistakes: a target is not as the experiment says, or the plan's targets changed; nothing was touched.
         Orphaned: an earlier run left debts on this system; nothing was touched.
         Busy: another active run holds a claim; nothing was touched.
-        ChaosrunnerError: the state or run directory cannot be used; nothing was touched.
+        Unavailable: no watchdog can get ready; nothing was touched.
     """
     from chaosrunner.cli.compose import injectors_of, new_run_id, resolve
     from chaosrunner.world.claims import refuse_held
@@ -71,7 +73,8 @@ async def perform(experiment: Experiment, wishes: Wishes) -> Exit:
 
     injectors = injectors_of(experiment)
     home = StateHome.find()
-    refuse_orphans(experiment.system.name, home)
+    _insist_on_state(home)
+    refuse_orphans(experiment.system.name, home, scan=experiment.system.file)
     plan = await resolve(experiment, injectors, _seed(experiment, wishes))
     _insist_on_plan(wishes.plan, plan)
     _insist_on_guard(experiment, plan, home)
@@ -86,20 +89,32 @@ async def perform(experiment: Experiment, wishes: Wishes) -> Exit:
         home=home,
     )
     async with journalling(stage) as journal:
-        with signals_as_facts(journal):
-            verdict = await _play(stage, journal, wishes)
-            return _report(stage, journal, verdict, wishes)
+        with interrupts.answered_by(lambda name: journal.write(Signalled(signal=name))):
+            await _play(stage, journal, wishes)
+        with interrupts.answered_by(lambda name: None):
+            return await _report(stage, journal, wishes)
 
 
-async def _play(stage: Stage, journal: Journal, wishes: Wishes) -> Verdict:
+async def _play(stage: Stage, journal: Journal, wishes: Wishes) -> None:
     from chaosrunner.report.live import SilentView, view_for
-    from chaosrunner.run import run
+    from chaosrunner.run import play
 
     view = SilentView() if wishes.quiet else view_for(stage.experiment, stage.run, sys.stdout, os.environ)
     async with guarding(stage, journal) as watchdog:
         world = _world(stage, journal, watchdog, view)
-        with view:
-            return await run(stage.experiment, world, journal)
+        try:
+            with view:
+                await play(stage.experiment, world, journal)
+        except Exception as error:
+            # A bug of ours. `play` has put everything back on its way out, or the journal says what is left.
+            journal.write(Crashed(where="engine", why=f"{type(error).__name__}: {error}"))
+            _log_bug(error)
+
+
+def _log_bug(error: Exception) -> None:
+    import structlog
+
+    structlog.get_logger().error("the engine failed", exc_info=error)
 
 
 def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View) -> World:
@@ -167,8 +182,14 @@ async def journalling(stage: Stage) -> AsyncIterator[Journal]:
     from chaosrunner.world.journal import Journal
     from chaosrunner.world.state_home import Registered, registered
 
+    from chaosrunner.cli.diagnostics import log_entry
+
     experiment, clock = stage.experiment, RealClock()
-    journal = Journal.create(stage.run_dir, clock)
+    try:
+        journal = Journal.create(stage.run_dir, clock)
+    except JournalBroken as error:
+        raise Mistakes([Mistake("--runs", 0, 0, str(error))]) from error
+    journal.on_entry = log_entry
     try:
         journal.write(
             RunStarted(
@@ -206,38 +227,45 @@ async def guarding(stage: Stage, journal: Journal) -> AsyncIterator[Watchdog | N
         yield watchdog
 
 
-@contextmanager
-def signals_as_facts(journal: Journal) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP, once or many times, are facts for `decide`; none of them interrupts an undo."""
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for one in caught:
-        loop.add_signal_handler(one, journal.write, Signalled(signal=one.name))
-    try:
-        yield
-    finally:
-        for one in caught:
-            loop.remove_signal_handler(one)
-
-
-def _report(stage: Stage, journal: Journal, verdict: Verdict, wishes: Wishes) -> Exit:
-    """Write every report, print the end, and choose the exit code."""
+async def _report(stage: Stage, journal: Journal, wishes: Wishes) -> Exit:
+    """Judge what was written, write every report, print the end, and choose the exit code."""
+    from chaosrunner.logic.judge import judge
     from chaosrunner.report.console import show
     from chaosrunner.report.terminal import final
-    from chaosrunner.report.write import write_all
-    from chaosrunner.world.journal import read
     from chaosrunner.world.orphans import advice
 
-    evidence = ""
-    try:
-        entries = list(read(stage.run_dir))
-        evidence = str(write_all(stage.run_dir, verdict, stage.experiment, journal.state, entries)["html"])
-    except OSError as error:
-        print(f"chaosrunner: the reports could not be written: {error}", file=sys.stderr)
+    verdict = judge(stage.experiment, journal.state)
+    evidence, problem = await _write(stage, journal, verdict)
     repair = advice([stage.run_dir]) if verdict.exit is Exit.NOT_RESTORED else ""
     if not wishes.quiet:
         show(final(verdict, stage.experiment, evidence=evidence, repair=repair), sys.stdout)
-    return verdict.exit
+    elif repair:
+        print(repair, file=sys.stderr)
+    return worst_exit([verdict.exit, problem])
+
+
+async def _write(stage: Stage, journal: Journal, verdict: Verdict) -> tuple[str, Exit]:
+    """The report's place, empty when there is none, and an exit code for a bug on the way there."""
+    from chaosrunner.report.write import write_all
+    from chaosrunner.world.journal import read
+
+    try:
+        await journal.durable(journal.state.n)  # reports are written from what a later reader will find
+        entries = list(read(stage.run_dir))
+        return str(write_all(stage.run_dir, verdict, stage.experiment, journal.state, entries)["html"]), Exit.HELD
+    except (OSError, JournalBroken) as error:
+        print(f"chaosrunner: the reports could not be written: {error}", file=sys.stderr)
+        return "", Exit.HELD
+    except Exception as error:
+        _log_bug(error)
+        return "", Exit.INTERNAL
+
+
+def _insist_on_state(home: StateHome) -> None:
+    try:
+        home.folder("systems")
+    except ChaosrunnerError as error:
+        raise Mistakes([Mistake("CHAOSRUNNER_STATE", 0, 0, str(error))]) from error
 
 
 def _seed(experiment: Experiment, wishes: Wishes) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from chaosrunner.errors import Exit, Mistake, Mistakes
+from chaosrunner.errors import Exit, Mistake, Mistakes, worst_exit
+from chaosrunner.world.paper import EVENTS
 
 if TYPE_CHECKING:
+    from chaosrunner.cli.interrupts import Interrupts
     from chaosrunner.model.system import System
+    from chaosrunner.world.state_home import StateHome
     from chaosrunner.world.succession import Heir, Payment
 
 BUDGET_S = 60.0
@@ -19,36 +21,66 @@ BUDGET_S = 60.0
 
 
 @click.command("recover")
-@click.argument("run_dirs", nargs=-1, metavar="[RUN_DIR]...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--all", "every", is_flag=True, help="Every dead run of the state directory.")
 @click.option("--scan", metavar="SYSTEM", help="The journal is gone: find what carries our tag on a system.")
-def command(run_dirs: tuple[Path, ...], every: bool, scan: str | None) -> int:
-    """Undo what the dead run in RUN_DIR left behind. Never touches an active run.
+def command(runs: tuple[str, ...], every: bool, scan: str | None) -> int:
+    """Undo what the dead run RUN left behind. Never touches an active run.
 
+    RUN is a run directory, or the id of a run that the state directory knows. Signals wait until all has been tried.
     Exit code 0 when nothing is left, 4 when something may be.
     """
-    if not (run_dirs or every or scan):
+    from chaosrunner.cli.diagnostics import configure
+    from chaosrunner.cli.interrupts import run_interruptibly
+
+    if not (runs or every or scan):
         raise Mistakes([Mistake("recover", 0, 0, "say what to recover: a run directory, --all, or --scan SYSTEM")])
-    payments = asyncio.run(_pay(run_dirs, every, scan))
+    configure()
+    return run_interruptibly(lambda interrupts: _recover(runs, every, scan, interrupts))
+
+
+async def _recover(runs: tuple[str, ...], every: bool, scan: str | None, interrupts: Interrupts) -> int:
+    """Pay, then tell: whatever becomes of our reader, it has been done."""
+    heir = new_heir("recover")
+    run_dirs = [_run_dir(run, heir.home) for run in runs]
+    system = _system(scan) if scan else None
+    signals: list[str] = []
+    with interrupts.answered_by(signals.append):
+        payments = await _pay(run_dirs, every, system, heir)
     for payment in payments:
         outcome = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
         click.echo(f"{payment.says}: {outcome}")
     if not payments:
         click.echo("nothing to recover")
-    return Exit.HELD if all(payment.paid for payment in payments) else Exit.NOT_RESTORED
+    codes = [Exit.HELD if payment.paid else Exit.NOT_RESTORED for payment in payments]
+    return worst_exit([*codes, Exit.INTERRUPTED] if signals else codes)
 
 
-async def _pay(run_dirs: tuple[Path, ...], every: bool, scan: str | None) -> list[Payment]:
+async def _pay(run_dirs: list[Path], every: bool, system: System | None, heir: Heir) -> list[Payment]:
     from chaosrunner.world import recover
     from chaosrunner.world.injectors import load, names
 
-    heir = new_heir("recover")
     payments = [payment for run_dir in run_dirs for payment in await recover.recover(run_dir, heir)]
     if every:
         payments += await recover.recover_all(heir)
-    if scan:
-        payments += await recover.scan(_system(scan), map(load, names()), heir)
+    if system is not None:
+        payments += await recover.scan(system, map(load, names()), heir)
     return payments
+
+
+def _run_dir(run: str, home: StateHome) -> Path:
+    """A run directory, also by the id of its run. Raises Mistakes when neither is known."""
+    path = Path(run)
+    if (path / EVENTS).is_file():
+        return path
+    if path.name == EVENTS and path.is_file():
+        return path.parent
+    known = [one.run_dir for one in home.runs() if one.run == run]
+    if not known:
+        known = [folder for folder in (Path("runs") / run,) if (folder / EVENTS).is_file()]
+    if not known:
+        raise Mistakes([Mistake(run, 0, 0, "no journal is here, and no run of that id has been left; see --scan")])
+    return known[0]
 
 
 def new_heir(who: str) -> Heir:

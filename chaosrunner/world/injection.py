@@ -149,7 +149,7 @@ class Injection:
         assert self.recipe is not None
         try:
             async with asyncio.timeout(at_most_s):
-                self._evidence = await self._injector.verify(self.recipe, self._kit.tools)
+                self._evidence = _seen(await self._injector.verify(self.recipe, self._kit.tools))
         except Exception as error:  # a look that fails shows nothing, neither way
             self._evidence = Evidence(ok=None, says=str(error) or type(error).__name__)
         if self._evidence.ok:
@@ -158,5 +158,13 @@ class Injection:
 
     def _write_verified(self) -> None:
         seen, now = self._evidence, self._kit.clock.now()
-        index, data = self._fault.index, json.loads(json.dumps(dict(seen.data)))
-        self._journal.write(Verified(fault=index, ok=bool(seen.ok), says=seen.says, at_ns=now, data=data))
+        self._journal.write(
+            Verified(fault=self._fault.index, ok=bool(seen.ok), says=seen.says, at_ns=now, data=seen.data)
+        )
+
+
+def _seen(answer: object) -> Evidence:
+    """A stranger's evidence, as it will be read back. Raises TypeError or ValueError when it is none."""
+    if not isinstance(answer, Evidence):
+        raise TypeError(f"its verify answered {answer!r}, which is no Evidence")
+    return Evidence(ok=answer.ok, says=str(answer.says), data=json.loads(json.dumps(dict(answer.data))))

@@ -46,6 +46,8 @@ class Journal:
         """All that is known, as of the last write."""
         self.broken = ""
         """Why the journal cannot be trusted to hold a recipe any more; empty while it can."""
+        self.on_entry: Callable[[Entry], object] = lambda entry: None
+        """Told of each entry once it is folded, for diagnostics; must neither wait nor raise."""
         self._clock = clock
         self._next = state.n + 1
         self._epoch = state.epoch
@@ -85,26 +87,21 @@ class Journal:
             if not (run_dir / EVENTS).exists():
                 raise JournalBroken(f"{run_dir} holds no journal")
             lock = FileLock.take(run_dir / OWNER, says=_owner(who, clock))
-            state = State()
-            for entry in read_events(run_dir, Damage()):
-                state = step(state, entry)
-            state.n = max(state.n, segments.last_number(run_dir))
-            state.epoch += 1
-            journal = cls._on_files(run_dir, clock, disk, state, lock)
+            journal = cls._on_files(run_dir, clock, disk, None, lock)
         except OSError as error:
             raise JournalBroken(f"the journal in {run_dir} cannot be taken over: {error.strerror}") from error
-        journal.write(OwnerChanged(epoch=state.epoch, pid=os.getpid(), who=who))
+        journal.write(OwnerChanged(epoch=journal.state.epoch, pid=os.getpid(), who=who))
         return journal
 
     @classmethod
-    def _on_files(cls, run_dir: Path, clock: Clock, disk: Disk | None, state: State, lock: FileLock) -> Journal:
-        fresh = state.n < 0 and state.epoch == 0
+    def _on_files(cls, run_dir: Path, clock: Clock, disk: Disk | None, state: State | None, lock: FileLock) -> Journal:
+        """Open the files of a new run, whose state is given, or of one that was there before."""
 
         def paper(broke: Callable[[str], object]) -> Paper:
-            return FilePaper(run_dir, disk=disk or Disk(), broke=broke, fresh=fresh)
+            return FilePaper(run_dir, disk=disk or Disk(), broke=broke, fresh=state is not None)
 
         try:
-            journal = cls(paper, clock, state)
+            journal = cls(paper, clock, _inherited(run_dir) if state is None else state)
             sync_folder(run_dir.parent)
         except BaseException:
             lock.release()
@@ -124,6 +121,7 @@ class Journal:
         self.state = step(self.state, entry)
         self._paper.put(entry)
         self._fresh.set()
+        self.on_entry(entry)
         return n
 
     async def durable(self, n: int) -> None:
@@ -133,10 +131,9 @@ class Journal:
             JournalBroken: they do not, and nothing written from now on can be trusted to.
         """
         assert n < self._next, "only what was written can be durable"
-        if why := await self._answer(self._paper.sync):
-            raise JournalBroken(
-                f"the journal cannot be written: {why}", advice="Make room on its disk, then run again."
-            )
+        why = "it is closed" if self._closed else await self._answer(self._paper.sync)
+        if why:
+            raise JournalBroken(f"the journal cannot be written: {why}", advice="Make room for it, then run again.")
 
     async def news(self, until_ns: int) -> None:
         """Return when something was folded since `news` last returned, or at an instant, whichever is first."""
@@ -212,6 +209,16 @@ def read_events(run_dir: Path, damage: Damage) -> Iterator[Entry]:
                 yield parse_line(raw[:-1])
             except ValueError:
                 damage.lines += 1
+
+
+def _inherited(run_dir: Path) -> State:
+    """What a dead owner leaves: the fold of its small facts, the number of its last entry, and the next epoch."""
+    state = State()
+    for entry in read_events(run_dir, Damage()):
+        state = step(state, entry)
+    state.n = max(state.n, segments.last_number(run_dir))
+    state.epoch += 1
+    return state
 
 
 def parse_line(raw: bytes) -> Entry:

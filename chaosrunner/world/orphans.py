@@ -81,8 +81,13 @@ def orphaned(home: StateHome, system: str | None = None) -> list[Registered]:
     return found
 
 
-def refuse_orphans(system: str, home: StateHome | None = None) -> None:
+def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = "") -> None:
     """Look for orphaned debts on a system, before anything is touched.
+
+    Args:
+        system: its name.
+        home: the state directory; this user's own unless given.
+        scan: the system's file, for the command that needs it; its name unless given.
 
     Raises:
         Orphaned: there are some; the advice is the one command that pays them.
@@ -94,7 +99,7 @@ def refuse_orphans(system: str, home: StateHome | None = None) -> None:
     if lost:
         raise Orphaned(
             f"an earlier run on {system} may have left a fault in place, and its journal {lost[0].run_dir} is gone",
-            advice=f"chaosrunner recover --scan {shlex.quote(system)}",
+            advice=f"chaosrunner recover --scan {shlex.quote(scan or system)}",
         )
     said = "; ".join(debt.recipe.says for run in found for debt in debts_of(run.run_dir))
     raise Orphaned(

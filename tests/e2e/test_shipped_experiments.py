@@ -1,0 +1,85 @@
+"""Every shipped question has two true answers: HELD on the resilient demo, BROKEN for a stated reason on the fragile."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from pathlib import Path
+
+import pytest
+from real_play import ROOT, Played, assert_trustworthy, play
+
+from chaosrunner.demo.options import SPAN, free_base_port
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+NEVER = "recovery within 20 s"
+"""The finding that is BROKEN when users never get it back."""
+
+BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
+    "control": frozenset(),
+    "database-away": frozenset({"during: errors of log in < 1%", "during: errors < 60%", NEVER}),
+    "jittery-dependency": frozenset({"during: p95 of list <= 300ms"}),
+    "lost-replica": frozenset({"during: errors < 2%", "after: errors < 1%", NEVER}),
+    "lost-replica-slow-database": frozenset({"during: p95 <= 1s", "during: errors < 2%", "after: errors < 1%", NEVER}),
+    "paused-replica": frozenset({"during: p95 <= 1s"}),
+    "pool-exhausted": frozenset({"during: errors of log in < 1%", "during: errors < 60%", NEVER}),
+    "slow-database": frozenset({"during: p95 <= 1s"}),
+}
+"""Question → findings that must be among the broken ones; nothing is broken where nothing was done."""
+
+ELSEWHERE = {"own-server"}
+"""Needs no demo: `test_own_server.py`."""
+
+
+def test_every_shipped_experiment_is_proven() -> None:
+    """No experiment is shipped whose two answers are not stated here."""
+    shipped = {path.stem for path in (ROOT / "experiments").glob("*.yaml")}
+    assert shipped == BROKEN_ON_FRAGILE.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN_ON_FRAGILE))
+async def test_a_shipped_experiment_tells_the_two_demos_apart(name: str, tmp_path: Path) -> None:
+    """The same experiment holds on the resilient demo and is broken by the fragile one's defects."""
+    held, broken = await _both(name, tmp_path)
+    _assert_held(held)
+    if not BROKEN_ON_FRAGILE[name]:
+        _assert_held(broken)
+    else:
+        _assert_broken(broken, BROKEN_ON_FRAGILE[name])
+
+
+async def _both(name: str, tmp_path: Path) -> tuple[Played, Played]:
+    """The experiment on either demo at the same time: two cores are enough for both."""
+    resilient = free_base_port()
+    fragile = free_base_port()
+    while abs(fragile - resilient) < SPAN:
+        fragile = free_base_port()
+    words = ("demo", f"experiments/{name}.yaml", "--base-port")
+    return await asyncio.gather(
+        play(*words, str(resilient), directory=tmp_path / "resilient"),
+        play(*words, str(fragile), "--fragile", directory=tmp_path / "fragile"),
+    )
+
+
+def _assert_held(played: Played) -> None:
+    assert played.code == 0, played
+    assert played.verdict["outcome"] == "HELD", played
+    assert_trustworthy(played)
+    assert played.recovery["state"] == "recovered", played
+    assert 0 <= played.recovery["low_s"] <= played.recovery["time_s"] <= played.recovery["high_s"], played
+    assert played.recovery["time_s"] < 20, played
+    assert played.recovery["held_s"] >= 10, played
+
+
+def _assert_broken(played: Played, because: frozenset[str]) -> None:
+    assert played.code == 1, played
+    assert played.verdict["outcome"] == "BROKEN", played
+    assert_trustworthy(played)
+    assert because <= played.broken, (because - played.broken, played)
+    if NEVER in because:
+        assert played.recovery["state"] == "never", played
+    else:
+        assert played.recovery["state"] == "recovered", played
+        assert NEVER not in played.broken, played
+        assert math.isfinite(float(played.recovery["time_s"])), played
