@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := nginx-light chromium
+PACKAGES := nginx-light chromium openssl
 ARGS ?=
 
 .PHONY: demo test lint packages clean

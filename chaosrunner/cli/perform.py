@@ -178,11 +178,10 @@ def _context(stage: Stage, fault: Fault, tools: Tools, spare: Callable[[], froze
 @asynccontextmanager
 async def journalling(stage: Stage) -> AsyncIterator[Journal]:
     """A journal of its own run directory, signed on in the state home while it may owe something."""
+    from chaosrunner.cli.diagnostics import log_entry
     from chaosrunner.world.clock import RealClock
     from chaosrunner.world.journal import Journal
     from chaosrunner.world.state_home import Registered, registered
-
-    from chaosrunner.cli.diagnostics import log_entry
 
     experiment, clock = stage.experiment, RealClock()
     try:

@@ -70,9 +70,11 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     if open_ended := unguarded(experiment, plan.recipes):
         yield ""
         inside = " (this looks like a container)" if inside_container() else ""
-        yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}: {', '.join(fault.title for fault in open_ended)}"
+        yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}:"
+        yield from (f"        {fault.title}" for fault in open_ended)
     yield ""
-    yield f"nothing was touched; play exactly this with: chaosrunner run {experiment.file} --plan {plan.hash}"
+    yield "nothing was touched; play exactly this with:"
+    yield f"  chaosrunner run {again}"
 
 
 def sentence(experiment: Experiment, planned: Planned) -> str:

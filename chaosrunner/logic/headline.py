@@ -12,6 +12,10 @@ from chaosrunner.model.units import NANOS
 from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery
 
 
+COMPLETED = "played to the end"
+"""The finding that says why a run was cut short: what else is unknown then follows from it."""
+
+
 def headline(experiment: Experiment, state: State, findings: Sequence[Finding], measured: Recovery, code: Exit) -> str:
     """Why this exit code, in one line."""
     match code:
@@ -42,7 +46,9 @@ def _worst(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing was found: no tolerance was judged"
     worst = max(finding.outcome for finding in findings)
-    first, *others = [finding for finding in findings if finding.outcome is worst]
+    first, *others = sorted(
+        (finding for finding in findings if finding.outcome is worst), key=lambda finding: finding.name != COMPLETED
+    )
     more = f"; {len(others)} more" if others else ""
     if worst is Outcome.BROKEN:
         return f"{first.name}: {first.observed}, expected {first.expected}{more}"

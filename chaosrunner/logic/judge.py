@@ -10,7 +10,7 @@ from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
 from chaosrunner.logic.findings import findings_of, guarded
 from chaosrunner.logic.fold import FaultState, State
-from chaosrunner.logic.headline import fault_report, headline
+from chaosrunner.logic.headline import COMPLETED, fault_report, headline
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.tally import phase_stats, trust
 from chaosrunner.logic.traffic import Traffic
@@ -134,7 +134,7 @@ def _incomplete(experiment: Experiment, state: State, tripped: list[Tolerance]) 
 
 def _completed(why: str) -> Finding:
     return Finding(
-        name="played to the end",
+        name=COMPLETED,
         phase=None,
         expected="the run is played to its end",
         observed=why,

@@ -75,7 +75,7 @@ class LoadLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadEnded(Event):
-    """Every worker has sent its last frame."""
+    """Every worker has sent its last frame or was lost."""
 
     at_ns: int
 

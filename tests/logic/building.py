@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from chaosrunner.logic.fold import State, fold
 from chaosrunner.model import events as e
@@ -121,7 +121,6 @@ class Script:
     """Further facts and when they are written."""
     ended: str = "proven"
     reversible: bool = True
-    _n: int = field(default=0, init=False)
 
     def entries(self) -> list[e.Entry]:
         """The journal, in order of time."""

@@ -70,6 +70,7 @@ def test_a_black_hole_trips(seconds: float, trips: bool) -> None:
     """Requests unanswered for 2 s count as errors, younger ones are not judged."""
     asked = experiment(abort=(TOO_MANY,))
     assert bool(tripped(asked, hole(seconds), ns(seconds))) is trips
+    assert tripped(asked, hole(3.5), ns(3.5)) == ""
 
 
 def test_slow_is_only_slow_beyond_its_bound() -> None:
