@@ -50,7 +50,7 @@ class Orders:
     version: int
 
 
-class Ended(Exception):  # noqa: N818 - not an error: somebody wants it to end
+class Ended(Exception):
     """One of our sessions was ended by the server: an undo from anywhere, a deadline, or a restart."""
 
 

@@ -23,7 +23,7 @@ TOKEN = Secret("${CHAOSRUNNER_PROXY_TOKEN:-}")
 Json = dict[str, Any]
 
 
-class Hung(InjectorError):  # noqa: N818 - as all names in the error tree
+class Hung(InjectorError):
     """A call was not answered in `ANSWER_S`; it may still land."""
 
 

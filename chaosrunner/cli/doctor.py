@@ -127,7 +127,7 @@ def event_loop() -> Check:
     try:
         from importlib.metadata import version
 
-        import uvloop  # noqa: F401 - having it is the question
+        import uvloop
     except ImportError:
         return Check(
             name="event loop", ok=False, says="no uvloop: load is slower", needed=False, advice="install uvloop"

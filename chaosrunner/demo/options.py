@@ -25,13 +25,13 @@ SPAN = 31
 """How many ports from the base port on belong to one demo."""
 
 
-class DemoUnavailable(ChaosrunnerError):  # noqa: N818 - as all names in the error tree
+class DemoUnavailable(ChaosrunnerError):
     """The demo cannot start here: a port is taken, no Postgres is found. Nothing was left running."""
 
     exit_code = Exit.MISTAKE
 
 
-class DemoFailed(ChaosrunnerError):  # noqa: N818 - as all names in the error tree
+class DemoFailed(ChaosrunnerError):
     """A part of the demo ended or never answered while it started; all others were ended."""
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 
-class NoSuchAgent(Exception):  # noqa: N818 - reads as what it is
+class NoSuchAgent(Exception):
     """This user has no agent with that id."""
 
 

@@ -20,7 +20,7 @@ _AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.Interfa
 """What says that the database is away or ended our session, not that the statement was wrong."""
 
 
-class DatabaseAway(Exception):  # noqa: N818 - reads as what it is
+class DatabaseAway(Exception):
     """The database does not answer in time, or refuses; nothing more will be tried for this request."""
 
 

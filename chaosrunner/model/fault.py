@@ -168,7 +168,7 @@ class Injector(Protocol):
     reversible: ClassVar[bool]
     guard: ClassVar[str]
     Params: ClassVar[type]
-    """A frozen keyword-only dataclass; field types from `model.units`, str, int, bool or Literal; `metadata={"help": …}`."""
+    """A frozen keyword-only dataclass; types from `model.units`, str, int, bool or Literal; `metadata={"help": …}`."""
 
     def available(self) -> Availability:
         """Whether it can run on this host (kernel, privileges, programs). Fast, no network, touches nothing."""
@@ -187,7 +187,7 @@ class Injector(Protocol):
         ...
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
-        """Put it back. Idempotent; harmless without inject; a replaced target is nothing to undo. Raises InjectorError."""
+        """Put it back. Idempotent; harmless without inject; nothing to do for a replaced target. Raises InjectorError."""
         ...
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
