@@ -108,7 +108,7 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     return Plan(tuple(recipes), seed, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
-def context_for(
+def context_for(  # noqa: PLR0913 - the one place where a Context is made
     experiment: Experiment, fault: Fault, *, run: str, seed: int, tools: Tools, spare: Callable[[], frozenset[int]]
 ) -> Context:
     """What an injector may look at; the same seed gives each fault the same chances, however often it is asked."""

@@ -49,7 +49,7 @@ def configure() -> None:
     libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,  # type: ignore[arg-type]
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],  # type: ignore[list-item]
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
     logging.basicConfig(handlers=[libraries], level=logging.WARNING, force=True)

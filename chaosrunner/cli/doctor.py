@@ -127,7 +127,7 @@ def event_loop() -> Check:
     try:
         from importlib.metadata import version
 
-        import uvloop
+        import uvloop  # noqa: F401 - having it is the question
     except ImportError:
         return Check(
             name="event loop", ok=False, says="no uvloop: load is slower", needed=False, advice="install uvloop"
@@ -191,7 +191,11 @@ def command() -> int:
     checks = doctor()
     for check in checks:
         mark = (
-            click.style("ok  ", fg="green") if check.ok else click.style("NO  ", fg="red" if check.needed else "yellow")
+            click.style("ok  ", fg="green")
+            if check.ok
+            else click.style("NO  ", fg="red")
+            if check.needed
+            else click.style("-   ", fg="yellow")
         )
         click.echo(f"{mark}{check.name}: {check.says}")
         if not check.ok and check.advice:

@@ -119,7 +119,7 @@ def command(as_json: bool) -> int:
 
 def _print(rows: Sequence[Row]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     console = Console(highlight=False)
@@ -127,14 +127,12 @@ def _print(rows: Sequence[Row]) -> None:
         here = Text("can run here", "green") if not row.why_not else Text(f"cannot run here: {row.why_not}", "red")
         console.print(Text.assemble((row.name, "bold"), "  ", here))
         if row.about:
-            console.print(Text(f"  {row.about}"))
-            console.print(Text(f"  {_terms(row)}", "dim"))
-        if row.parameters:
-            table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
-            for one in row.parameters:
-                default = "required" if one.default is None else f"default {one.default}"
-                table.add_row(Text(one.name), Text(one.kind), Text(default, "dim"), Text(one.help))
-            console.print(table)
+            console.print(Padding(Text(row.about), (0, 0, 0, 2)))
+            console.print(Padding(Text(_terms(row), "dim"), (0, 0, 0, 2)))
+        for one in row.parameters:
+            default = "required" if one.default is None else f"default {one.default}"
+            console.print(Padding(Text.assemble((one.name, "bold"), f": {one.kind}, {default}"), (0, 0, 0, 4)))
+            console.print(Padding(Text(one.help), (0, 0, 0, 6)))
         console.print()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -33,8 +35,10 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
     injectors = injectors_of(value)
     chosen = seed if seed is not None else value.seed if value.seed is not None else new_seed()
     plan = asyncio.run(resolve(value, injectors, chosen))
+    again = shlex.join([str(experiment), *(["--system", system] if system else []), "--plan", plan.hash])
     for line in lines(value, plan):
         click.echo(line)
+    click.echo(f"nothing was touched; play exactly this with:\n  chaosrunner run {again}")
     return Exit.HELD
 
 
@@ -53,13 +57,14 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     yield ""
     for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
         yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
-        yield f"        {recipe.says}"
+        yield from textwrap.wrap(recipe.says, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
         for claim in recipe.claims:
             yield f"        claims {claim}"
         if not recipe.reversible:
             yield "        has no undo: whether the replacement comes is what the experiment measures"
         elif recipe.guard == "runner":
-            yield "        guarded by the watchdog: survives the death of the runner, not of its container or host"
+            yield "        undone by runner or watchdog: survives the runner's death,"
+            yield "        not that of its container, cgroup or host"
         else:
             yield "        ends by itself at the target, even if this host dies"
     yield ""
@@ -73,8 +78,6 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
         yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}:"
         yield from (f"        {fault.title}" for fault in open_ended)
     yield ""
-    yield "nothing was touched; play exactly this with:"
-    yield f"  chaosrunner run {again}"
 
 
 def sentence(experiment: Experiment, planned: Planned) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from chaosrunner.logic.trace import Trace
+from chaosrunner.logic.trace import Trace, Watch
 
 SURE = 0.01
 """Chance of taking noise within the allowed share for an episode, per tolerance and run."""
@@ -28,8 +28,9 @@ LOCAL_US = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Bad:
-    """A bad point: its due time, its bad hits, and the good ones since the bad point before it."""
+    """A bad point: its place, its due time, its bad hits, and the good ones since the bad point before it."""
 
+    nth: int
     due: int
     count: int
     good: int
@@ -74,6 +75,14 @@ def episode(trace: Trace, begin_us: int, end_us: int) -> tuple[int, int] | None:
     return (first, last) if first <= last else (last, first)
 
 
+def calm(trace: Trace, at_us: int, watch: Watch) -> bool:
+    """Whether requests go on at `at_us`, and no illness outlived the end of the effect or came after it."""
+    if trace.silent_at(at_us) or episode(trace, watch.begin_us, watch.until_us) is not None:
+        return False
+    ill = episode(trace, watch.since_us, watch.until_us)
+    return ill is None or ill[1] < watch.begin_us
+
+
 def turn(trace: Trace, early_us: int, late_us: int, ill_since_us: int) -> Turn | None:
     """The most likely instant in [early, late] at which an illness ended; None if there was no illness before.
 
@@ -89,13 +98,13 @@ def turn(trace: Trace, early_us: int, late_us: int, ill_since_us: int) -> Turn |
     if not bad or share <= allowed:
         return None
     if allowed <= 0:
-        return Turn(bad[-1].due, bad[-1].due + 1)
+        return Turn(bad[-1].due, trace.after_bad(bad[-1].nth))
     worse, better = _weights(allowed, share)
-    gains = accumulate(point.count * worse - point.good * better for point in bad)
-    totals = [(point.due, total) for point, total in zip(bad, gains, strict=True)]
-    last_ill = max((nth for nth, (due, _) in enumerate(totals) if due < early_us), default=0)
-    due, best = max(totals[last_ill:], key=lambda one: one[1])
-    return Turn(next(early for early, total in totals if total >= best - LIKELY), max(early_us, due + 1))
+    totals = list(accumulate(point.count * worse - point.good * better for point in bad))
+    last_ill = max((nth for nth, point in enumerate(bad) if point.due < early_us), default=0)
+    best = max(range(last_ill, len(bad)), key=totals.__getitem__)
+    low = next(nth for nth, total in enumerate(totals) if total >= totals[best] - LIKELY)
+    return Turn(bad[low].due, max(early_us, trace.after_bad(bad[best].nth)))
 
 
 def _share(trace: Trace, begin_us: int, end_us: int) -> float:
@@ -128,7 +137,7 @@ def _forwards(trace: Trace, begin_us: int, end_us: int) -> Sequence[_Bad]:
     seen, found = trace.hits_before(begin_us), []
     for nth in range(trace.first_bad(begin_us), trace.first_bad(end_us)):
         point, count = trace.bad[nth]
-        found.append(_Bad(trace.due[point], count, trace.before[point + 1] - seen - count))
+        found.append(_Bad(nth, trace.due[point], count, trace.before[point + 1] - seen - count))
         seen = trace.before[point + 1]
     return found
 
@@ -137,6 +146,6 @@ def _backwards(trace: Trace, begin_us: int, end_us: int) -> Sequence[_Bad]:
     seen, found = trace.hits_before(end_us), []
     for nth in reversed(range(trace.first_bad(begin_us), trace.first_bad(end_us))):
         point, count = trace.bad[nth]
-        found.append(_Bad(trace.due[point], count, seen - trace.before[point] - count))
+        found.append(_Bad(nth, trace.due[point], count, seen - trace.before[point] - count))
         seen = trace.before[point]
     return found

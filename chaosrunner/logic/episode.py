@@ -39,22 +39,39 @@ def with_episode(recovery: Recovery, seen: Seen, asked: Sequence[Condition], tim
         return recovery
     begin = min(begins for begins, _ in found)
     last = max(ends for _, ends in found)
-    width = 0 if seen.exact else SLOT_US
-    before, after = _neighbours(seen.due, begin, last)
+    low, high = _bounds(seen, begin, last)
     return replace(
         recovery,
         detected_s=max(0, begin - answered) / 1e6,
-        outage_s=(last - begin + width) / 1e6,
-        outage_low_s=max(0, last - begin - width) / 1e6,
-        outage_high_s=(max(after, last + width) - before) / 1e6,
+        outage_s=(last - begin + (0 if seen.exact else SLOT_US)) / 1e6,
+        outage_low_s=low / 1e6,
+        outage_high_s=high / 1e6,
         depth=max(_depth(trace, begin, last) for trace in traces),
     )
 
 
-def _neighbours(due: Sequence[int], begin: int, last: int) -> tuple[int, int]:
-    """Due times of the last request before `begin` and of the first after `last`; themselves where there is none."""
-    before, after = bisect_left(due, begin) - 1, bisect_right(due, last)
-    return due[before] if before >= 0 else begin, due[after] if after < len(due) else last
+def _bounds(seen: Seen, begin: int, last: int) -> tuple[int, int]:
+    """How short and how long an outage may have been that showed in the hits due at `begin` … `last`. µs.
+
+    A hit tells how things were at some moment between due and done, not exactly when it was due: at the shortest the
+    outage began when the first bad hit was done, at the longest it lasted until the first good one after it was.
+    """
+    before, after = bisect_left(seen.due, begin) - 1, bisect_right(seen.due, last)
+    good_before = seen.due[before] if before >= 0 else begin
+    good_after = seen.due[after] if after < len(seen.due) else last
+    if not seen.exact:
+        return max(0, last - begin - SLOT_US), max(good_after, last + SLOT_US) - good_before
+    # One that hung was waiting in vain from soon after it was due, however late it gave up.
+    soon = min(seen.hits[before + 1].response_us, _usual_us(seen))
+    answer = seen.hits[after].response_us if after < len(seen.hits) else 0
+    return max(0, last - begin - soon), good_after + answer - good_before
+
+
+def _usual_us(seen: Seen) -> int:
+    """The time in which practically every request of the baseline had its answer, µs."""
+    baseline = seen.traffic.span(Phase.BASELINE)
+    slowest = seen.traffic.sample(baseline).slot.ok.quantile(0.99) if baseline else None
+    return int(slowest or 0)
 
 
 def _depth(trace: Trace, begin: int, last: int) -> float:

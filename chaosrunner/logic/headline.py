@@ -11,7 +11,6 @@ from chaosrunner.model.fault import Fault
 from chaosrunner.model.units import NANOS
 from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery
 
-
 COMPLETED = "played to the end"
 """The finding that says why a run was cut short: what else is unknown then follows from it."""
 

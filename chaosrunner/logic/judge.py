@@ -14,7 +14,7 @@ from chaosrunner.logic.headline import COMPLETED, fault_report, headline
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.tally import phase_stats, trust
 from chaosrunner.logic.traffic import Traffic
-from chaosrunner.logic.validity import unfit_faults, unfit_load
+from chaosrunner.logic.validity import unfit_delivery, unfit_faults, unfit_load
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat, Tolerance
 from chaosrunner.model.units import NANOS, human_duration
@@ -110,8 +110,7 @@ def _tripped(traffic: Traffic, tolerance: Tolerance) -> Finding:
     if not any(fault.inject_called_ns is not None for fault in state.faults.values()) and traffic.experiment.faults:
         unfit = unfit or "it tripped before anything was broken"
     if not unfit and tolerance.metric.stat is not Stat.PROBE and (span := traffic.span(Phase.FAULT)):
-        late = traffic.sample(span).late
-        unfit = f"load not delivered: {late} requests were never started by the generator" if late else ""
+        unfit = unfit_delivery(traffic.sample(span))
     return Finding(
         name=f"abort: {tolerance.text}",
         phase=None,

@@ -124,7 +124,12 @@ def _settled(traffic: Traffic, first: int, now: int) -> int:
 def _measured(seen: Seen, effect: Effect, tolerances: tuple[Tolerance, ...]) -> Recovery:
     target = seen.traffic.experiment.recover
     asked = conditions(seen, tolerances)
-    watch = Watch(begin_us=effect.called_us, until_us=seen.last * SLOT_US, hold_us=slots_in(target.hold_s) * SLOT_US)
+    watch = Watch(
+        since_us=effect.inject_called_us,
+        begin_us=effect.called_us,
+        until_us=seen.last * SLOT_US,
+        hold_us=slots_in(target.hold_s) * SLOT_US,
+    )
     if not asked:
         return _nothing_asked(seen, effect, watch)
     held = _first_common(seen, asked, watch, watch.begin_us)
@@ -162,10 +167,9 @@ def _found(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> Found
 def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change.Turn:
     """The most likely moment from which on, until it held, chance explains every bad hit."""
     end = min(held + watch.hold_us, watch.until_us)
-    calm = _snap(seen, watch.begin_us)
     traces = [condition for condition in asked if isinstance(condition, Trace)]
-    if calm is not None and not any(change.episode(trace, watch.begin_us, end) for trace in traces):
-        return change.Turn(watch.begin_us, calm)
+    if _calm(seen, asked, replace(watch, until_us=end)):
+        return change.Turn(watch.begin_us, watch.begin_us)
     strict = replace(watch, whole=False, until_us=end)
     late = _unbroken(seen, asked, strict, held)
     early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us) or late
@@ -175,6 +179,17 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
     at = max((turn.at_us for turn in turns), default=early)
     low = max([turn.low_us for turn in turns] or doubts, default=watch.begin_us)
     return change.Turn(min(low, at), min(late, _snap(seen, at) or late))
+
+
+def _calm(seen: Seen, asked: list[Condition], watch: Watch) -> bool:
+    """Whether, by all that chance does not explain, nothing was ill any more when the effect ended, or later."""
+    begin = _snap(seen, watch.begin_us)
+    return begin is not None and all(
+        change.calm(condition, begin, watch)
+        if isinstance(condition, Trace)
+        else condition.next_at(begin, watch) == begin
+        for condition in asked
+    )
 
 
 def _unbroken(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> int:

@@ -24,11 +24,14 @@ class Watch:
     """From when to when a recovery is looked for. µs after the load's epoch."""
 
     begin_us: int
+    """When the effect of the faults ended."""
     until_us: int
     """Every hit due before this has its outcome."""
     hold_us: int
     strict: bool = True
     """Whether a bad hit among the very first ones counts against a beginning (see `stats.stray_limit`)."""
+    since_us: int = 0
+    """When it began."""
     whole: bool = True
     """Whether the hold time as a whole must hold, or only not stray."""
 
@@ -111,6 +114,10 @@ class Trace:
                 return at
         return None
 
+    def silent_at(self, at_us: int) -> bool:
+        """Whether no hit came for too long around an instant."""
+        return self._silence(at_us) is not None
+
     def strays_at(self, at_us: int, watch: Watch) -> int | None:
         """Due time of the hit at which traffic from `at_us` on proves to be ill; None if it was not seen to be."""
         return self._strays(at_us, watch.until_us, strict=watch.strict)
@@ -128,6 +135,14 @@ class Trace:
     def hits_before(self, at_us: int) -> int:
         """Hits due before an instant."""
         return self.before[bisect_left(self.due, at_us)]
+
+    def after_bad(self, nth: int) -> int:
+        """The next hit after the `nth` bad point, or, if that is long in coming, the moment after it."""
+        point = self.bad_points[nth]
+        following = self._after(point + 1)
+        if following is None or following - self.due[point] > self.longest_gap_us:
+            return self.due[point] + 1
+        return following
 
     def violated(self, begin_us: int, end_us: int) -> bool:
         """Whether the rule does not hold over [begin, end), whatever the hits it may lack had been."""
@@ -189,10 +204,7 @@ class Trace:
             nth + 1 < len(self.bad) and self._all_bad(nth + 1) and self.bad_points[nth + 1] == self.bad_points[nth] + 1
         ):
             nth += 1  # what begins with a bad hit never holds
-        point = self.bad_points[nth]
-        following = self._after(point + 1)
-        silent = following is None or following - self.due[point] > self.longest_gap_us
-        return self.due[point] + 1 if silent else following
+        return self.after_bad(nth)
 
     def _all_bad(self, nth: int) -> bool:
         point, count = self.bad[nth]

@@ -37,12 +37,19 @@ def unfit_load(traffic: Traffic, span: Span) -> str:
     if not span.whole:
         return "the phase was cut short"
     sample = traffic.sample(span)
-    if sample.late > LATE_ALLOWED * sample.slot.due:
-        share = sample.late / sample.slot.due
-        return f"load not delivered: {share * 100:.3g} % of the requests due were never started by the generator"
+    if unfit := unfit_delivery(sample):
+        return unfit
     if state.load_ended_ns is not None and sample.slot.open:
         return f"{sample.slot.open} requests have no outcome in the journal"
     return ""
+
+
+def unfit_delivery(sample: Sample) -> str:
+    """Why a sample is not the load that was asked for; empty when practically all due requests were started."""
+    if sample.late <= LATE_ALLOWED * sample.slot.due:
+        return ""
+    share = sample.late / sample.slot.due
+    return f"load not delivered: {share * 100:.3g} % of the requests due were never started by the generator"
 
 
 def unfit_lag(tolerance: Tolerance, sample: Sample, plain: Judgement, adjusted: Judgement) -> str:

@@ -50,7 +50,10 @@ class FileLock:
         if self._fd < 0:
             return
         if remove:
-            self.path.unlink(missing_ok=True)
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError:
+                pass  # a file without a lock on it stops nobody
         os.close(self._fd)
         self._fd = -1
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from chaosrunner.model.events import Entry, SlotsArrived, to_json
 from chaosrunner.world import segments
+from chaosrunner.world.compaction import Compactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,7 @@ class FilePaper:
         self._why = ""
         self._torn = not fresh
         self._segment_name = ""
+        self._compactor = Compactor()
         self._segment = -1
         how = os.O_EXCL | os.O_CREAT if fresh else 0
         self._events = os.open(run_dir / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | how, 0o644)
@@ -137,6 +139,7 @@ class FilePaper:
             if not self._why:  # frames are what fills a disk: once it is full there is room for small facts only
                 self._attempt(lambda: self._write_frame(entry))
             return
+        self._compactor.note(entry)
         if not self._attempt(lambda: self._append(line(entry))):
             self._attempt(lambda: self._append(line(entry)))
 
@@ -165,9 +168,11 @@ class FilePaper:
 
     def _write_frame(self, entry: Entry) -> None:
         assert isinstance(entry.event, SlotsArrived)
-        name = segments.segment_of(entry.at_ns)
+        name, closed = segments.segment_of(entry.at_ns), self._segment_name
         if name != self._segment_name:
-            self._close_segment()
+            if self._segment >= 0:
+                self._close_segment()
+                self._compactor.closed(self._run_dir / segments.FOLDER / closed, entry.at_ns)
             path = self._run_dir / segments.FOLDER / name
             self._segment = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._segment_name = name
@@ -187,6 +192,7 @@ class FilePaper:
         if self._segment >= 0:
             self._attempt(lambda: self._disk.fsync(self._segment))
             self._close_segment()
+        self._compactor.finish()
         os.close(self._events)
         self._ballast.unlink(missing_ok=True)
 

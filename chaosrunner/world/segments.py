@@ -17,7 +17,7 @@ from chaosrunner.model.slots import from_json, to_json
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 FOLDER = "slots"
@@ -56,6 +56,11 @@ def segment_of(at_ns: int) -> str:
     return f"{at_ns // SEGMENT_NS:012d}.seg"
 
 
+def end_of(segment: Path) -> int:
+    """The instant at which a segment was closed for good (ns)."""
+    return (int(segment.stem) + 1) * SEGMENT_NS
+
+
 def encode(n: int, at_ns: int, event: SlotsArrived) -> bytes:
     """The record of a frame."""
     payload = zlib.compress(json.dumps(to_json(event.frame), separators=(",", ":")).encode(), 6)
@@ -68,10 +73,19 @@ def framed(record: Record) -> bytes:
     return _HEAD.pack(MAGIC, len(record.payload), crc, record.n, record.at_ns) + record.payload
 
 
-def decode(record: Record) -> SlotsArrived:
-    """The event in a record. Raises ValueError when it is none: of another version, or not ours."""
+def encode_many(entries: Sequence[Entry]) -> bytes:
+    """One record for many frames, under the number of the last: what a compacted segment holds."""
+    frames = [[it.n, it.at_ns, to_json(it.event.frame)] for it in entries if isinstance(it.event, SlotsArrived)]
+    payload = zlib.compress(json.dumps({"many": frames}, separators=(",", ":")).encode(), 9)
+    return framed(Record(entries[-1].n, entries[-1].at_ns, payload))
+
+
+def decode(record: Record) -> list[Entry]:
+    """The entries in a record. Raises ValueError when it holds none: of another version, or not ours."""
     try:
-        return SlotsArrived(frame=from_json(json.loads(zlib.decompress(record.payload))))
+        data = json.loads(zlib.decompress(record.payload))
+        frames = data["many"] if "many" in data else [[record.n, record.at_ns, data]]
+        return [Entry(n, at_ns, "", 0, SlotsArrived(frame=from_json(frame))) for n, at_ns, frame in frames]
     except (zlib.error, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"record {record.n} holds no frame: {error}") from error
 
@@ -96,11 +110,16 @@ def records(data: bytes, damage: Damage) -> Iterator[Record]:
 def entries(run_dir: Path, damage: Damage) -> Iterator[Entry]:
     """Every frame of a run, in order of its number. A segment is read whole: a few MB at most."""
     for segment in _segments(run_dir):
-        for record in records(segment.read_bytes(), damage):
-            try:
-                yield Entry(record.n, record.at_ns, "", 0, decode(record))
-            except ValueError:
-                damage.records += 1
+        yield from read_segment(segment, damage)
+
+
+def read_segment(segment: Path, damage: Damage) -> Iterator[Entry]:
+    """Every frame of one segment."""
+    for record in records(segment.read_bytes(), damage):
+        try:
+            yield from decode(record)
+        except ValueError:
+            damage.records += 1
 
 
 def last_number(run_dir: Path) -> int:

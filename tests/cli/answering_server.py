@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from pathlib import Path
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -15,7 +15,7 @@ async def answer(reader, writer):
     try:
         while True:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(BUSY if Path(sys.argv[1]).exists() else OK)
+            writer.write(BUSY if os.access(sys.argv[1], os.F_OK) else OK)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()

@@ -35,6 +35,34 @@ hypothesis:
 recover: {recover}
 {more}
 """
+BUG = """\
+import importlib.abc, importlib.util, sys
+
+class Breaks(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "chaosrunner.logic.decide":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            sound = module.decide
+
+            def decide(experiment, state, now):
+                if any(fault.proven for fault in state.faults.values()):
+                    raise ZeroDivisionError("a bug of ours")
+                return sound(experiment, state, now)
+
+            module.decide = decide
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+if any("chaosrunner" in one for one in sys.orig_argv):
+    sys.meta_path.insert(0, Breaks())
+"""
 PAUSE = "{process.pause: {target: server}, for: 1s, accept: unguarded}"
 LONG_PAUSE = "{process.pause: {target: server}, for: 60s, accept: unguarded}"
 HYPOTHESIS = "  before: [errors < 5%]\n  after: [errors < 5%]"
@@ -174,6 +202,13 @@ class Desk:
             except ValueError:
                 continue  # half a line of a runner that was killed
         return [event for event in found if kind in ("", event["kind"])]
+
+    def broken(self) -> Path:
+        """A folder that, on the module path, gives the program a bug: whoever asks to heal finds an exception."""
+        folder = self.home / "broken"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(BUG)
+        return folder
 
     def verdict(self) -> dict[str, object]:
         """What the youngest run wrote down as its verdict."""

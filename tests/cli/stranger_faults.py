@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ class Flag:
     class Params:
         """What to do wrong."""
 
-        wrong: Literal["nothing", "prepare", "inject", "verify", "answer"] = field(
+        wrong: Literal["nothing", "wait", "prepare", "inject", "verify", "answer"] = field(
             default="nothing", metadata={"help": "Where to go wrong."}
         )
         claim: str = field(default="flag", metadata={"help": "What it claims."})
@@ -36,6 +37,9 @@ class Flag:
 
     async def prepare(self, fault, context):
         """Claim the flag."""
+        if fault.params.wrong == "wait":
+            (place() / "waiting").touch()
+            await asyncio.sleep(60)
         if fault.params.wrong == "prepare":
             raise ZeroDivisionError("a stranger's sum")
         return Recipe(

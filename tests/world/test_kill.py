@@ -39,9 +39,9 @@ class Victim:
     process: asyncio.subprocess.Process
 
     @classmethod
-    async def start(cls, folder: Path, dies_at: int = -1, hold_s: float = 0.1, grace_s: float = 30.0) -> Victim:
+    async def start(cls, folder: Path, **wishes: float) -> Victim:
         """Start one; `grace_s` is how long its watchdog would wait for it after its deadline."""
-        order = {"folder": str(folder), "dies_at": dies_at, "hold_s": hold_s, "grace_s": grace_s}
+        order = {"folder": str(folder), "dies_at": -1, "hold_s": 0.1, "grace_s": 30.0, **wishes}
         process = await asyncio.create_subprocess_exec(
             *python("-c", "import world_victim; world_victim.main()", json.dumps(order)),
             stdout=asyncio.subprocess.PIPE,
@@ -221,3 +221,21 @@ async def test_a_watchdog_outlives_what_ends_a_session(tmp_path):
     assert [entry.event.who for entry in read(tmp_path / "v/run") if isinstance(entry.event, e.OwnerChanged)] == [
         "watchdog"
     ]
+
+
+async def test_no_number_of_signals_ends_an_undo(tmp_path):
+    """HUP, INT and TERM, hundreds of times while it heals slowly, do not keep a runner from healing everything."""
+    victim = await Victim.start(tmp_path / "v", hold_s=30.0, undo_takes_s=0.5)
+    await victim.begun()
+    await eventually(lambda: victim.state().fault(1).proven)
+    for _ in range(200):
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            if victim.process.returncode is None:
+                victim.process.send_signal(number)
+        await asyncio.sleep(0.005)
+    said = await victim.ended()
+    await victim.settled()
+    victim.check()
+    assert said.startswith("ended")
+    assert len(victim.state().signals) > 10
+    assert victim.state().epoch == 0

@@ -6,13 +6,15 @@ import asyncio
 from typing import ClassVar
 
 import pytest
-from world_rig import Flag, LateFlag, broken, experiment_on, flag_of, kit_for
+from world_rig import Flag, LateFlag, PlainTools, broken, experiment_on, kit_for
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.logic.fold import FaultStatus
 from chaosrunner.model import events as e
-from chaosrunner.model.fault import Evidence
+from chaosrunner.model.fault import Evidence, Recipe, recipe_to_json
 from chaosrunner.testing import FakeClock, MemoryJournal
+from chaosrunner.world.orphans import debts
+from chaosrunner.world.payment import Payer
 from chaosrunner.world.shield import unshakable
 from chaosrunner.world.undo import undoing
 
@@ -378,4 +380,64 @@ async def test_a_late_effect_is_awaited_in_process(tmp_path):
         await asyncio.sleep(0.005)
     assert broken(tmp_path) == []
     assert journal.state.debts() == []
-    assert flag_of  # the rig's helper is part of its public face
+
+
+async def test_undo_never_waits_for_the_journal(tmp_path):
+    """A disk that never answers again does not keep a fault from being undone."""
+    clock = FakeClock()
+    journal = MemoryJournal(clock)
+    async with undoing(kit_for(experiment_on(tmp_path, "test.flag"), tmp_path, clock=clock), journal) as undo:
+        undo.inject(0)
+        await until(journal, lambda state: state.fault(0).proven)
+        journal.paper.mute = True
+    assert broken(tmp_path) == []
+    assert journal.state.debts() == []
+
+
+class Remote:
+    """A target that queues what it is asked and does it 20 ms later, whoever asked."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.broken = False
+
+    async def ask(self):
+        """Queue it."""
+        await self.clock.sleep_until(self.clock.now() + 20_000_000)
+        self.broken = True
+
+
+class AtRemote(Flag):
+    """Undoes what the remote has done so far."""
+
+    def __init__(self, remote):
+        self.remote = remote
+
+    async def undo(self, recipe, tools):
+        """What is queued is not undone."""
+        self.remote.broken = False
+
+    async def absent(self, recipe, tools):
+        """As of now."""
+        return Evidence(ok=not self.remote.broken, says="a look")
+
+
+async def leaks(settle_s):
+    """Whether a fault is left when a successor pays for a runner that died while the remote had its inject queued."""
+    clock = FakeClock()
+    journal, remote = MemoryJournal(clock), Remote(clock)
+    recipe = Recipe(injector="test.flag", says="x", data={}, claims=(), settle_s=settle_s)
+    journal.write(e.Prepared(fault=0, recipe=recipe_to_json(recipe), deadline_ns=0))
+    journal.write(e.Injecting(fault=0, called_ns=clock.now()))
+    landing = asyncio.create_task(remote.ask())
+    await asyncio.sleep(0)
+    payer = Payer(journal=journal, clock=clock, tools=PlainTools(), injector=lambda _: AtRemote(remote))
+    assert await payer.pay(debts(journal.state), budget_s=20)
+    await landing
+    return remote.broken
+
+
+async def test_what_lands_late_does_not_leak_and_would_without_a_settle_time():
+    """Of 100 faults that land 20 ms after the runner died none is left; without a settle time all 100 are."""
+    assert [await leaks(settle_s=0.25) for _ in range(100)] == [False] * 100
+    assert [await leaks(settle_s=0.0) for _ in range(100)] == [True] * 100

@@ -16,7 +16,7 @@ from pathlib import Path
 from world_rig import Flag, LateFlag, experiment_on, kit_for
 
 from chaosrunner.logic.fold import FaultStatus
-from chaosrunner.model.events import Ended
+from chaosrunner.model.events import Ended, Signalled
 from chaosrunner.world.clock import RealClock
 from chaosrunner.world.guarding import guarded
 from chaosrunner.world.journal import Journal
@@ -67,6 +67,7 @@ class DyingFlag(Flag):
     """May die around every call that touches."""
 
     boundaries = Boundaries(-1)
+    undo_takes_s = 0.0
 
     async def inject(self, recipe, tools):
         """As it is."""
@@ -77,6 +78,7 @@ class DyingFlag(Flag):
     async def undo(self, recipe, tools):
         """As it is."""
         self.boundaries.cross()
+        await asyncio.sleep(self.undo_takes_s)
         await super().undo(recipe, tools)
         self.boundaries.cross()
 
@@ -94,11 +96,16 @@ async def until(journal, condition):
             await journal.news(RealClock().now() + 10**8)
 
 
+def stops(state):
+    """Whether there is a reason to heal at once."""
+    return state.watchdog_lost or state.signals
+
+
 async def play(order):
     """There, hold, and back."""
     folder, clock, boundaries = Path(order["folder"]), RealClock(), Boundaries(order["dies_at"])
     folder.mkdir()  # noqa: ASYNC240 - nothing else runs yet
-    DyingFlag.boundaries = boundaries
+    DyingFlag.boundaries, DyingFlag.undo_takes_s = boundaries, order.get("undo_takes_s", 0.0)
     injectors = [DyingFlag(), DyingLateFlag()]
     experiment = experiment_on(folder, "test.flag", "test.late", for_s=order["hold_s"])
     kit = kit_for(experiment, folder, *injectors, clock=clock, grace_s=order["grace_s"])
@@ -106,6 +113,8 @@ async def play(order):
     recipes = [await injectors[fault.index].prepare(fault, kit.context(fault)) for fault in experiment.faults]
     journal = Journal.create(kit.run_dir, clock, DyingDisk(boundaries))
     orders = replace(orders_for(kit.run_dir, kit.home, injectors, recipes), beat_lost_s=0.7)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, journal.write, Signalled(signal=number.name))
     try:
         with registered(kit.home, run, journal):
             async with guarded(journal, orders) as watchdog:
@@ -121,12 +130,12 @@ async def through(journal, kit, hold_s):
     async with undoing(kit, journal) as undo:
         for index in range(2):
             undo.inject(index)
-            await until(journal, lambda state, i=index: state.fault(i).proven or state.watchdog_lost)
-        if not journal.state.watchdog_lost:
-            await journal.news(kit.clock.now())
-            await asyncio.sleep(hold_s)
+            await until(journal, lambda state, i=index: state.fault(i).proven or stops(state))
+        over = kit.clock.now() + int(hold_s * 1e9)
+        while kit.clock.now() < over and not stops(journal.state):
+            await journal.news(over)
         undo.heal(1)
-        await until(journal, lambda state: state.fault(1).status is FaultStatus.PAID or state.watchdog_lost)
+        await until(journal, lambda state: state.fault(1).status is FaultStatus.PAID or stops(state))
     journal.write(Ended(why="proven", at_ns=kit.clock.now()))
 
 
