@@ -84,7 +84,7 @@ def decode(record: Record) -> list[Entry]:
     """The entries in a record. Raises ValueError when it holds none: of another version, or not ours."""
     try:
         data = json.loads(zlib.decompress(record.payload))
-        frames = data["many"] if "many" in data else [[record.n, record.at_ns, data]]
+        frames = data.get("many", [[record.n, record.at_ns, data]])
         return [Entry(n, at_ns, "", 0, SlotsArrived(frame=from_json(frame))) for n, at_ns, frame in frames]
     except (zlib.error, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"record {record.n} holds no frame: {error}") from error

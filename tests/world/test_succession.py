@@ -38,7 +38,7 @@ class Harder(Flag):
 
     async def undo(self, recipe, tools):
         """Maybe."""
-        if (flag := recipe.data["flag"]) and Path(f"{flag}.stuck").exists():
+        if os.path.exists(f"{recipe.data['flag']}.stuck"):  # noqa: ASYNC240, PTH110
             raise InjectorError("no way")
         await super().undo(recipe, tools)
 
@@ -241,7 +241,7 @@ class Findable(Flag):
         folder = Path(system.components["c0"].at[0])
         return [
             Recipe(injector=self.name, says=str(flag), data={"flag": str(flag)}, claims=(f"flag:{flag}",), settle_s=0.0)
-            for flag in sorted(folder.glob("*.broken"))
+            for flag in sorted(folder.glob("*.broken"))  # noqa: ASYNC240
         ]
 
 
