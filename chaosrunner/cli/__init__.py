@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -98,9 +99,8 @@ def main(args: list[str] | None = None) -> None:
     like_ctrl_c()
     code = _code(args)
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
+        sys.stdout.flush()
+    except (OSError, ValueError):
         _silence_stdout()
     sys.exit(code)
 
@@ -122,10 +122,11 @@ def _code(args: list[str] | None) -> int:
     except ChaosrunnerError as error:
         complain(error, advice=error.advice, code=error.exit_code)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our results went away. Nothing is left in place: verbs that undo finish before they print.
+    except (BrokenPipeError, SystemExit):
+        # Only verbs that do nothing but print get here: their reader has seen enough. The exit of click and rich
+        # would be 1, which says BROKEN.
         _silence_stdout()
-        return Exit.INTERNAL
+        return Exit.HELD
     except Exception as error:
         # Whoever harms has put it back, or raised NotRestored, before anything gets here.
         import traceback
@@ -143,6 +144,9 @@ def _open_all_three() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))
 
 
 def _silence_stdout() -> None:

@@ -37,7 +37,7 @@ def configure() -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
     ]
-    plain = structlog.dev.ConsoleRenderer(colors=bool(sys.stderr and sys.stderr.isatty()))
+    plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     rendered = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if as_json() else [plain]
     level = logging.DEBUG if _choice["verbose"] else logging.WARNING
     structlog.configure(
@@ -68,13 +68,14 @@ def log_entry(entry: Entry) -> None:
     if kind in {"RunStarted", "Prepared"}:  # long, and in the journal
         raw = {key: raw[key] for key in ("run", "system", "fault") if key in raw}
     log = structlog.get_logger()
-    (log.warning if kind in TROUBLE else log.debug)(kind, n=entry.n, **raw)
+    try:
+        (log.warning if kind in TROUBLE else log.debug)(kind, n=entry.n, **raw)
+    except (OSError, ValueError):
+        pass  # nobody reads our diagnostics: no reason to stop
 
 
 def complain(error: BaseException, *, advice: str = "", code: int) -> None:
     """Say on stderr why the program ends: lines for people, or a JSON object a line."""
-    if sys.stderr is None:
-        return
     try:
         for line in _complaint(error, advice, code):
             print(line, file=sys.stderr)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from chaosrunner.cli.results import tell
 from chaosrunner.errors import ChaosrunnerError, Exit
 
 PROXY_PORT = 8474
@@ -197,7 +198,7 @@ def command() -> int:
             if check.needed
             else click.style("-   ", fg="yellow")
         )
-        click.echo(f"{mark}{check.name}: {check.says}")
+        tell(f"{mark}{check.name}: {check.says}")
         if not check.ok and check.advice:
-            click.echo(f"    {check.advice}")
+            tell(f"    {check.advice}")
     return Exit.HELD if all(check.ok for check in checks if check.needed) else Exit.MISTAKE

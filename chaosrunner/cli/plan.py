@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import click
 
+from chaosrunner.cli.results import tell
 from chaosrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
     plan = asyncio.run(resolve(value, injectors, chosen))
     again = shlex.join([str(experiment), *(["--system", system] if system else []), "--plan", plan.hash])
     for line in lines(value, plan):
-        click.echo(line)
-    click.echo(f"nothing was touched; play exactly this with:\n  chaosrunner run {again}")
+        tell(line)
+    tell(f"nothing was touched; play exactly this with:\n  chaosrunner run {again}")
     return Exit.HELD
 
 

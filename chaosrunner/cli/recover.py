@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chaosrunner.cli.results import tell
 from chaosrunner.errors import Exit, Mistake, Mistakes, worst_exit
 from chaosrunner.world.paper import EVENTS
 
@@ -49,9 +50,9 @@ async def _recover(runs: tuple[str, ...], every: bool, scan: str | None, interru
         payments = await _pay(run_dirs, every, system, heir)
     for payment in payments:
         outcome = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
-        click.echo(f"{payment.says}: {outcome}")
+        tell(f"{payment.says}: {outcome}")
     if not payments:
-        click.echo("nothing to recover")
+        tell("nothing to recover")
     codes = [Exit.HELD if payment.paid else Exit.NOT_RESTORED for payment in payments]
     return worst_exit([*codes, Exit.INTERRUPTED] if signals else codes)
 

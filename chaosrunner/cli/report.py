@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from chaosrunner.cli.results import tell
 from chaosrunner.errors import Exit
 
 
@@ -21,5 +22,5 @@ def command(run_dir: Path, to: Path | None) -> int:
     target = to or run_dir
     target.mkdir(parents=True, exist_ok=True)
     for path in write_all(target, found.verdict, found.experiment, found.state, found.entries).values():
-        click.echo(path)
+        tell(path)
     return Exit.HELD

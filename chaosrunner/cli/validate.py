@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from chaosrunner.cli.results import tell
 from chaosrunner.errors import Exit, Mistake, Mistakes
 
 
@@ -57,4 +58,4 @@ def _files(paths: Sequence[Path], mistakes: list[Mistake]) -> Iterator[Path]:
 @click.option("--system", metavar="NAME|FILE", help="Check experiments against this system instead of their own.")
 def command(paths: tuple[Path, ...], system: str | None) -> int:
     """Check experiment and system files. Touches nothing."""
-    return validate(paths, system, click.echo)
+    return validate(paths, system, tell)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chaosrunner.cli.results import tell
 from chaosrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -47,18 +48,10 @@ async def _guard(heir: Heir) -> None:
     for one in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that goes away must not take the guard with it
-    _tell(f"guarding {heir.home.path}")
+    tell(f"guarding {heir.home.path}")
 
     def report(payment: Payment) -> None:
         outcome = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
-        _tell(f"{payment.says}: {outcome}")
+        tell(f"{payment.says}: {outcome}")
 
     await guard(heir, stop, report)
-
-
-def _tell(line: str) -> None:
-    """Print a line; a guard does not leave its post because nobody reads it."""
-    try:
-        print(line, flush=True)
-    except (OSError, ValueError):
-        pass

@@ -6,6 +6,8 @@ watchdog or load worker, a failed inject, a tripped safeguard) becomes one `Abor
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from chaosrunner.logic.fold import FaultState, FaultStatus, State
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.safeguards import tripped
@@ -48,6 +50,8 @@ def decide(experiment: Experiment, state: State, now: int) -> Step:
             return _until_recovered(experiment, state, now)
         case Phase.AFTER:
             return _until_held(experiment, state, now)
+        case never:
+            assert_never(never)
 
 
 def _reason_to_give_up(experiment: Experiment, state: State, now: int) -> str:
@@ -64,7 +68,7 @@ def _reason_to_give_up(experiment: Experiment, state: State, now: int) -> str:
         return f"failed: load lost: {state.gaps[0]}"
     if state.load_ended_ns is not None:
         return "failed: the load ended before the experiment did"
-    return why if (why := tripped(experiment, state, now)) else ""
+    return tripped(experiment, state, now)
 
 
 def _wind_down(experiment: Experiment, state: State, now: int) -> Step:

@@ -14,9 +14,16 @@ from chaosrunner.logic.traffic import Sample, Span, slots_in
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.histogram import Histogram, highest_in, lowest_in
 from chaosrunner.model.hypothesis import Stat
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Hit
 from chaosrunner.model.verdict import Recovery
 
 SECOND_US = 1_000_000
+
+WAITED_IN_VAIN = frozenset({Outcome.OK, Outcome.TIMEOUT, Outcome.UNFINISHED})
+"""Outcomes of bad hits that were bad from the start: slow, or never answered. Any other says how things were when it
+came.
+"""
 
 
 def with_episode(recovery: Recovery, seen: Seen, asked: Sequence[Condition], times: tuple[int, int, int]) -> Recovery:
@@ -61,17 +68,18 @@ def _bounds(seen: Seen, begin: int, last: int) -> tuple[int, int]:
     good_after = seen.due[after] if after < len(seen.due) else last
     if not seen.exact:
         return max(0, last - begin - SLOT_US), max(good_after, last + SLOT_US) - good_before
-    # One that hung was waiting in vain from soon after it was due, however late it gave up.
-    soon = min(seen.hits[before + 1].response_us, _usual_us(seen))
     answer = seen.hits[after].response_us if after < len(seen.hits) else 0
-    return max(0, last - begin - soon), good_after + answer - good_before
+    return max(0, last - begin - _soon(seen, seen.hits[before + 1])), good_after + answer - good_before
 
 
-def _usual_us(seen: Seen) -> int:
-    """The time in which practically every request of the baseline had its answer, µs."""
+def _soon(seen: Seen, bad: Hit) -> int:
+    """How long after it was due, at most, things were bad for a bad hit. µs."""
+    if bad.outcome not in WAITED_IN_VAIN:
+        return bad.response_us
+    # It would have had its answer by then, however late it gave up.
     baseline = seen.traffic.span(Phase.BASELINE)
-    slowest = seen.traffic.sample(baseline).slot.ok.quantile(0.99) if baseline else None
-    return int(slowest or 0)
+    usual = seen.traffic.sample(baseline).slot.ok.quantile(0.99) if baseline else None
+    return min(bad.response_us, int(usual or 0))
 
 
 def _depth(trace: Trace, begin: int, last: int) -> float:

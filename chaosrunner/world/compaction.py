@@ -39,6 +39,8 @@ class Compactor:
     _epoch_ns: int | None = None
     _phases: list[int] = field(default_factory=list)
     _waiting: list[Path] = field(default_factory=list)
+    """Closed, but not yet old enough."""
+    _old: list[Path] = field(default_factory=list)
     _detail_from_now_on: bool = False
     _work: threading.Thread | None = None
 
@@ -55,21 +57,28 @@ class Compactor:
                 pass
 
     def closed(self, segment: Path, now_ns: int) -> None:
-        """A segment has been closed. Merge, elsewhere, those that are old enough; at most one thread at a time."""
+        """A segment has been closed. Have those merged that are old enough; at most one thread at a time."""
         self._waiting.append(segment)
-        if self._detail_from_now_on or (self._work is not None and self._work.is_alive()):
+        if self._detail_from_now_on:
             return
-        old = [path for path in self._waiting if segments.end_of(path) <= now_ns - KEEP_NS]
-        self._waiting = [path for path in self._waiting if path not in old]
-        if old:
-            phases = tuple(self._phases)
-            self._work = threading.Thread(target=_merge_all, args=(old, phases), name="compaction", daemon=True)
+        while self._waiting and segments.end_of(self._waiting[0]) <= now_ns - KEEP_NS:
+            self._old.append(self._waiting.pop(0))
+        if self._old and (self._work is None or not self._work.is_alive()):
+            self._work = threading.Thread(target=self._merge_all, name="compaction", daemon=True)
             self._work.start()
 
     def finish(self) -> None:
-        """Wait for what is being merged."""
+        """Return when all that is old enough has been merged."""
         if self._work is not None:
             self._work.join()
+        self._merge_all()
+
+    def _merge_all(self) -> None:
+        while self._old:
+            try:
+                merge(self._old.pop(0), tuple(self._phases))
+            except OSError:
+                continue  # the detail stays: larger, but nothing is lost
 
 
 def merge(segment: Path, phases: tuple[int, ...]) -> None:
@@ -89,7 +98,7 @@ def merge(segment: Path, phases: tuple[int, ...]) -> None:
     fresh = segment.with_suffix(".new")
     try:
         with fresh.open("wb") as file:
-            file.write(segments.encode_many(merged(entries, phases)))
+            file.write(segments.encode(merged(entries, phases)))
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(segment)
@@ -124,11 +133,3 @@ def _add(sums: Sums, slots: Mapping[tuple[int, int], Slot], phases: tuple[int, .
 
 def _sums_of(entry: Entry, frame: Frame, sums: Mapping[int, Sums], last: Mapping[int, int]) -> Sums:
     return sums[frame.worker] if last[frame.worker] == entry.n else {}
-
-
-def _merge_all(old: list[Path], phases: tuple[int, ...]) -> None:
-    for segment in old:
-        try:
-            merge(segment, phases)
-        except OSError:
-            continue  # the detail stays: larger, but nothing is lost

@@ -167,7 +167,6 @@ class FilePaper:
         self._torn = False
 
     def _write_frame(self, entry: Entry) -> None:
-        assert isinstance(entry.event, SlotsArrived)
         name, closed = segments.segment_of(entry.at_ns), self._segment_name
         if name != self._segment_name:
             if self._segment >= 0:
@@ -176,7 +175,7 @@ class FilePaper:
             path = self._run_dir / segments.FOLDER / name
             self._segment = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._segment_name = name
-        self._write_all(self._segment, segments.encode(entry.n, entry.at_ns, entry.event))
+        self._write_all(self._segment, segments.encode([entry]))
 
     def _write_all(self, fd: int, data: bytes) -> None:
         rest = memoryview(data)

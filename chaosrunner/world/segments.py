@@ -1,7 +1,7 @@
 """Slot frames on disk: `slots/<number>.seg`, one file for ten seconds, closed for ever after.
 
-A record is `SLOT`, its length, a CRC, the event's number, its instant (ns), then zlib(JSON of the frame). A reader that
-meets a broken record looks for the next `SLOT`, so a crash or a flipped bit costs one record.
+A record is `SLOT`, its length, a CRC, the number and instant (ns) of its last event, then zlib(JSON of its frames). A
+reader that meets a broken record looks for the next `SLOT`, so a crash or a flipped bit costs one record.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chaosrunner.model.events import Entry, SlotsArrived
-from chaosrunner.model.slots import from_json, to_json
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+
 FOLDER = "slots"
 SEGMENT_NS = 10 * NANOS
 MAGIC = b"SLOT"
 _HEAD = struct.Struct("<4sIIQQ")
 """Magic, length of the payload, CRC-32 of number, instant and payload, event number, instant."""
+_FIXED = 4
+"""What stands before the histograms of a slot in the wire form: its number, name, hits due, hits done."""
 _SIGNED = struct.Struct("<QQ")
 
 
@@ -44,7 +46,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One frame as it lies on disk, not yet decoded."""
+    """Some frames, one or a whole segment's, as they lie on disk, not yet decoded."""
 
     n: int
     at_ns: int
@@ -61,31 +63,18 @@ def end_of(segment: Path) -> int:
     return (int(segment.stem) + 1) * SEGMENT_NS
 
 
-def encode(n: int, at_ns: int, event: SlotsArrived) -> bytes:
-    """The record of a frame."""
-    payload = zlib.compress(json.dumps(to_json(event.frame), separators=(",", ":")).encode(), 6)
-    return framed(Record(n, at_ns, payload))
-
-
-def framed(record: Record) -> bytes:
-    """A record as bytes."""
-    crc = zlib.crc32(record.payload, zlib.crc32(_SIGNED.pack(record.n, record.at_ns)))
-    return _HEAD.pack(MAGIC, len(record.payload), crc, record.n, record.at_ns) + record.payload
-
-
-def encode_many(entries: Sequence[Entry]) -> bytes:
-    """One record for many frames, under the number of the last: what a compacted segment holds."""
-    frames = [[it.n, it.at_ns, to_json(it.event.frame)] for it in entries if isinstance(it.event, SlotsArrived)]
-    payload = zlib.compress(json.dumps({"many": frames}, separators=(",", ":")).encode(), 9)
+def encode(entries: Sequence[Entry]) -> bytes:
+    """One record for some frames, under the number of the last."""
+    frames = [[it.n, it.at_ns, _packed(it.event.frame)] for it in entries if isinstance(it.event, SlotsArrived)]
+    payload = zlib.compress(json.dumps(frames, separators=(",", ":")).encode(), 6)
     return framed(Record(entries[-1].n, entries[-1].at_ns, payload))
 
 
 def decode(record: Record) -> list[Entry]:
     """The entries in a record. Raises ValueError when it holds none: of another version, or not ours."""
     try:
-        data = json.loads(zlib.decompress(record.payload))
-        frames = data.get("many", [[record.n, record.at_ns, data]])
-        return [Entry(n, at_ns, "", 0, SlotsArrived(frame=from_json(frame))) for n, at_ns, frame in frames]
+        frames = json.loads(zlib.decompress(record.payload))
+        return [Entry(n, at_ns, "", 0, SlotsArrived(frame=_unpacked(frame))) for n, at_ns, frame in frames]
     except (zlib.error, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"record {record.n} holds no frame: {error}") from error
 

@@ -54,7 +54,7 @@ def test_signals_before_the_journal_touch_nothing(desk: Desk, one: signal.Signal
     """A signal while targets are still being looked at is 130 as well, not a death by that signal."""
     desk.experiment("{stranger.flag: {wrong: wait}, for: 1s}")
     program = desk.start("run", "own.yaml")
-    until(lambda: (desk.home / "stranger/waiting").exists(), "a long look")
+    until((desk.home / "stranger/waiting").exists, "a long look")
     program.send(one)
     assert program.exit() == 130, program.err
     assert "interrupted" in program.err
@@ -96,7 +96,7 @@ def test_a_reader_that_goes_away_leaves_no_harm(desk: Desk) -> None:
 
 @pytest.mark.parametrize("verb", ["faults", "schema", "doctor"])
 def test_a_short_reader_gets_no_traceback(desk: Desk, verb: str) -> None:
-    """Verbs that only print end quietly when nobody reads on."""
+    """Verbs that only print end quietly, and never as BROKEN, when nobody reads on."""
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "chaosrunner", verb]
@@ -104,7 +104,7 @@ def test_a_short_reader_gets_no_traceback(desk: Desk, verb: str) -> None:
         command, cwd=desk.home, env=desk.env, stdout=write, stderr=subprocess.PIPE, timeout=DEADLINE_S, check=False
     )
     os.close(write)
-    assert done.returncode in (0, 70)
+    assert done.returncode == 0
     assert done.stderr == b""
 
 

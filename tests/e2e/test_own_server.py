@@ -70,14 +70,17 @@ async def nginx(prefix: Path) -> AsyncIterator[int]:
     user = "user nobody nogroup;" if os.geteuid() == 0 else ""
     config = prefix / "nginx.conf"
     config.write_text(CONFIG.format(user=user, prefix=prefix, port=port))
-    server = subprocess.Popen(
-        [NGINX, "-p", str(prefix), "-e", str(prefix / "error.log"), "-c", str(config)], start_new_session=True
-    )
+    server = _start([NGINX, "-p", str(prefix), "-e", str(prefix / "error.log"), "-c", str(config)])
     try:
         await _answers(server, port, prefix)
         yield port
     finally:
         _end(server)
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    """In a session of its own, by which all of it can be ended."""
+    return subprocess.Popen(command, start_new_session=True)
 
 
 async def _answers(server: subprocess.Popen[bytes], port: int, prefix: Path) -> None:
@@ -113,7 +116,7 @@ async def _play(experiment: Path, port: int, directory: Path) -> Played:
 
 
 async def test_a_server_of_your_own_that_hangs_for_five_seconds_serves_everybody_afterwards(tmp_path: Path) -> None:
-    """The shipped experiment for any server holds on nginx: callers wait while it is paused, and none is turned away."""
+    """The shipped experiment for any server holds on nginx: callers wait while it is paused, none is turned away."""
     async with nginx(tmp_path) as port:
         played = await _play(ROOT / "experiments/own-server.yaml", port, tmp_path)
     assert played.code == 0, played

@@ -1,4 +1,4 @@
-"""Every shipped question has two true answers: HELD on the resilient demo, BROKEN for a stated reason on the fragile."""
+"""Every shipped question has two true answers: HELD on the resilient demo, BROKEN on the fragile, and why."""
 
 from __future__ import annotations
 

@@ -35,7 +35,15 @@ def test_a_plan_says_every_step_and_when() -> None:
     planned = list(imagine(short()))
     assert planned[-1].step == Done("proven")
     at = times(planned)
-    assert list(at) == ["enter warmup", "enter baseline", "enter fault", "inject 0", "heal 0", "enter recovery", "enter after"]  # fmt: skip
+    assert list(at) == [
+        "enter warmup",
+        "enter baseline",
+        "enter fault",
+        "inject 0",
+        "heal 0",
+        "enter recovery",
+        "enter after",
+    ]
     assert (at["enter warmup"], at["enter baseline"]) == (0.0, 1.0)
     assert at["enter fault"] == pytest.approx(3.0, abs=0.5)
     assert at["heal 0"] - at["inject 0"] == pytest.approx(5.0, abs=0.3)
@@ -85,3 +93,9 @@ def test_every_phase_begins_on_a_slot_edge() -> None:
     assert all(at % 100_000_000 == 0 for at in begins)
     assert begins == sorted(begins)
     assert len(begins) == len(Phase)
+
+
+def test_a_plan_that_does_not_end_is_an_error() -> None:
+    """An imagined run is given up after so many steps, never imagined for ever."""
+    with pytest.raises(RuntimeError, match="does not end"):
+        list(imagine(short(), limit=5))

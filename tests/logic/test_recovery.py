@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 
 import pytest
@@ -38,7 +37,7 @@ def measured(script: Script, asked: Experiment = FEW) -> Recovery:
     return recovery(asked, script.state(), LATER)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     begin=st.floats(22.5, 27.0),
     lasts=st.floats(0.6, 12.0),
@@ -246,11 +245,26 @@ def test_nothing_due_later_is_looked_at() -> None:
         (Script(inject=None, heal=None), FEW, "none", "noop was not injected"),
         (Script(heal=None), FEW, "unknown", "noop is still in place"),
         (Script(), after(errors(0.01), faults=(fault(0), fault(1))), "unknown", "noop was not injected"),
-        (Script(extra=[(30.0, e.LoadLost(worker=0, why="exit -9"))]), FEW, "unknown", "the load has gaps: worker 0: exit -9"),
-        (Script(baseline=None), after(p95(2.0, against=Against.TIMES_BASELINE)), "unknown", "'p95 <= 2s': the baseline has no data to compare with"),
-        (Script(), after(errors(0.01, cmp=">")), "unknown", "'errors > 1%' asks for the worse: it cannot say that something has recovered"),
+        (
+            Script(extra=[(30.0, e.LoadLost(worker=0, why="exit -9"))]),
+            FEW,
+            "unknown",
+            "the load has gaps: worker 0: exit -9",
+        ),
+        (
+            Script(baseline=None),
+            after(p95(2.0, against=Against.TIMES_BASELINE)),
+            "unknown",
+            "'p95 <= 2s': the baseline has no data to compare with",
+        ),
+        (
+            Script(),
+            after(errors(0.01, cmp=">")),
+            "unknown",
+            "'errors > 1%' asks for the worse: it cannot say that something has recovered",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_measured(script: Script, asked: Experiment, state: str, why: str) -> None:
     """No fault, no inject, no heal, gaps, no baseline and tolerances that ask for the worse are told as such."""
     seen = measured(script, asked)
@@ -488,14 +502,6 @@ def test_a_hit_of_ours_is_not_the_targets() -> None:
     """Requests the generator never started are neither good nor bad."""
     seen = measured(Script(answer=away(28.0, 29.0, outcome=Outcome.LATE)))
     assert (seen.state, seen.time_s, seen.lost) == ("recovered", 0.0, 0)
-
-
-def test_it_is_quick_enough_to_ask_all_the_time() -> None:
-    """20,000 requests of an outage that goes on are looked at in less time than a frame takes to arrive."""
-    state = Script(answer=away(24.0, 999.0, otherwise=noisy(1)), rate=500.0, end=62.5).state()
-    began = time.process_time()
-    assert recovery(FEW_AND_FAST, state, ns(50.0)).state == "unknown"
-    assert time.process_time() - began < 0.25
 
 
 def test_the_same_entries_give_the_same_recovery() -> None:

@@ -208,7 +208,9 @@ async def _main(runs: int, reaction_s: float) -> None:
         for number in range(1, runs + 1):
             with tempfile.TemporaryDirectory() as directory:
                 seen.append(await compare(demo, Path(directory), reaction_s=reaction_s))
-            print(f"run {number:2}  " + "   ".join(_line(name, seen[-1]) for name in ("outage", "recovery")), flush=True)
+            print(
+                f"run {number:2}  " + "   ".join(_line(name, seen[-1]) for name in ("outage", "recovery")), flush=True
+            )
     for name in ("outage", "recovery"):
         each: list[Measured] = [getattr(one, name) for one in seen]
         errors = [abs(one.error_s) * 1000 for one in each]

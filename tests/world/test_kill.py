@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from world_rig import broken, eventually, python
+from world_rig import Flag, LateFlag, PlainTools, broken, eventually, python
 
+from chaosrunner.errors import Exit, Orphaned
 from chaosrunner.logic.fold import FaultStatus, fold
 from chaosrunner.model import events as e
+from chaosrunner.world.clock import RealClock
 from chaosrunner.world.journal import read
 from chaosrunner.world.lock import OWNER, held
-from chaosrunner.world.orphans import orphaned
+from chaosrunner.world.orphans import orphaned, refuse_orphans
+from chaosrunner.world.recover import recover
 from chaosrunner.world.segments import Damage
 from chaosrunner.world.state_home import StateHome
+from chaosrunner.world.succession import Heir
 
 KILLS = int(os.environ.get("CHAOSRUNNER_KILLS", "50"))
 AT_ONCE = 4
@@ -239,3 +243,33 @@ async def test_no_number_of_signals_ends_an_undo(tmp_path):
     assert said.startswith("ended")
     assert len(victim.state().signals) > 10
     assert victim.state().epoch == 0
+
+
+async def test_when_all_of_it_dies_a_new_run_refuses_and_recover_pays(tmp_path):
+    """Runner and watchdog killed at once: the debt is orphaned, exit 4 names the command, and the command pays."""
+    victim = await Victim.start(tmp_path / "v", hold_s=30.0)
+    await victim.begun()
+    await eventually(lambda: victim.state().fault(1).proven)
+    os.kill(victim.state().watchdog_pid, signal.SIGKILL)
+    victim.process.kill()
+    await victim.ended()
+    home, run_dir = StateHome(victim.folder / "state"), victim.folder / "run"
+    await eventually(lambda: not held(run_dir / OWNER))
+    assert broken(victim.folder) != []
+    with pytest.raises(Orphaned) as refused:
+        refuse_orphans("test-system", home)
+    assert refused.value.exit_code is Exit.NOT_RESTORED
+    assert refused.value.advice == f"chaosrunner recover {run_dir}"
+    heir = Heir(
+        who="recover",
+        clock=RealClock(),
+        tools=PlainTools(),
+        home=home,
+        injector={"test.flag": Flag(), "test.late": LateFlag()}.__getitem__,
+        budget_s=5.0,
+    )
+    payments = await recover(run_dir, heir)
+    assert all(payment.paid for payment in payments)
+    await victim.settled()
+    victim.check()
+    refuse_orphans("test-system", home)
