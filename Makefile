@@ -14,8 +14,16 @@ ARGS ?=
 demo: $(VENV)/.demo
 	@$(BIN)/chaosrunner demo $(ARGS)
 
+# Three sittings: what is pure, with all its branches covered by its own tests; all else that is quick; and whole
+# experiments on the real thing, one after the other, because they measure.
+PURE := tests/model tests/logic
+PYTEST := $(BIN)/python -m pytest
+
 test: $(VENV)/.test packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@set -e; \
+	$(PYTEST) -q -n 2 $(PURE) --cov --cov-fail-under=100 --cov-report=term:skip-covered $(ARGS); \
+	$(PYTEST) -q -n 2 --dist loadfile -m "not e2e" $(PURE:%=--ignore=%) $(ARGS); \
+	$(PYTEST) -v -m e2e $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

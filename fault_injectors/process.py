@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
+from chaosrunner.model.system import System
 from fault_injectors import processes
 from fault_injectors.aim import choose, component_of
 from fault_injectors.processes import Process
@@ -93,6 +94,8 @@ class Pause:
     needs: ClassVar[tuple[str, ...]] = ("processes",)
     reversible: ClassVar[bool] = True
     guard: ClassVar[str] = "runner"
+    tagged: ClassVar[bool] = False
+    """A stopped process does not say who stopped it."""
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Params:
@@ -112,6 +115,16 @@ class Pause:
             found = processes.now(target)
             if found is not None and found.state == "T":
                 raise InjectorError(f"{target.says} is stopped already, and not by us")
+        return self._recipe(targets, fault.for_s)
+
+    async def scan(self, system: System, tools: Tools) -> list[Recipe]:
+        """Processes of a system that are stopped, by whomever: a recipe for each that continues it."""
+        heads = [head for part in system.components.values() if part.processes for head in processes.instances(part)]
+        family = {one.claim: one for head in heads for one in (head, *processes.descendants(head))}
+        stopped = [one for one in family.values() if (found := processes.now(one)) is not None and found.state == "T"]
+        return [self._recipe([one], 0.0) for one in stopped]
+
+    def _recipe(self, targets: list[Process], lasts_s: float) -> Recipe:
         return Recipe(
             injector=self.name,
             says=f"SIGSTOP to {_said(targets)}, put back by SIGCONT",
@@ -119,7 +132,7 @@ class Pause:
             claims=tuple(target.claim for target in targets),
             settle_s=SETTLE_S,
             guard=self.guard,
-            lasts_s=fault.for_s,
+            lasts_s=lasts_s,
         )
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:

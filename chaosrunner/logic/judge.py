@@ -24,6 +24,10 @@ ABORT = "abort"
 """The signal's name when the abort command, not the system, ended the run."""
 
 
+FAILED = "failed: "
+"""How the end of a run begins when something of ours ended it: its owner died, and its heir says so."""
+
+
 def judge(experiment: Experiment, state: State) -> Verdict:
     """The verdict on a run, or on as much of it as the journal holds. Never raises: a failure is UNKNOWN."""
     traffic = Traffic(experiment, state)
@@ -126,6 +130,8 @@ def _incomplete(experiment: Experiment, state: State, tripped: list[Tolerance]) 
     """Why the run says less than was asked of it; empty when it was played to its end."""
     if state.aborted:
         return "" if tripped else state.aborted
+    if state.ended.startswith(FAILED):
+        return state.ended
     if not state.ended:
         return "the journal ends before the run does"
     return ""

@@ -80,6 +80,11 @@ def forget(home: StateHome, claims: Iterable[str], run_dir: Path) -> None:
             pass  # somebody alive has it by now, or it cannot be removed: a claim whose debt is paid stops nobody
 
 
+def left(home: StateHome, claim: str) -> Path | None:
+    """The run that held a claim and died with it, as its file says; None if nobody did, or somebody holds it now."""
+    return None if held(_file(home, claim)) else _holder(home, claim)
+
+
 def _refuse_owed(home: StateHome, claim: str, run_dir: Path | None) -> None:
     before = _holder(home, claim)
     if before is None or (run_dir is not None and before == run_dir.absolute()) or held(_file(home, claim)):

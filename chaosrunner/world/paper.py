@@ -146,7 +146,7 @@ class FilePaper:
     def _attempt(self, work: Callable[[], object]) -> bool:
         try:
             work()
-        except (OSError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever it is, the thread goes on: somebody may be waiting for an answer
             self._fail(error)
             return False
         return True

@@ -53,7 +53,8 @@ async def recover_all(heir: Heir, system: str | None = None) -> list[Payment]:
 async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> list[Payment]:
     """Find what carries our tag at a system's targets, and undo it; nothing of a run that is active here is touched.
 
-    Runs whose journal is gone are signed off if all that was found could be undone. A run of another state directory
+    What carries no tag (a stopped process) is ours if a dead run's claim on it is left. Runs whose journal is gone are
+    signed off if all that was found could be undone. A run of another state directory
     cannot be told from a dead one: that is why this is a command and never done by itself.
     """
     found: list[tuple[Injector, Recipe]] = []
@@ -76,7 +77,16 @@ async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> lis
 
 def _orphans_only(found: Iterable[tuple[Injector, Recipe]], heir: Heir) -> list[tuple[Injector, Recipe]]:
     active = [run.run for run in heir.home.runs() if held(run.run_dir / OWNER)]
-    return [(injector, recipe) for injector, recipe in found if not _is_active(recipe, active, heir)]
+    return [
+        (injector, recipe)
+        for injector, recipe in found
+        if _is_ours(injector, recipe, heir) and not _is_active(recipe, active, heir)
+    ]
+
+
+def _is_ours(injector: Injector, recipe: Recipe, heir: Heir) -> bool:
+    """Whether it carries our tag, or else whether a run of ours has claimed it and died."""
+    return getattr(injector, "tagged", True) or all(claims.left(heir.home, claim) for claim in recipe.claims)
 
 
 def _is_active(recipe: Recipe, active: list[str], heir: Heir) -> bool:
@@ -98,4 +108,7 @@ async def _undo_found(injector: Injector, recipe: Recipe, heir: Heir) -> Payment
     journal.write(Prepared(fault=0, recipe=recipe_to_json(recipe), deadline_ns=0))
     payer = Payer(journal=journal, clock=heir.clock, tools=heir.tools, injector=lambda _: injector)
     paid = await payer.pay(debts(journal.state), budget_s=heir.budget_s)
+    for claim in recipe.claims if paid else ():
+        if (dead := claims.left(heir.home, claim)) is not None:
+            claims.forget(heir.home, [claim], dead)
     return Payment(None, 0, recipe.says, paid, journal.state.fault(0).why)

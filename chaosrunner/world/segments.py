@@ -70,6 +70,33 @@ def encode(entries: Sequence[Entry]) -> bytes:
     return framed(Record(entries[-1].n, entries[-1].at_ns, payload))
 
 
+def _packed(frame: Frame) -> dict[str, object]:
+    """The wire form with each histogram as two columns, steps from cell to cell and counts: a third of the size."""
+    raw: dict[str, Any] = to_json(frame)
+    raw["slots"] = [[*slot[:_FIXED], *map(_columns, slot[_FIXED:])] for slot in raw["slots"]]
+    return raw
+
+
+def _unpacked(raw: dict[str, Any]) -> Frame:
+    slots = [[*slot[:_FIXED], *(_pairs(*columns) for columns in slot[_FIXED:])] for slot in raw["slots"]]
+    return from_json({**raw, "slots": slots})
+
+
+def _columns(pairs: Sequence[Sequence[int]]) -> list[list[int]]:
+    cells = [cell for cell, _ in pairs]
+    return [[cell - before for before, cell in pairwise([0, *cells])], [count for _, count in pairs]]
+
+
+def _pairs(steps: Sequence[int], counts: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(accumulate(steps), counts, strict=True))
+
+
+def framed(record: Record) -> bytes:
+    """A record as bytes."""
+    crc = zlib.crc32(record.payload, zlib.crc32(_SIGNED.pack(record.n, record.at_ns)))
+    return _HEAD.pack(MAGIC, len(record.payload), crc, record.n, record.at_ns) + record.payload
+
+
 def decode(record: Record) -> list[Entry]:
     """The entries in a record. Raises ValueError when it holds none: of another version, or not ours."""
     try:

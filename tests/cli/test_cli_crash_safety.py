@@ -96,16 +96,29 @@ def test_recover_knows_runs_by_their_id(desk: Desk) -> None:
 
 
 def test_a_lost_journal_is_said_and_scanned_for(desk: Desk) -> None:
-    """When the journal is deleted, a new run names the scan as its one command, and never guesses."""
+    """When the journal is deleted, a new run names the scan as its one command, which finds what was claimed."""
     killed_with_its_watchdog(desk)
     shutil.rmtree(desk.runs[0])
     desk.experiment()
     refused = desk.run("run", "own.yaml")
     assert refused.returncode == 4, refused.stdout + refused.stderr
-    scan = refused.stderr.splitlines()[-1]
-    assert scan == f"chaosrunner recover --scan {desk.home / 'systems/own.yaml'}" or scan.endswith("systems/own.yaml")
-    desk.run(*scan.split()[1:])
-    os.kill(desk.server.process.pid, signal.SIGCONT)
+    command = refused.stderr.splitlines()[-1]
+    assert command.startswith("chaosrunner recover --scan ")
+    scanned = desk.run(*command.split()[1:])
+    assert scanned.returncode == 0, scanned.stdout + scanned.stderr
+    assert "put back by SIGCONT: put back" in scanned.stdout
+    assert not desk.server.paused
+    assert [path for path in desk.state.rglob("*") if path.is_file()] == []
+    assert desk.run("plan", "own.yaml").returncode == 0
+
+
+def test_a_scan_leaves_what_a_stranger_stopped(desk: Desk) -> None:
+    """A server that somebody else has stopped is not continued, whatever is scanned for."""
+    desk.server.process.send_signal(signal.SIGSTOP)
+    until(lambda: desk.server.paused, "a stopped server")
+    scanned = desk.run("recover", "--scan", "own")
+    assert (scanned.returncode, scanned.stdout) == (0, "nothing to recover\n")
+    assert desk.server.paused
 
 
 def test_an_outside_guard_pays_when_all_of_a_run_died(desk: Desk) -> None:

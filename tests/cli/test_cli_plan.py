@@ -18,7 +18,7 @@ def shown(desk: Desk, *args: str) -> tuple[str, list[str]]:
 
 
 def test_a_plan_says_all_and_touches_nothing(desk: Desk) -> None:
-    """Target, time, load, way back and time line are printed in 80 columns; server, files and state stay as they are."""
+    """Target, time, load, way back and time line fit in 80 columns; server, files and state stay as they are."""
     desk.experiment(question="Is it still there?")
     before = sorted(desk.home.rglob("*"))
     text, _ = shown(desk)
