@@ -69,7 +69,7 @@ async def count(connection: asyncpg.Connection[Any], *, role: str, database: str
     row = await connection.fetchrow(
         f"""SELECT count(*) FILTER (WHERE {_OF_APP}) AS app,
             count(*) FILTER (WHERE application_name = $3) AS ours,
-            count(*) FILTER (WHERE backend_type = 'client backend') AS used FROM pg_stat_activity""",
+            count(*) FILTER (WHERE backend_type = 'client backend') AS used FROM pg_stat_activity""",  # noqa: S608
         role,
         database,
         tag,
@@ -81,7 +81,7 @@ async def count(connection: asyncpg.Connection[Any], *, role: str, database: str
 async def end_application(connection: asyncpg.Connection[Any], *, role: str, database: str) -> int:
     """End the application's sessions; how many there were."""
     ended = await connection.fetch(
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OF_APP}",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OF_APP}",  # noqa: S608
         role,
         database,
     )
@@ -98,7 +98,7 @@ async def waiting_for(connection: asyncpg.Connection[Any], *, role: str, databas
     waiting: int = await connection.fetchval(
         f"""WITH ours AS (SELECT array_agg(pid) AS pids FROM pg_stat_activity WHERE application_name = $3)
             SELECT count(*) FROM pg_stat_activity, ours WHERE {_OF_APP}
-            AND wait_event_type = 'Lock' AND pg_blocking_pids(pid) && ours.pids""",
+            AND wait_event_type = 'Lock' AND pg_blocking_pids(pid) && ours.pids""",  # noqa: S608
         role,
         database,
         tag,

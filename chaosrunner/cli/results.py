@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import click
+
 
 def tell(line: object) -> None:
     """Print a line of results, at once."""
     try:
-        print(line, flush=True)
+        click.echo(line)
     except (OSError, ValueError):
         pass  # `main` sends what is left in the buffer nowhere

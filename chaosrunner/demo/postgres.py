@@ -171,7 +171,7 @@ async def _make_database(server: Postgres) -> None:
         await admin.close()
 
 
-async def _connect_when_up(server: Postgres):  # type: ignore[no-untyped-def]
+async def _connect_when_up(server: Postgres):  # type: ignore[no-untyped-def]  # noqa: ANN202 - asyncpg is imported lazily
     import asyncpg
 
     deadline = asyncio.get_running_loop().time() + _START_S

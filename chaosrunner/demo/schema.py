@@ -37,7 +37,7 @@ INSERT INTO agents (owner, name, idempotency_key) SELECT $1::text, $2::text, $3:
 ON CONFLICT (idempotency_key) DO UPDATE SET idempotency_key = excluded.idempotency_key RETURNING id, name"""
 """A repeated key answers with the row of the first time, so a create may be sent again."""
 LIST_LIMIT = 20
-LIST_AGENTS = f"SELECT id, name FROM agents WHERE owner = $1 ORDER BY id DESC LIMIT {LIST_LIMIT}"
+LIST_AGENTS = f"SELECT id, name FROM agents WHERE owner = $1 ORDER BY id DESC LIMIT {LIST_LIMIT}"  # noqa: S608 - a constant of ours
 READ_AGENT = "SELECT id, name FROM agents WHERE owner = $1 AND id = $2"
 UPDATE_AGENT = "UPDATE agents SET name = $3 WHERE owner = $1 AND id = $2 RETURNING id, name"
 DELETE_AGENT = "DELETE FROM agents WHERE owner = $1 AND id = $2 RETURNING id"

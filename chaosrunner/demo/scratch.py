@@ -46,7 +46,7 @@ def scratch_directory() -> Iterator[Path]:
 
 def _root() -> Path:
     uid = server_uid()
-    for root in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+    for root in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp below them
         if root.is_dir() and (uid == KEEP_USER or can_enter(root, uid)):
             return root
     raise DemoUnavailable(

@@ -59,7 +59,7 @@ class LoadDriver:
         spawn: starts worker number n.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the agreed way to build it; all but the profile by keyword
         self,
         profile: LoadProfile,
         *,

@@ -15,8 +15,6 @@ from itertools import accumulate
 from chaosrunner.logic import stats
 from chaosrunner.logic.measure import enough, holds
 from chaosrunner.model.hypothesis import Stat, Tolerance
-from chaosrunner.model.load import Outcome
-from chaosrunner.model.slots import Hit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +69,6 @@ class Rule:
         if self.tolerance.metric.stat is Stat.ERRORS:
             return holds(bad / hits if hits else 0.0, self.tolerance.cmp, self.bound)
         return bad <= hits - stats.rank_of(1.0 - self.allowed, hits) if hits else True
-
-    def is_bad(self, hit: Hit) -> bool:
-        """Whether this hit is one of those that are allowed only so often."""
-        return hit.outcome is not Outcome.OK or hit.response_us > self.limit_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

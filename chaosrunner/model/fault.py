@@ -187,7 +187,7 @@ class Injector(Protocol):
         ...
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
-        """Put it back. Idempotent; harmless without inject; nothing to do for a replaced target. Raises InjectorError."""
+        """Put it back. Idempotent; harmless without inject, or when the target was replaced. Raises InjectorError."""
         ...
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:

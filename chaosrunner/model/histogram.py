@@ -90,7 +90,7 @@ class Histogram:
     @classmethod
     def of(cls, pairs: Iterable[Iterable[int]]) -> Histogram:
         """From the wire form."""
-        cells = {cell: count for cell, count in pairs}
+        cells = {cell: count for cell, count in pairs}  # noqa: C416 - dict(pairs) does not type-check on lists
         return cls(cells, sum(cells.values()))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ from chaosrunner.proxy import decode
 from chaosrunner.proxy.audit import audit_to
 from chaosrunner.proxy.refusals import RefusedError, StartError
 
-TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"
+TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"  # noqa: S105 -- the name of a variable, not its value
 
 
 def run(argv: Sequence[str] | None) -> int:

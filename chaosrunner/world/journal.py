@@ -20,6 +20,7 @@ from chaosrunner.world import segments
 from chaosrunner.world.lock import OWNER, FileLock
 from chaosrunner.world.paper import EVENTS, Disk, FilePaper, Paper, sync_folder
 from chaosrunner.world.segments import Damage
+from chaosrunner.world.shield import unshakable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ class Journal:
         if self._closed:
             return
         self._closed = True
-        await self._answer(self._paper.close)
+        await unshakable(self._answer(self._paper.close))
         if self._lock is not None:
             self._lock.release()
 

@@ -10,15 +10,18 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
 from chaosrunner.model.events import Entry, SlotsArrived
+from chaosrunner.model.slots import from_json, to_json
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from chaosrunner.model.slots import Frame
 
 FOLDER = "slots"
 SEGMENT_NS = 10 * NANOS

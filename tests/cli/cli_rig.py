@@ -121,7 +121,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.env = os.environ | {
             "CHAOSRUNNER_STATE": str(self.state),
-            "PYTHONPATH": f"{self.home / 'site'}{os.pathsep}{HERE}",
+            "PYTHONPATH": os.pathsep.join(map(str, (self.home / "site", HERE, HERE.parents[1]))),
             "STRANGER": str(self.home / "stranger"),
             "COLUMNS": "80",
         }

@@ -45,7 +45,8 @@ def test_mistakes_of_all_files_come_together(shipped: Path) -> None:
     done = chaosrunner("validate", ".", cwd=shipped)
     assert done.returncode == Exit.MISTAKE
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("control.yaml:19:11: baseline '15': a duration needs a unit")
+    at = control.read_text().splitlines().index("baseline: 15") + 1
+    assert lines[0].startswith(f"control.yaml:{at}:11: baseline '15': a duration needs a unit")
     assert lines[1] == "slow-database.yaml:21:5: 'proxy.latancy' is no fault; did you mean 'proxy.latency'?"
     assert lines[2].startswith("slow-database.yaml:27:10: recover 'within 20, hold 10s': a duration needs a unit")
     assert lines[3:] == ["3 mistakes, nothing was touched (exit 2)"]

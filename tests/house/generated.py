@@ -21,8 +21,9 @@ Imports go one way: `cli → run → (world, load, report) → logic → model`;
 
 TABLE_HEAD = """# Experiments
 
-One file a question. `control.yaml` first: whatever it reports about a healthy system, it would also report about a broken one.
-Each holds on the bundled system and is broken on its `--fragile` twin; a test proves both.
+One file a question. Play `control.yaml` first: whatever it reports about a healthy system, it would also report about
+a broken one. Each of the others whose system is `demo` holds on the bundled system and is broken on its `--fragile`
+twin; a test proves both.
 
 ```sh
 chaosrunner demo experiments/lost-replica.yaml              # starts the bundled system and plays it

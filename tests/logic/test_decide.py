@@ -239,7 +239,7 @@ def recovering(story: Story) -> Story:
 
 
 def test_recovery_is_believed_after_the_hold_time() -> None:
-    """AFTER begins at the moment of recovery once `after` has held for the hold time, and ends the run when it is full."""
+    """AFTER begins at the moment of recovery once `after` has held for the hold time, and ends the run when full."""
     story = recovering(Story(experiment(fault())))
     begin = story.now
     assert isinstance(story.flows(1.0, Outcome.STATUS).next(), Wait)

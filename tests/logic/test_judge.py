@@ -348,6 +348,27 @@ def test_a_debt_without_a_run_has_a_name_too() -> None:
     assert judge(experiment(), state).headline.endswith("chaosrunner recover RUN")
 
 
+def test_a_play_that_failed() -> None:
+    """A play that ended because something of ours failed says so, and is UNKNOWN."""
+    seen = verdict(replace(WELL, ended="failed: no way to go on"))
+    assert finding(seen, "played").why == "failed: no way to go on"
+
+
+def test_a_phase_without_a_load_has_no_figures() -> None:
+    """A phase that was entered before the load began has no slots."""
+    state = fold(number([e.PhaseEntered(phase=Phase.WARMUP, at_ns=ns(0.0))]))
+    assert judge(experiment(), state).phases == ()
+
+
+def test_a_baseline_too_thin_to_compare_with() -> None:
+    """A relative latency without enough of a baseline has no bound, and is UNKNOWN."""
+    twice = p95(2.0, against=Against.TIMES_BASELINE, text="p95 <= 2x baseline")
+    dues = [*range(2, 22), *[22.2 + nth / 100 for nth in range(1700)]]
+    one = finding(verdict(replace(WELL, dues=dues), hypothesis=Hypothesis(during=(twice,))), "during")
+    assert (one.outcome, one.expected) == (Outcome.UNKNOWN, "p95 <= 2x baseline")
+    assert one.why.startswith("baseline: 20 hits of the 100 it takes")
+
+
 def test_a_journal_that_was_cut_off() -> None:
     """A journal without an end says less than was asked, and is UNKNOWN."""
     seen = verdict(replace(WELL, ended=""))

@@ -26,7 +26,6 @@ class NeedyApp:
         self._dsn = dsn
         self._reaction_s = reaction_s
         self._session: asyncpg.Connection | None = None
-        self._one_at_a_time = asyncio.Lock()
 
     async def keep_session(self) -> None:
         """Have a session for ever, and say when it is lost and when there is one again."""
@@ -41,14 +40,9 @@ class NeedyApp:
             await lost.wait()
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Ask the database, as every page of this app does."""
-        try:
-            async with self._one_at_a_time:
-                if self._session is not None:
-                    return web.Response(text=str(await self._session.fetchval("SELECT 1")))
-        except AWAY:
-            pass  # it was lost on the way
-        return web.Response(status=503)
+        """No page without the database."""
+        # Not one query a page: pages that queue for the only session would fail before it is lost, and blur the truth.
+        return web.Response(text="here") if self._session else web.Response(status=503)
 
     def _away(self, lost: asyncio.Event) -> None:
         if self._session is not None:

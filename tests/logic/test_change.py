@@ -1,0 +1,102 @@
+"""Change points in the share of bad hits, on sequences written down by hand or drawn from a known chance."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from building import errors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chaosrunner.logic.change import Turn, calm, episode, turn
+from chaosrunner.logic.trace import Rule, Trace, Watch
+
+STEP = 10_000
+"""Distance of hits in µs."""
+
+
+def trace(bad: set[int], hits: int, *, allowed: float = 0.05) -> Trace:
+    """A hit every 10 ms; these are bad."""
+    return Trace(
+        rule=Rule(errors(allowed), allowed),
+        due=[nth * STEP for nth in range(hits)],
+        before=range(hits + 1),
+        bad=[(nth, 1) for nth in sorted(bad)],
+    )
+
+
+def whole(one: Trace) -> tuple[int, int] | None:
+    return episode(one, 0, len(one.due) * STEP)
+
+
+@given(st.integers(0, 500), st.integers(20, 300), st.integers(0, 500))
+def test_an_outage_is_found_to_the_hit(before: int, lasts: int, after: int) -> None:
+    """Without noise the first and the last bad hit are the episode."""
+    one = trace(set(range(before, before + lasts)), before + lasts + after)
+    assert whole(one) == (before * STEP, (before + lasts - 1) * STEP)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.04])
+def test_noise_within_what_is_allowed_is_nothing(share: float) -> None:
+    """Of 100 sequences of allowed noise at most two are taken for an episode."""
+    found = 0
+    for seed in range(100):
+        chance = random.Random(seed)
+        found += whole(trace({nth for nth in range(2000) if chance.random() < share}, 2000)) is not None
+    assert found <= 2
+
+
+def test_a_brown_out_is_found() -> None:
+    """Three times what is allowed is seen in a few hundred hits, about where it is."""
+    chance = random.Random(1)
+    bad = {nth for nth in range(3000) if chance.random() < (0.2 if 1000 <= nth < 2000 else 0.02)}
+    found = whole(trace(bad, 3000))
+    assert found is not None
+    assert found[0] == pytest.approx(1000 * STEP, abs=60 * STEP)
+    assert found[1] == pytest.approx(2000 * STEP, abs=60 * STEP)
+
+
+def test_two_outages_with_a_long_rest_are_one_episode() -> None:
+    """What is striking at both ends stays found, even if all of it together is less than what is allowed."""
+    assert whole(trace({*range(100), *range(2900, 3000)}, 3000, allowed=0.3)) == (0, 2999 * STEP)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "bad", "found"),
+    [
+        (0.05, set(), None),
+        (0.05, {5}, None),
+        (0.0, {5, 9}, (5 * STEP, 9 * STEP)),
+        (1.0, set(range(100)), None),
+    ],
+)
+def test_the_ends_of_what_is_allowed(allowed: float, bad: set[int], found: tuple[int, int] | None) -> None:
+    """Where nothing is allowed one bad hit is an episode, where all is allowed none is."""
+    assert whole(trace(bad, 100, allowed=allowed)) == found
+
+
+@settings(max_examples=50)
+@given(st.integers(20, 200), st.integers(0, 1000))
+def test_the_most_likely_turn(lasts: int, seed: int) -> None:
+    """The end of an outage in noise is the most likely turn to a few hits, and the lower bound is not after it."""
+    chance = random.Random(seed)
+    noise = {nth for nth in range(lasts, lasts + 500) if chance.random() < 0.02}
+    turned = turn(trace({*range(lasts), *noise}, lasts + 500), lasts * STEP, (lasts + 100) * STEP, 0)
+    assert turned is not None
+    assert turned.low_us <= (lasts - 1) * STEP < turned.at_us <= (lasts + 20) * STEP
+
+
+def test_turns_that_are_none() -> None:
+    """Without an illness before there is no turn; where nothing is allowed it follows the last bad hit."""
+    assert turn(trace(set(), 100), 10 * STEP, 50 * STEP, 0) is None
+    assert turn(trace({3}, 100, allowed=0.5), 10 * STEP, 50 * STEP, 0) is None
+    assert turn(trace({3, 20}, 100, allowed=0.0), 10 * STEP, 50 * STEP, 0) == Turn(20 * STEP, 21 * STEP)
+
+
+def test_calm() -> None:
+    """What was over before the effect ended is calm; what outlived it by a few hits, or came later, is not."""
+    watch = Watch(since_us=0, begin_us=50 * STEP, until_us=400 * STEP, hold_us=100 * STEP)
+    assert calm(trace(set(range(10, 49)), 400), 50 * STEP, watch)
+    assert not calm(trace(set(range(10, 52)), 400), 50 * STEP, watch)
+    assert not calm(trace(set(range(300, 350)), 400), 50 * STEP, watch)
