@@ -45,13 +45,21 @@ def test_mistakes_of_all_files_come_together(shipped: Path) -> None:
     done = chaosrunner("validate", ".", cwd=shipped)
     assert done.returncode == Exit.MISTAKE
     lines = done.stderr.splitlines()
-    at = control.read_text().splitlines().index("baseline: 15") + 1
-    assert lines[0].startswith(f"control.yaml:{at}:11: baseline '15': a duration needs a unit")
-    assert lines[1] == "slow-database.yaml:21:5: 'proxy.latancy' is no fault; did you mean 'proxy.latency'?"
-    assert lines[2].startswith("slow-database.yaml:27:10: recover 'within 20, hold 10s': a duration needs a unit")
+    wrong = {"control": (control, "baseline: 15"), "fault": (slow, "latancy"), "within": (slow, "recover: ")}
+    at = {name: line_of(path, text) for name, (path, text) in wrong.items()}
+    assert lines[0].startswith(f"control.yaml:{at['control']}:11: baseline '15': a duration needs a unit")
+    misspelt = f"slow-database.yaml:{at['fault']}:5: 'proxy.latancy' is no fault; did you mean 'proxy.latency'?"
+    assert lines[1] == misspelt
+    expected = f"slow-database.yaml:{at['within']}:10: recover 'within 20, hold 10s': a duration needs a unit"
+    assert lines[2].startswith(expected)
     assert lines[3:] == ["3 mistakes, nothing was touched (exit 2)"]
     assert "control.yaml" not in done.stdout
     assert "lost-replica.yaml: fine, on demo" in done.stdout
+
+
+def line_of(path: Path, text: str) -> int:
+    """The number of the first line that holds a text, from 1."""
+    return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line)
 
 
 def test_another_system_may_be_checked(shipped: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosrunner.model.fault import Context, Fault, Target
+from chaosrunner.model.fault import Context, Fault, Recipe, Target, recipe_from_json, recipe_to_json
 from chaosrunner.model.system import System
 
 
@@ -78,3 +79,21 @@ def test_what_a_fault_creates_is_tagged() -> None:
         spare=frozenset,
     )
     assert context.tag(Fault(index=2, injector="noop", target=None, params=None)) == "chaosrunner/7f3a/2"
+
+
+RECIPE = Recipe(
+    injector="noop", says="does nothing", data={"pid": 7, "list": [1, None]}, claims=("a", "b"), settle_s=2.0
+)
+
+
+def test_a_recipe_survives_json() -> None:
+    """Recipe → JSON text → recipe gives an equal recipe, and what a later version added is ignored."""
+    raw = json.loads(json.dumps(recipe_to_json(RECIPE)))
+    assert recipe_from_json(raw) == RECIPE
+    assert recipe_from_json({**raw, "later": 1}) == RECIPE
+
+
+def test_a_recipe_without_its_way_back_is_none() -> None:
+    """A recipe that lacks what undo needs is refused."""
+    with pytest.raises(TypeError, match="data"):
+        recipe_from_json({"injector": "noop", "says": "", "claims": []})
