@@ -63,7 +63,7 @@ class Watchdog:
         self._log = Path(orders.run_dir) / LOG
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chaosrunner.world.watchdog"],
+                [sys.executable, "-P", "-m", "chaosrunner.world.watchdog"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -29,7 +29,7 @@ from chaosrunner.world.state_home import StateHome
 from chaosrunner.world.succession import Heir
 
 KILLS = int(os.environ.get("CHAOSRUNNER_KILLS", "50"))
-AT_ONCE = 4
+AT_ONCE = 6
 PAID_WITHIN_S = 30.0
 LATEST_S = 0.1
 """A late effect comes 20 ms after the kill; this much later none is under way any more."""
@@ -45,7 +45,14 @@ class Victim:
     @classmethod
     async def start(cls, folder: Path, **wishes: float) -> Victim:
         """Start one; `grace_s` is how long its watchdog would wait for it after its deadline."""
-        order = {"folder": str(folder), "dies_at": -1, "hold_s": 0.1, "grace_s": 30.0, **wishes}
+        order = {
+            "folder": str(folder),
+            "dies_at": -1,
+            "of": int(signal.SIGKILL),
+            "hold_s": 0.1,
+            "grace_s": 30.0,
+            **wishes,
+        }
         process = await asyncio.create_subprocess_exec(
             *python("-c", "import world_victim; world_victim.main()", json.dumps(order)),
             stdout=asyncio.subprocess.PIPE,
@@ -72,6 +79,14 @@ class Victim:
             return fold(read(self.folder / "run", Damage()))
         except FileNotFoundError:
             return None
+
+    def is_stopped(self) -> bool:
+        """Whether it is stopped now."""
+        try:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     async def settled(self) -> None:
         """Return when nobody owns the run, its watchdog is gone, and nothing is owed; fail if that never comes."""
@@ -121,14 +136,19 @@ async def at_once(count, one):
     assert not failed
 
 
-@pytest.mark.timeout(300)
+async def boundaries_of_a_whole_run(folder) -> int:
+    """How many there are in a run that nobody kills."""
+    alone = await Victim.start(folder)
+    said = await alone.ended()
+    await alone.settled()
+    alone.check()
+    return int(said.split()[-1])
+
+
+@pytest.mark.timeout(600)
 async def test_a_runner_killed_at_any_boundary_leaks_nothing(tmp_path):
     """Killed before, within or after every write, sync, inject and undo, a runner leaves no fault behind."""
-    alive = await Victim.start(tmp_path / "alive")
-    said = await alive.ended()
-    await alive.settled()
-    alive.check()
-    boundaries = int(said.split()[-1])
+    boundaries = await boundaries_of_a_whole_run(tmp_path / "alone")
     assert boundaries >= 50
 
     async def one(index):
@@ -142,7 +162,7 @@ async def test_a_runner_killed_at_any_boundary_leaks_nothing(tmp_path):
     await at_once(boundaries, one)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_a_runner_killed_at_a_random_moment_leaks_nothing(tmp_path):
     """Killed at any time between READY and its end, a runner leaves no fault behind."""
     rng = random.Random(4711)
@@ -162,37 +182,58 @@ async def test_a_runner_killed_at_a_random_moment_leaks_nothing(tmp_path):
     await at_once(KILLS, one)
 
 
+async def left_stopped_and_woken(victim) -> bool:
+    """See that a stopped runner that owes is killed and its debts are paid; wake it, check all; whether it owed."""
+    state = victim.state()
+    owed = bool(state and state.debts()) and victim.is_stopped()
+    if owed:
+        await eventually(lambda: not victim.state().debts(), PAID_WITHIN_S)
+        assert broken(victim.folder) == []
+    if victim.process.returncode is None:
+        victim.process.send_signal(signal.SIGCONT)
+    await victim.ended()
+    await victim.settled()
+    await asyncio.sleep(LATEST_S)
+    victim.check()
+    if owed:
+        assert victim.process.returncode == -signal.SIGKILL
+        assert victim.state().epoch == 1
+    return owed
+
+
 @pytest.mark.timeout(600)
-async def test_a_runner_stopped_past_its_deadline_and_woken_leaks_nothing(tmp_path):
+async def test_a_runner_stopped_at_any_boundary_and_woken_past_its_deadline_leaks_nothing(tmp_path):
     """A runner that hangs past its deadline is killed first, so that it can do nothing when it is woken."""
-    rng = random.Random(815)
-    moments = [rng.uniform(0.0, 0.3) for _ in range(12)]
-    ends = []
+    boundaries = await boundaries_of_a_whole_run(tmp_path / "alone")
+    owed = []
 
     async def one(index):
-        victim = await Victim.start(tmp_path / str(index), hold_s=0.2, grace_s=0.3)
+        victim = await Victim.start(tmp_path / str(index), dies_at=index, of=int(signal.SIGSTOP), grace_s=0.3)
+        await eventually(victim.is_stopped, PAID_WITHIN_S)
+        owed.append(await left_stopped_and_woken(victim))
+
+    await at_once(boundaries, one)
+    assert sum(owed) >= 30
+
+
+@pytest.mark.timeout(900)
+async def test_a_runner_stopped_at_a_random_moment_and_woken_past_its_deadline_leaks_nothing(tmp_path):
+    """Stopped at any time between READY and its end, and woken past its deadline, a runner leaves no fault behind."""
+    rng = random.Random(815)
+    moments = [rng.uniform(0.0, 0.25) for _ in range(KILLS)]
+    owed = []
+
+    async def one(index):
+        victim = await Victim.start(tmp_path / str(index), grace_s=0.3)
         await victim.begun()
         await asyncio.sleep(moments[index])
         if victim.process.returncode is None:
             victim.process.send_signal(signal.SIGSTOP)
-        state = victim.state()
-        owed = bool(state and state.debts())
-        if owed:
-            await eventually(lambda: not victim.state().debts(), PAID_WITHIN_S)
-            assert broken(victim.folder) == []
-        if victim.process.returncode is None:
-            victim.process.send_signal(signal.SIGCONT)
-        await victim.ended()
-        await victim.settled()
-        await asyncio.sleep(LATEST_S)
-        victim.check()
-        if owed:
-            assert victim.process.returncode == -signal.SIGKILL
-            assert victim.state().epoch == 1
-        ends.append(owed)
+        await eventually(lambda: victim.is_stopped() or victim.process.returncode is not None, PAID_WITHIN_S)
+        owed.append(await left_stopped_and_woken(victim))
 
-    await at_once(len(moments), one)
-    assert any(ends), "no runner was stopped while it owed something: choose other moments"
+    await at_once(KILLS, one)
+    assert any(owed), "no runner was stopped while it owed something: choose other moments"
 
 
 async def test_a_killed_watchdog_is_noticed_and_everything_healed(tmp_path):

@@ -27,17 +27,18 @@ from chaosrunner.world.watch_orders import orders_for
 
 
 class Boundaries:
-    """Counts the places where a runner may die, and dies at one of them."""
+    """Counts the places where a runner may die or be stopped, and is at one of them."""
 
-    def __init__(self, dies_at: int):
+    def __init__(self, dies_at: int, number: int = signal.SIGKILL):
         self.dies_at = dies_at
+        self.number = number
         self.passed = 0
 
     def cross(self):
         """Here."""
-        if self.passed == self.dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
         self.passed += 1
+        if self.passed - 1 == self.dies_at:
+            os.kill(os.getpid(), self.number)
 
 
 class DyingDisk(Disk):
@@ -103,7 +104,7 @@ def stops(state):
 
 async def play(order):
     """There, hold, and back."""
-    folder, clock, boundaries = Path(order["folder"]), RealClock(), Boundaries(order["dies_at"])
+    folder, clock, boundaries = Path(order["folder"]), RealClock(), Boundaries(order["dies_at"], order["of"])
     folder.mkdir()  # noqa: ASYNC240 - nothing else runs yet
     DyingFlag.boundaries, DyingFlag.undo_takes_s = boundaries, order.get("undo_takes_s", 0.0)
     injectors = [DyingFlag(), DyingLateFlag()]
