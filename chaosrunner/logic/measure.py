@@ -143,7 +143,7 @@ def human(metric: Metric, value: float | None) -> str:
     if value is None:
         return "no data"
     if math.isinf(value):
-        return "unanswered"
+        return "failed"
     match metric.stat:
         case Stat.ERRORS:
             return f"{value * 100:.3g} %"

@@ -27,6 +27,8 @@ def human_duration(seconds: float) -> str:
     """A duration as people write it: `250 µs`, `300 ms`, `11.3 s`, `2 min`, `3 min 06 s`, `1 h 05 min`."""
     if seconds < 0:
         return "-" + human_duration(-seconds)
+    if seconds == 0:
+        return "0 s"
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:

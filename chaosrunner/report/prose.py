@@ -82,7 +82,7 @@ def recovered(seen: Recovery) -> str:
             return f"NEVER{because} · {target}"
     time = f"{bounded(seen.time_s, seen.low_s, seen.high_s)} after the last fault"
     since = f", {seconds(seen.from_inject_s)} after the first injection" if seen.from_inject_s is not None else ""
-    noticed = "users noticed nothing · " if seen.detected_s is None and not seen.lost else ""
+    noticed = "no tolerance of 'after' was violated · " if seen.detected_s is None and not seen.lost else ""
     late = ": TOO LATE" if seen.state == "late" else ""
     return f"{noticed}{time}{since} · {target}{late}"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from chaosrunner.errors import ChaosrunnerError, InjectorError
+from chaosrunner.errors import ChaosrunnerError, InjectorError, JournalBroken
 from chaosrunner.model.events import Injected, InjectFailed, Injecting, Prepared, Verified
 from chaosrunner.model.fault import Evidence, recipe_from_json, recipe_to_json
 from chaosrunner.model.units import NANOS
@@ -32,6 +32,8 @@ GRACE_S = 10.0
 LOOK_EVERY_S = 0.25
 LOOK_TAKES_S = 5.0
 LAST_LOOK_S = 0.25
+DURABLE_S = 20.0
+"""A recipe that is not on disk by then will not be: nothing is injected."""
 BUDGET_S = 20.0
 """Undo is tried again for this long; then it is given up, and said so."""
 
@@ -115,15 +117,23 @@ class Injection:
         deadline_ns = self._kit.clock.now() + int((max(recipe.lasts_s, self._fault.for_s) + self._kit.grace_s) * NANOS)
         n = self._journal.write(Prepared(fault=index, recipe=recipe_to_json(recipe), deadline_ns=deadline_ns))
         self.recipe = recipe
-        await self._journal.durable(n)
+        await self._durably(n)
         self._go_on()
-        await self._journal.durable(self._journal.write(Injecting(fault=index, called_ns=self._kit.clock.now())))
+        await self._durably(self._journal.write(Injecting(fault=index, called_ns=self._kit.clock.now())))
         self._go_on()
         called_ns = self._kit.clock.now()
         self.called = True
         await self._injector.inject(recipe, self._kit.tools)
         self.answered = True
         self._journal.write(Injected(fault=index, called_ns=called_ns, answered_ns=self._kit.clock.now()))
+
+    async def _durably(self, n: int) -> None:
+        """Wait for the disk, but not for ever: a disk that hangs is a disk that fails."""
+        try:
+            async with asyncio.timeout(DURABLE_S):
+                await self._journal.durable(n)
+        except TimeoutError:
+            raise JournalBroken(f"the journal was not on disk after {DURABLE_S:g} s") from None
 
     async def _prepared(self) -> Recipe:
         """What will be hit, claimed, and looked at again once nobody else may change it."""

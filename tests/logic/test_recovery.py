@@ -223,7 +223,7 @@ def test_a_watch_cut_short_is_unknown() -> None:
     seen = measured(Script(answer=away(24.0, 30.0), end=36.0))
     assert (seen.state, seen.held_s) == ("unknown", 6.0)
     assert seen.why == "watched for 8.5 s, holding for 6 s"
-    assert measured(Script(answer=away(24.0, 99.0), end=36.0)).why == "watched for 8.5 s, holding for 0 µs"
+    assert measured(Script(answer=away(24.0, 99.0), end=36.0)).why == "watched for 8.5 s, holding for 0 s"
 
 
 def test_too_few_requests_prove_nothing() -> None:

@@ -77,7 +77,7 @@ def test_slow_is_only_slow_beyond_its_bound() -> None:
     """An open request violates `p95 > 5s` when it is older than 5 s, not when it is older than 2 s."""
     slow = experiment(abort=(p95(5.0, cmp=">", for_s=3.0),))
     assert tripped(slow, hole(9.9), ns(9.9)) == ""
-    assert tripped(slow, hole(10.0), ns(10.0)) == "p95 > 5s: unanswered"
+    assert tripped(slow, hole(10.0), ns(10.0)) == "p95 > 5s: failed"
 
 
 def test_without_for_the_last_second_decides() -> None:

@@ -329,7 +329,7 @@ def test_bounds() -> None:
         (RATE, 98.123, "98.12 /s"),
         (PROBE, 4.0, "4"),
         (MEAN, None, "no data"),
-        (MEAN, math.inf, "unanswered"),
+        (MEAN, math.inf, "failed"),
     ],
 )
 def test_values_for_people(metric: Metric, value: float | None, text: str) -> None:

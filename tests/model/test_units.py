@@ -14,7 +14,7 @@ from chaosrunner.model.units import human_duration
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.0, "0 µs"),
+        (0.0, "0 s"),
         (0.00025, "250 µs"),
         (0.0123, "12.3 ms"),
         (0.012, "12 ms"),
