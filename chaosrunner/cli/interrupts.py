@@ -70,6 +70,19 @@ async def _run(work: Callable[[Interrupts], Coroutine[Any, Any, int]]) -> int:
         asked.append(name)
 
     interrupts = Interrupts(cancel)
-    for one in wanted():
+    caught = wanted()
+    for one in caught:
         loop.add_signal_handler(one, interrupts.arrived, one.name)
-    return await work(interrupts)
+    try:
+        return await work(interrupts)
+    finally:
+        _be_deaf(loop, caught)
+
+
+def _be_deaf(loop: asyncio.AbstractEventLoop, caught: list[signal.Signals]) -> None:
+    """The exit code is decided: a signal that comes while the program ends must not replace it by its own."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, caught)
+    for one in caught:
+        loop.remove_signal_handler(one)
+        signal.signal(one, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
