@@ -159,7 +159,7 @@ class PlainView:
         return [(fault.status, fault.proven) for fault in faults]
 
     def _changes(self, pulse: Pulse, standing: list[tuple[FaultStatus, bool | None]]) -> None:
-        at = f"{max(0.0, pulse.clock_s):.0f} s"
+        at = _clock(pulse)
         if pulse.phase is not self._phase:
             self._line(f"{at}  phase {pulse.phase}")
         for fault, now, before in zip(pulse.faults, standing, self._faults, strict=True):
@@ -182,7 +182,7 @@ def second_line(pulse: Pulse) -> str:
     errors = words.NOTHING if pulse.errors is None else f"{pulse.errors * 100:.2f} %"
     standing = sum(fault.standing for fault in pulse.faults)
     return (
-        f"{max(0.0, pulse.clock_s):.0f} s  {pulse.phase}  {rate} req/s  p95 {words.seconds(pulse.p95_s)}  errors {errors}"
+        f"{_clock(pulse)}  {pulse.phase}  {rate} req/s  p95 {words.seconds(pulse.p95_s)}  errors {errors}"
         f"  faults {standing}  open {pulse.open:,}"
     )
 
@@ -207,3 +207,8 @@ def _where(experiment: Experiment) -> str:
 
 def _news(view: PlainView, state: State) -> bool:
     return (state.aborted or state.ended) != view._why
+
+
+def _clock(pulse: Pulse) -> str:
+    """Seconds since the load's epoch; the moment before it is shown as its beginning."""
+    return f"{max(0.0, pulse.clock_s):.0f} s"
