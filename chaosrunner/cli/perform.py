@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
     from chaosrunner.cli.interrupts import Interrupts
     from chaosrunner.model.experiment import Experiment
-    from chaosrunner.model.fault import Context, Fault, Injector, Tools
+    from chaosrunner.model.fault import Context, Fault, Injector
     from chaosrunner.model.verdict import Verdict
     from chaosrunner.report.live import View
     from chaosrunner.run import World
@@ -119,6 +119,7 @@ def _log_bug(error: Exception) -> None:
 
 def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View) -> World:
     """Everything that can be touched, built here and nowhere else."""
+    from chaosrunner.cli.compose import context_for
     from chaosrunner.load.driver import LoadDriver
     from chaosrunner.run import World
     from chaosrunner.world.clock import RealClock
@@ -142,7 +143,8 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
         return load.pids() | ({watchdog.pid} if watchdog else frozenset())
 
     def context(fault: Fault) -> Context:
-        return _context(stage, fault, tools, spare(experiment.system, started))
+        ours = spare(experiment.system, started)
+        return context_for(experiment, fault, run=stage.run, seed=stage.plan.seed, tools=tools, spare=ours)
 
     async def show(journal: Journal) -> None:
         while True:
@@ -167,12 +169,6 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
         guard=watchdog,
     )
     return World(clock=clock, load=load, undo=kit, observers=tuple(observers))
-
-
-def _context(stage: Stage, fault: Fault, tools: Tools, spare: Callable[[], frozenset[int]]) -> Context:
-    from chaosrunner.cli.compose import context_for
-
-    return context_for(stage.experiment, fault, run=stage.run, seed=stage.plan.seed, tools=tools, spare=spare)
 
 
 @asynccontextmanager

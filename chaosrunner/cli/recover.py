@@ -49,8 +49,7 @@ async def _recover(runs: tuple[str, ...], every: bool, scan: str | None, interru
     with interrupts.answered_by(signals.append):
         payments = await _pay(run_dirs, every, system, heir)
     for payment in payments:
-        outcome = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
-        tell(f"{payment.says}: {outcome}")
+        tell(str(payment))
     if not payments:
         tell("nothing to recover")
     codes = [Exit.HELD if payment.paid else Exit.NOT_RESTORED for payment in payments]

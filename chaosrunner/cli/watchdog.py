@@ -51,7 +51,6 @@ async def _guard(heir: Heir) -> None:
     tell(f"guarding {heir.home.path}")
 
     def report(payment: Payment) -> None:
-        outcome = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
-        tell(f"{payment.says}: {outcome}")
+        tell(str(payment))
 
     await guard(heir, stop, report)

@@ -35,6 +35,9 @@ class Payment:
     why: str
     """What was seen; or why it may still be in place."""
 
+    def __str__(self) -> str:
+        return f"{self.says}: " + ("put back" if self.paid else f"MAY STILL BE IN PLACE: {self.why}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heir:

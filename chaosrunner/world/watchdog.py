@@ -146,8 +146,7 @@ async def _act(run_dir: Path, runner: RunnerProcess, heir: Heir) -> int:
                 await asyncio.sleep(AGAIN_S)  # another heir was quicker; if it fails, it is our turn again
                 continue
             for payment in payments:
-                verdict = "put back" if payment.paid else f"MAY STILL BE IN PLACE: {payment.why}"
-                print(f"{payment.says}: {verdict}", file=sys.stderr)
+                print(payment, file=sys.stderr)
             return 0 if all(payment.paid for payment in payments) else 4
         return 4
     finally:
