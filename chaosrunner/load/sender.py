@@ -22,7 +22,7 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
-from chaosrunner.load.alarm import FAR_NS, alarm
+from chaosrunner.alarm import FAR_NS, alarm
 from chaosrunner.load.exchange import Exchange
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS

@@ -8,16 +8,18 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from chaosrunner.proxy import decode
-from chaosrunner.proxy.audit import Audit
 from chaosrunner.proxy.leases import Lease, Leases, Place, Term, parse_term
-from chaosrunner.proxy.listener import Address, Endpoint, Listener, parse_address, resolve
-from chaosrunner.proxy.proxies import Proxy, Settings
+from chaosrunner.proxy.listener import Endpoint, Listener, parse_address, resolve
+from chaosrunner.proxy.proxies import Protocol, Proxy, Settings, Shared
 from chaosrunner.proxy.refusals import RefusedError, bad_value, missing_field, proxy_not_found
 from chaosrunner.proxy.stats import AppliedToxic
 from chaosrunner.proxy.toxics import Toxic, parse_toxic
+
+
+CREATED = "proxy created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,12 @@ class Wanted:
 class Control:
     """All proxies of this process, and their leases."""
 
-    def __init__(self, *, seed: int, loopback_only: bool, audit: Audit) -> None:
-        self.leases = Leases(audit)
+    def __init__(self, shared: Shared, *, loopback_only: bool) -> None:
+        self.leases = Leases(shared.audit)
         self._proxies: dict[str, Proxy] = {}
-        self._seed = seed
+        self._shared = shared
         self._loopback_only = loopback_only
-        self._audit = audit
+        self._audit = shared.audit
 
     def proxies(self) -> list[Proxy]:
         """All proxies, oldest first."""
@@ -54,18 +56,20 @@ class Control:
         return proxy
 
     async def create(self, fields: decode.Fields) -> Proxy:
-        """Create a proxy.
+        """Create a proxy, for its ttl if it gives one.
 
         Raises:
             RefusedError: 400 for bad fields, 409 if it exists, 500 if the address cannot be bound.
         """
-        wanted = await self._wanted(fields)
+        wanted, term = await self._wanted(fields), parse_term(fields)
         if wanted.name in self._proxies:
             raise RefusedError(409, "proxy already exists")
         proxy = self._new(wanted)
         proxy.configure(wanted.settings)
         self._proxies[wanted.name] = proxy
-        self._audit.info("proxy created", **_described(proxy))
+        if term.given:
+            self.leases.hold(Lease(Place(proxy.name), CREATED, term, self._undo_created))
+        self._audit.info("proxy created", **_described(proxy), **_leased(term))
         return proxy
 
     async def update(self, name: str, fields: decode.Fields) -> Proxy:
@@ -190,6 +194,8 @@ class Control:
 
     async def _numbered(self, number: int, fields: decode.Fields) -> Wanted:
         try:
+            if parse_term(fields).given:
+                raise bad_value("ttl and owner are for single changes, not for populate")
             return await self._wanted(fields)
         except RefusedError as refusal:
             raise RefusedError(refusal.status, f"{refusal.sentence} at proxy {number}") from None
@@ -198,8 +204,6 @@ class Control:
         name, upstream = decode.name(fields), decode.text(fields, "upstream")
         if not upstream:
             raise missing_field("upstream")
-        if parse_term(fields).given:
-            raise bad_value("ttl and owner are for changes; a new proxy cannot have them")
         enabled = decode.flag(fields, "enabled")
         return Wanted(
             name,
@@ -207,6 +211,7 @@ class Control:
                 listen=await self._endpoint(decode.text(fields, "listen") or "localhost:0"),
                 upstream=parse_address(upstream, "upstream"),
                 enabled=True if enabled is None else enabled,
+                protocol=_protocol(fields) or "tcp",
             ),
         )
 
@@ -216,10 +221,8 @@ class Control:
             changes["listen"] = await self._endpoint(decode.text(fields, "listen"))
         if fields.get("upstream") is not None:
             changes["upstream"] = parse_address(decode.text(fields, "upstream"), "upstream")
-        enabled = decode.flag(fields, "enabled")
-        if enabled is not None:
-            changes["enabled"] = enabled
-        return changes
+        given = {"enabled": decode.flag(fields, "enabled"), "protocol": _protocol(fields)}
+        return changes | {key: value for key, value in given.items() if value is not None}
 
     async def _endpoint(self, text: str) -> Endpoint:
         endpoint = await resolve(parse_address(text, "listen"))
@@ -228,11 +231,11 @@ class Control:
         return endpoint
 
     def _new(self, wanted: Wanted) -> Proxy:
-        return Proxy(wanted.name, wanted.settings, self._seed, self._audit)
+        return Proxy(wanted.name, wanted.settings, self._shared)
 
     def _is_there(self, wanted: Wanted) -> bool:
         proxy = self._proxies.get(wanted.name)
-        return proxy is not None and _addresses(proxy.settings) == _addresses(wanted.settings)
+        return proxy is not None and _same(proxy.settings, wanted.settings)
 
     def _listeners(self, wanted: Iterable[Wanted]) -> dict[str, Listener]:
         """Listeners at all wanted addresses, taken over from the proxy of the same name where it has the address.
@@ -278,7 +281,9 @@ class Control:
 
     def _lease_settings(self, place: Place, term: Term, before: dict[str, Any]) -> None:
         lease = self.leases.get(place)
-        if lease is None:
+        if lease is not None and lease.change == CREATED:
+            self.leases.renew(lease, term)  # when it ends the whole proxy goes, whatever was set meanwhile
+        elif lease is None:
             if term.given:
                 self.leases.hold(Lease(place, "proxy changed", term, self._undo_settings, before))
         elif term.given:
@@ -304,6 +309,9 @@ class Control:
         proxy = self.find(lease.place.proxy)
         proxy.configure(dataclasses.replace(proxy.settings, **lease.before))
 
+    def _undo_created(self, lease: Lease) -> None:
+        self.delete(lease.place.proxy)
+
     def _undo_added(self, lease: Lease) -> None:
         assert lease.place.toxic is not None
         self.find(lease.place.proxy).remove_toxics([lease.place.toxic])
@@ -314,8 +322,19 @@ class Control:
         proxy.change_toxic(proxy.find_toxic(lease.place.toxic), lease.before["toxic"])
 
 
-def _addresses(settings: Settings) -> tuple[Address, Address]:
-    return settings.listen.address, settings.upstream
+def _protocol(fields: decode.Fields) -> Protocol | None:
+    text = decode.text(fields, "protocol")
+    for known in get_args(Protocol):
+        if text == known:
+            return known  # type: ignore[no-any-return]
+    if text:
+        raise bad_value(f"protocol must be one of {', '.join(get_args(Protocol))}, not {text!r}")
+    return None
+
+
+def _same(one: Settings, other: Settings) -> bool:
+    """Whether a populate call would find what it asks for."""
+    return (one.listen.address, one.upstream, one.protocol) == (other.listen.address, other.upstream, other.protocol)
 
 
 def _described(proxy: Proxy) -> dict[str, object]:

@@ -1,14 +1,11 @@
 """The toxics that make data late: latency, bandwidth and slicer."""
 
 from collections import deque
-from collections.abc import Callable
-from random import Random
 from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from chaosrunner.proxy.stage import HALF_TICK_S, End, Item, Stage, size_bytes
-from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import Bandwidth, Latency, Slicer
+from chaosrunner.proxy.kinds import Bandwidth, Latency, Slicer
+from chaosrunner.proxy.stage import SOON_S, End, Item, Stage, size_bytes
 
 # A delay needs room for what is on its way: as much as Linux lets one TCP connection have in flight by default.
 FLIGHT_ROOM_BYTES = 6 * 1024 * 1024
@@ -16,6 +13,7 @@ FLIGHT_ROOM_BYTES = 6 * 1024 * 1024
 SLICE_S = 0.05
 # Cutting a large chunk into single bytes must not keep other connections and the control API waiting.
 PIECES_PER_TURN = 256
+NEVER = float("inf")
 
 
 class LatencyStage(Stage):
@@ -24,8 +22,8 @@ class LatencyStage(Stage):
     room_bytes: ClassVar[int] = FLIGHT_ROOM_BYTES
     __slots__ = ("_flight", "_last_due")
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
-        super().__init__(applied, random, review)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._flight: deque[tuple[float, float, Item]] = deque()  # due, came, item
         self._last_due = 0.0
 
@@ -34,13 +32,13 @@ class LatencyStage(Stage):
         self._count(item)
         now = monotonic()
         self._last_due = due = max(now + self._delay_s(), self._last_due)
-        if not self._flight and due <= now + HALF_TICK_S:
+        if not self._flight and due <= now + SOON_S:
             self.next(item)
             return
         self._flight.append((due, now, item))
         self.held_bytes += size_bytes(item)
         if len(self._flight) == 1:
-            self._wake_in(due - now)
+            self._wake_at(due)
 
     def retune(self) -> None:
         """Draw a new delay for everything under way, from when it came."""
@@ -49,11 +47,11 @@ class LatencyStage(Stage):
             self._last_due = max(came + self._delay_s(), self._last_due)
             self._flight[place] = (self._last_due, came, item)
         if self._flight:
-            self._wake_in(self._flight[0][0] - monotonic())
+            self._wake_at(self._flight[0][0])
 
     def retire(self) -> None:
         """Deliver everything under way now."""
-        self._release(until=float("inf"))
+        self._release(until=NEVER)
         super().retire()
 
     def drop(self) -> None:
@@ -62,26 +60,21 @@ class LatencyStage(Stage):
         super().drop()
 
     def _on_time(self) -> None:
-        now = monotonic()
-        self._release(until=now + HALF_TICK_S)
+        self._release(until=monotonic() + SOON_S)
         if self._flight:
-            self._wake_in(self._flight[0][0] - now)
+            self._wake_at(self._flight[0][0])
 
     def _release(self, until: float) -> None:
-        now = monotonic()
         while self._flight and self._flight[0][0] <= until:
             _, came, item = self._flight.popleft()
             self.held_bytes -= size_bytes(item)
-            self._delayed(came, now)
+            self._delayed(came)
             self.next(item)
 
     def _delay_s(self) -> float:
         latency = self.applied.toxic.attributes
         assert isinstance(latency, Latency)
-        delay_ms = latency.latency
-        if latency.jitter:
-            delay_ms += self._random.uniform(-latency.jitter, latency.jitter)
-        return max(delay_ms, 0.0) / 1000
+        return latency.draw_s(self._luck.random) if latency.jitter else latency.latency / 1000
 
 
 class PiecewiseStage(Stage):
@@ -89,8 +82,8 @@ class PiecewiseStage(Stage):
 
     __slots__ = ("_due", "_line", "_piece_bytes")
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
-        super().__init__(applied, random, review)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._line: deque[tuple[float, memoryview | End]] = deque()  # came, what is left of it
         self._due = 0.0  # when the piece at the front may pass; an idle line keeps when the last one did
         self._piece_bytes = 0
@@ -108,8 +101,8 @@ class PiecewiseStage(Stage):
 
     def retune(self) -> None:
         """Cut the next piece anew, from now on."""
+        self._due = monotonic()
         if self._line:
-            self._due = monotonic()
             self._next_piece()
             self._pass_due()
 
@@ -142,13 +135,15 @@ class PiecewiseStage(Stage):
     def _pass_due(self) -> None:
         now = monotonic()
         for _ in range(PIECES_PER_TURN):
-            if not self._line or self._due > now + HALF_TICK_S:
+            if not self._line or self._due > now + SOON_S:
                 break
             self._pass(self._piece_bytes)
             self._after_piece()
             self._next_piece()
-        if self._line:
-            self._wake_in(self._due - now)
+        if not self._line or self._due == NEVER:
+            self._sleep()
+        else:
+            self._wake_at(self._due)
 
     def _pass(self, size: int) -> None:
         came, left = self._line.popleft()
@@ -156,7 +151,7 @@ class PiecewiseStage(Stage):
         if isinstance(left, memoryview) and size < len(left):
             self._line.appendleft((came, left[size:]))
         self.held_bytes -= size_bytes(item)
-        self._delayed(came, monotonic())
+        self._delayed(came)
         self.next(item)
 
 
@@ -170,7 +165,7 @@ class BandwidthStage(PiecewiseStage):
         assert isinstance(bandwidth, Bandwidth)
         bytes_per_s = bandwidth.rate * 1000
         size = min(left_bytes, max(int(bytes_per_s * SLICE_S), 1))
-        self._due += size / bytes_per_s
+        self._due = self._due + size / bytes_per_s if bytes_per_s else NEVER
         return size
 
 
@@ -181,9 +176,9 @@ class SlicerStage(PiecewiseStage):
 
     def _plan(self, left_bytes: int) -> int:
         slicer = self._slicer()
-        size = slicer.average_size
+        size = slicer.average_size or left_bytes
         if slicer.size_variation:
-            size += self._random.randint(-slicer.size_variation, slicer.size_variation)
+            size += self._luck.random.randint(-slicer.size_variation, slicer.size_variation)
         return min(left_bytes, size)
 
     def _after_piece(self) -> None:

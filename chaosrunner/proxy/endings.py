@@ -1,12 +1,10 @@
 """The toxics that end connections, or keep them from ending: slow_close, timeout, reset_peer and limit_data."""
 
-from collections.abc import Callable
-from random import Random
 from time import monotonic
+from typing import Any
 
-from chaosrunner.proxy.stage import HALF_TICK_S, End, Item, Stage
-from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import LimitData, ResetPeer, SlowClose, Timeout
+from chaosrunner.proxy.kinds import LimitData, ResetPeer, SlowClose, Timeout
+from chaosrunner.proxy.stage import SOON_S, End, Item, Stage
 
 
 class SlowCloseStage(Stage):
@@ -14,8 +12,8 @@ class SlowCloseStage(Stage):
 
     __slots__ = ("_came", "_end")
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
-        super().__init__(applied, random, review)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._end: End | None = None
         self._came = 0.0
 
@@ -34,7 +32,7 @@ class SlowCloseStage(Stage):
         slow_close = self.applied.toxic.attributes
         assert isinstance(slow_close, SlowClose)
         if self._end is not None:
-            self._wake_in(self._came + slow_close.delay / 1000 - monotonic())
+            self._wake_at(self._came + slow_close.delay / 1000)
 
     def retire(self) -> None:
         """Pass the end that is kept."""
@@ -44,7 +42,7 @@ class SlowCloseStage(Stage):
     def _on_time(self) -> None:
         if self._end is not None:
             end, self._end = self._end, None
-            self._delayed(self._came, monotonic())
+            self._delayed(self._came)
             self.next(end)
 
     def drop(self) -> None:
@@ -58,8 +56,8 @@ class TimeoutStage(Stage):
 
     __slots__ = ("_lossy", "_since")
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
-        super().__init__(applied, random, review)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._since = monotonic()
         self._lossy = False
 
@@ -71,13 +69,16 @@ class TimeoutStage(Stage):
         """Swallow one item."""
         self._count(item)
         self._lossy = True
+        if self._means.restarting_timeouts and isinstance(item, bytes):
+            self._since = monotonic()
+            self.retune()
 
     def retune(self) -> None:
         """Close at the changed time, counted from when the toxic took hold."""
         timeout = self.applied.toxic.attributes
         assert isinstance(timeout, Timeout)
         if timeout.timeout:
-            self._wake_in(self._since + timeout.timeout / 1000 - monotonic())
+            self._wake_at(self._since + timeout.timeout / 1000)
         else:
             self._sleep()
 
@@ -97,8 +98,8 @@ class ResetPeerStage(Stage):
 
     __slots__ = ("_since",)
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
-        super().__init__(applied, random, review)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._since: float | None = None
 
     def take(self, item: Item) -> None:
@@ -115,11 +116,11 @@ class ResetPeerStage(Stage):
         reset = self.applied.toxic.attributes
         assert isinstance(reset, ResetPeer)
         if self._since is not None:
-            wait_s = self._since + reset.timeout / 1000 - monotonic()
-            if wait_s <= HALF_TICK_S:
+            due = self._since + reset.timeout / 1000
+            if due <= monotonic() + SOON_S:
                 self._on_time()
             else:
-                self._wake_in(wait_s)
+                self._wake_at(due)
 
     def retire(self) -> None:
         """Reset the connection if something is missing from it, else leave it whole."""
@@ -136,8 +137,8 @@ class LimitDataStage(Stage):
 
     __slots__ = ("_passed",)
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
-        super().__init__(applied, random, review)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._passed = 0
 
     def start(self) -> None:

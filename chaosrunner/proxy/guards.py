@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import BasicAuth, hdrs, web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # What an aiohttp application takes; its own alias is private.
@@ -19,7 +19,8 @@ class Guard:
     """What is asked of a request.
 
     Attributes:
-        token: Bearer token that every call must carry; None asks for none, and then only loopback names are served.
+        token: What every call must carry, as bearer token or as the password of a URL (`http://any:token@host`), since
+            no Toxiproxy client knows tokens; None asks for none, and then only loopback names are served.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -33,14 +34,16 @@ class Guard:
         if self.token is None:
             # A page that rebinds its own name to 127.0.0.1 still sends that name.
             return None if _names_loopback(request.host) else (403, "Host not allowed without --token")
-        given = request.headers.get(hdrs.AUTHORIZATION, "")
-        if hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+        if hmac.compare_digest(_credential(request.headers.get(hdrs.AUTHORIZATION, "")), self.token.encode()):
             return None
-        return 401, "a bearer token is needed"
+        return 401, "a token is needed, as bearer token or as the password of the URL"
 
 
 def guards(guard: Guard) -> list[Middleware]:
     """The middlewares that ask what `guard` says, and answer what no handler answers, as Toxiproxy does."""
+    merge_slashes = web.normalize_path_middleware(
+        append_slash=False, merge_slashes=True, redirect_class=web.HTTPPermanentRedirect
+    )
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -51,13 +54,15 @@ def guards(guard: Guard) -> list[Middleware]:
             return web.Response(status=status, text=f"{sentence}\n", headers=_challenge(status))
         return await handler(request)
 
-    return [_number_requests, let_in, _say_unknown]
+    return [_number_requests, let_in, _say_unknown, merge_slashes]
 
 
 @web.middleware
 async def _number_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await handler(request)
     response.headers["X-Toxiproxy-Request-Id"] = uuid.uuid4().hex
+    if response.status >= 400:
+        response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
@@ -69,10 +74,22 @@ async def _say_unknown(request: web.Request, handler: Handler) -> web.StreamResp
         return web.Response(status=404, text="404 page not found\n")
     except web.HTTPMethodNotAllowed as error:
         return web.Response(status=405, headers={hdrs.ALLOW: error.headers.get(hdrs.ALLOW, "")})
+    except web.HTTPPermanentRedirect as error:  # of a client whose base URL ends in a slash
+        return web.Response(status=308, headers={hdrs.LOCATION: error.headers[hdrs.LOCATION]})
 
 
 def _challenge(status: int) -> dict[str, str]:
-    return {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else {}
+    return {hdrs.WWW_AUTHENTICATE: 'Basic realm="fault proxy", charset="UTF-8"'} if status == 401 else {}
+
+
+def _credential(header: str) -> bytes:
+    kind, _, credential = header.partition(" ")
+    if kind.lower() == "bearer":
+        return credential.strip().encode()
+    try:
+        return BasicAuth.decode(header, encoding="utf-8").password.encode()
+    except ValueError:  # no basic authorization either
+        return b""
 
 
 def _names_loopback(host_header: str) -> bool:

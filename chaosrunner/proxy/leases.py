@@ -96,6 +96,10 @@ class Leases:
         self._open: dict[Place, Lease] = {}
         self._audit = audit
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def get(self, place: Place) -> Lease | None:
         """The open lease of that place."""
         return self._open.get(place)

@@ -234,4 +234,4 @@ def _bind(endpoint: Endpoint, *, reuse: bool) -> socket.socket:
 
 
 def _cannot_bind(endpoint: Endpoint, error: OSError) -> RefusedError:
-    return RefusedError(500, f"listen tcp {endpoint.address}: {(error.strerror or str(error)).lower()}")
+    return RefusedError(500, f"listen tcp {endpoint.address}: bind: {(error.strerror or str(error)).lower()}")

@@ -3,17 +3,39 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from socket import socket
-from typing import Any
+from typing import Any, Literal
 
+from chaosrunner.proxy.agenda import Agenda
 from chaosrunner.proxy.audit import Audit
+from chaosrunner.proxy.dialect import Dialect, Wires
 from chaosrunner.proxy.listener import Address, Endpoint, Listener
-from chaosrunner.proxy.refusals import RefusedError, toxic_not_found
+from chaosrunner.proxy.openings import Way
+from chaosrunner.proxy.refusals import RefusedError, bad_value, toxic_not_found
 from chaosrunner.proxy.relay import Connection, Surroundings
 from chaosrunner.proxy.stats import AppliedToxic, ProxyTally
 from chaosrunner.proxy.toxics import Toxic
+
+Protocol = Literal["tcp", "http", "postgres"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all proxies of one process share.
+
+    Attributes:
+        seed: What their draws start from.
+        audit: Told of what goes wrong.
+        agenda: To do something later.
+        restarting_timeouts: Whether a timeout toxic's clock starts anew with each piece of data.
+    """
+
+    seed: int
+    audit: Audit
+    agenda: Agenda
+    restarting_timeouts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +46,33 @@ class Settings:
         listen: Where clients connect; port 0 until it has been bound.
         upstream: The server.
         enabled: Whether clients can connect.
+        protocol: What the proxy understands of the bytes, so that toxics can act on single requests or statements.
     """
 
     listen: Endpoint
     upstream: Address
     enabled: bool = True
+    protocol: Protocol = "tcp"
 
 
 class Proxy:
-    """A named way through, from a listening address to a server. Starts disabled; `configure` opens it."""
+    """A named way through, from a listening address to a server. Starts disabled; `configure` opens it.
 
-    def __init__(self, name: str, settings: Settings, seed: int, audit: Audit) -> None:
+    Attributes:
+        name: What the API calls it.
+        settings: As they are now.
+        listener: Where it listens, or held the port; None if it never did.
+        tally: What has happened here.
+    """
+
+    def __init__(self, name: str, settings: Settings, shared: Shared) -> None:
         self.name = name
         self.settings = dataclasses.replace(settings, enabled=False)
         self.listener: Listener | None = None
-        self._seed = seed
-        self._audit = audit
+        self._shared = shared
         self._applied: list[AppliedToxic] = []
-        self._connections: set[Connection] = set()
-        self._tally = ProxyTally()
+        self._connections: dict[Connection, None] = {}  # in the order they came, which decides their luck
+        self.tally = ProxyTally()
         self._down_since = time.monotonic()
 
     def configure(self, wanted: Settings, listener: Listener | None = None) -> None:
@@ -53,13 +83,18 @@ class Proxy:
             listener: One that listens at the wanted address already; it is owned by the proxy from here on.
 
         Raises:
-            RefusedError: 500 if the address cannot be bound; nothing is changed then, and the old one still listens.
+            RefusedError: 500 if the address cannot be bound, 400 if a toxic acts on what would no longer be understood;
+                nothing is changed then, and the old address still listens.
         """
+        self._check_protocol(wanted.protocol)
         moved = wanted.listen.address != self.settings.listen.address
+        rerouted = _route(wanted) != _route(self.settings)
         if listener is None and wanted.enabled:
             listener = self._listening(wanted.listen, moved=moved)
-        if moved or wanted.upstream != self.settings.upstream or not wanted.enabled:
+        if moved or rerouted or not wanted.enabled:
             self.cut()
+        if rerouted:
+            self.tally.dialect.clear()
         if self.listener is not None and self.listener is not listener:
             if moved or listener is not None:
                 self.listener.close()
@@ -77,7 +112,7 @@ class Proxy:
     def cut(self) -> None:
         """Reset every connection."""
         for connection in list(self._connections):
-            self._tally.cut += 1
+            self.tally.cut += 1
             connection.reset()
 
     async def close(self, drain_s: float) -> None:
@@ -99,6 +134,11 @@ class Proxy:
             self.listener.close()
         self.cut()
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, those included that have not reached the server yet."""
+        return len(self._connections)
+
     def toxics(self) -> Iterable[AppliedToxic]:
         """The toxics at work, in the order they were added."""
         return self._applied
@@ -118,8 +158,9 @@ class Proxy:
         """Put a toxic behind the others, on open connections at once.
 
         Raises:
-            RefusedError: 409 if the name is taken.
+            RefusedError: 409 if the name is taken, 400 if it acts on what the proxy does not understand.
         """
+        _check_understood(toxic, self.settings.protocol)
         if any(applied.toxic.name == toxic.name for applied in self._applied):
             raise RefusedError(409, "toxic already exists")
         applied = AppliedToxic(toxic)
@@ -141,16 +182,17 @@ class Proxy:
 
     def stats_json(self) -> dict[str, Any]:
         """The live counters."""
-        tally = self._tally
+        tally = self.tally
         stats: dict[str, Any] = {
             "enabled": self.settings.enabled,
             "connections": {
-                "open": len(self._connections),
+                "open": self.open_connections,
                 "opened": tally.opened,
                 "refused": tally.refused,
                 "cut": tally.cut,
             },
             "bytes": {"upstream": tally.upstream.bytes, "downstream": tally.downstream.bytes},
+            **({self.settings.protocol: self.tally.dialect} if self.settings.protocol != "tcp" else {}),
             "toxics": {applied.toxic.name: applied.as_json() for applied in self._applied},
         }
         if not self.settings.enabled:
@@ -159,24 +201,58 @@ class Proxy:
 
     def _listening(self, wanted: Endpoint, *, moved: bool) -> Listener:
         if self.listener is None or moved:
-            return Listener(wanted, self._audit)
+            return Listener(wanted, self._shared.audit)
         if not self.settings.enabled:
             self.listener.listen()
         return self.listener
 
     def _accepted(self, accepted: socket) -> None:
-        self._tally.opened += 1
-        around = Surroundings(
-            upstream=(self.settings.upstream.host, self.settings.upstream.port),
-            seed=f"{self._seed}/{self.name}",
-            tally=self._tally,
-            toxics=self.toxics,
-            gone=self._connections.discard,
-        )
-        connection = Connection(self._tally.opened, around)
-        self._connections.add(connection)
+        self.tally.opened += 1
+        connection = Connection(self._surroundings())
+        self._connections[connection] = None
         connection.start(accepted)
+
+    def _surroundings(self) -> Surroundings:
+        protocol = self.settings.protocol
+        return Surroundings(
+            way=Way((self.settings.upstream.host, self.settings.upstream.port)),
+            seed=f"{self._shared.seed}/{self.name}",
+            tally=self.tally,
+            toxics=self.toxics,
+            gone=lambda connection: self._connections.pop(connection, None),
+            open=lambda: self.open_connections,
+            agenda=self._shared.agenda,
+            dialect=None if protocol == "tcp" else dialect_of(protocol),
+            family="stream" if protocol == "tcp" else protocol,
+            restarting_timeouts=self._shared.restarting_timeouts,
+        )
 
     def _refit(self) -> None:
         for connection in list(self._connections):
             connection.refit()
+
+    def _check_protocol(self, protocol: Protocol) -> None:
+        for applied in self._applied:
+            _check_understood(applied.toxic, protocol)
+
+
+def dialect_of(protocol: Protocol) -> Callable[[Wires], Dialect]:
+    """Makes interpreters of that protocol; imported when the first proxy asks for it."""
+    if protocol == "http":
+        from chaosrunner.proxy.http_dialect import HttpDialect
+
+        return HttpDialect
+    from chaosrunner.proxy.postgres_dialect import PostgresDialect
+
+    return PostgresDialect
+
+
+def _route(settings: Settings) -> tuple[object, ...]:
+    """What connections depend on apart from the address they came to."""
+    return settings.upstream, settings.protocol
+
+
+def _check_understood(toxic: Toxic, protocol: Protocol) -> None:
+    """Refuse a toxic that acts on what a proxy of that protocol does not understand."""
+    if toxic.family in {"http", "postgres"} and toxic.family != protocol:
+        raise bad_value(f"{toxic.type} needs a proxy whose protocol is {toxic.family}, not {protocol}")

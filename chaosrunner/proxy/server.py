@@ -1,18 +1,21 @@
 """The fault proxy as one thing to start and stop: the control API and what it controls."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
 from chaosrunner.proxy import decode
-from chaosrunner.proxy.api import make_app
+from chaosrunner.proxy.agenda import Agenda
+from chaosrunner.proxy.api import Manner, make_app
 from chaosrunner.proxy.audit import Audit, audit_to
 from chaosrunner.proxy.control import Control
 from chaosrunner.proxy.guards import Guard
 from chaosrunner.proxy.listener import Address, Listener, resolve
+from chaosrunner.proxy.metrics import Metrics
+from chaosrunner.proxy.proxies import Shared
 from chaosrunner.proxy.refusals import RefusedError, StartError
 
 # When the proxy stops, bytes and requests under way may take this long to arrive.
@@ -26,9 +29,18 @@ class FaultProxy:
         host: Where the control API listens.
         port: Its port; known once started.
         seed: What the toxics' draws start from.
+
+    Args:
+        host: Where the control API is to listen.
+        port: Its port, 0 for one that is free.
+        token: What every call must carry; needed to listen beyond this machine.
+        seed: What draws start from; drawn itself if not given.
+        audit: Told of every change; stderr if not given.
+        like_toxiproxy: Whether to do as Toxiproxy does where a client could depend on what it does wrong.
+        metrics: What `GET /metrics` shows; nothing makes it unknown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one place to say everything, all but the address by keyword
         self,
         host: str = "127.0.0.1",
         port: int = 8474,
@@ -36,13 +48,18 @@ class FaultProxy:
         token: str | None = None,
         seed: int | None = None,
         audit: Audit | None = None,
+        like_toxiproxy: bool = False,
+        metrics: Collection[Metrics] = (),
     ) -> None:
         self.host = host
         self.port = port
         self.seed = secrets.randbits(63) if seed is None else seed
         self._audit = audit or audit_to()
         self._guard = Guard(token)
-        self._control = Control(seed=self.seed, loopback_only=token is None, audit=self._audit)
+        self._agenda = Agenda()
+        self._manner = Manner(like_toxiproxy, metrics)
+        shared = Shared(self.seed, self._audit, self._agenda, restarting_timeouts=like_toxiproxy)
+        self._control = Control(shared, loopback_only=token is None)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -63,7 +80,7 @@ class FaultProxy:
             listening = Listener(endpoint, self._audit).detach()
         except RefusedError as refusal:
             raise StartError(refusal.sentence) from None
-        app = make_app(self._control, self._guard)
+        app = make_app(self._control, self._guard, self._manner)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
         try:
             await self._control.populate(proxies)
@@ -82,6 +99,7 @@ class FaultProxy:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self._agenda.close()
         self._audit.info("fault proxy stopped")
 
     async def __aenter__(self) -> Self:

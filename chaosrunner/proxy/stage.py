@@ -4,12 +4,14 @@ A stage takes items from the stage before it and hands them to the next, in orde
 delays, says how much that is, and gives everything up at once when it is retired.
 """
 
-import asyncio
 import enum
+import time
 from collections.abc import Callable
-from random import Random
+from dataclasses import dataclass
 from typing import ClassVar
 
+from chaosrunner.proxy.agenda import Agenda, Entry
+from chaosrunner.proxy.luck import Luck
 from chaosrunner.proxy.stats import AppliedToxic
 
 
@@ -25,8 +27,23 @@ Item = bytes | End
 Sink = Callable[[Item], None]
 
 SMALL_ROOM_BYTES = 64 * 1024
-# Event loop timers tick in milliseconds: what is due within half a tick goes now.
-HALF_TICK_S = 0.0005
+# What is due so soon goes now: waking up for it would take as long.
+SOON_S = 0.00005
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a stage works with.
+
+    Attributes:
+        review: To be called after a timer let something go, so that back-pressure is looked at again.
+        agenda: To do something later.
+        restarting_timeouts: Whether a timeout toxic's clock starts anew with each piece of data, as Toxiproxy's does.
+    """
+
+    review: Callable[[], None]
+    agenda: Agenda
+    restarting_timeouts: bool = False
 
 
 class Stage:
@@ -39,15 +56,15 @@ class Stage:
     """
 
     room_bytes: ClassVar[int] = SMALL_ROOM_BYTES
-    __slots__ = ("_random", "_review", "_timer", "_touched", "applied", "held_bytes", "next")
+    __slots__ = ("_entry", "_luck", "_means", "_touched", "applied", "held_bytes", "next")
 
-    def __init__(self, applied: AppliedToxic, random: Random, review: Callable[[], None]) -> None:
+    def __init__(self, applied: AppliedToxic, luck: Luck, means: Means) -> None:
         self.applied = applied
         self.next: Sink = _nowhere
         self.held_bytes = 0
-        self._random = random
-        self._review = review
-        self._timer: asyncio.TimerHandle | None = None
+        self._luck = luck
+        self._means = means
+        self._entry: Entry | None = None
         self._touched = False
 
     def start(self) -> None:
@@ -81,25 +98,24 @@ class Stage:
             self.applied.connections += 1
 
     def _sleep(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._entry is not None:
+            self._entry.cancel()
+            self._entry = None
 
-    def _wake_in(self, delay_s: float) -> None:
+    def _wake_at(self, due_s: float) -> None:
         self._sleep()
-        self._timer = asyncio.get_running_loop().call_later(max(delay_s, 0.0), self._fire)
+        self._entry = self._means.agenda.at(due_s, self._fire)
 
     def _fire(self) -> None:
-        self._timer = None
+        self._entry = None
         self._on_time()
-        self._review()
+        self._means.review()
 
     def _on_time(self) -> None:
         """Do what the timer was set for."""
 
-    def _delayed(self, since: float, now: float) -> None:
-        self.applied.delayed_chunks += 1
-        self.applied.delayed_s += now - since
+    def _delayed(self, since: float) -> None:
+        self.applied.delayed(time.monotonic() - since)
 
 
 def size_bytes(item: Item) -> int:

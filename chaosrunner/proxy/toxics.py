@@ -1,116 +1,43 @@
-"""What a toxic is: its type, its stream, how many connections it strikes, and its checked attributes.
-
-Attribute names and units are Toxiproxy's: durations in milliseconds (slicer: microseconds), sizes in bytes, rates in
-kilobytes (1,000 bytes) a second.
-"""
+"""What a toxic is: its type, its stream, how many it strikes, its seed, and its checked attributes."""
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Protocol, get_args, get_type_hints
 
-from chaosrunner.proxy import decode
+from chaosrunner.proxy import decode, http_kinds, kinds, postgres_kinds
+from chaosrunner.proxy.kinds import Family
 from chaosrunner.proxy.refusals import RefusedError, bad_value
 
 Stream = Literal["upstream", "downstream"]
 
 
-@dataclass(frozen=True, slots=True)
-class Noop:
-    """Passes everything on; its counters still show what went through."""
+class Attributes(Protocol):
+    """A frozen dataclass of numbers and texts with defaults; its constructor raises `RefusedError` for bad ones.
+
+    Attributes:
+        family: What the toxic acts on.
+    """
+
+    family: Family
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Everything arrives `latency` ± `jitter` (uniform) milliseconds late, in order."""
-
-    latency: float = 0
-    jitter: float = 0
-
-    def __post_init__(self) -> None:
-        _not_negative("latency", self.latency)
-        _not_negative("jitter", self.jitter)
-
-
-@dataclass(frozen=True, slots=True)
-class Bandwidth:
-    """At most `rate` kilobytes (1,000 bytes) a second pass."""
-
-    rate: float = 0
-
-    def __post_init__(self) -> None:
-        if self.rate <= 0:
-            raise bad_value("rate must be greater than 0 KB/s")
-
-
-@dataclass(frozen=True, slots=True)
-class SlowClose:
-    """The end of the stream arrives `delay` milliseconds late."""
-
-    delay: float = 0
-
-    def __post_init__(self) -> None:
-        _not_negative("delay", self.delay)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeout:
-    """Nothing passes; the connection is closed `timeout` milliseconds after the toxic took hold, at 0 never."""
-
-    timeout: float = 0
-
-    def __post_init__(self) -> None:
-        _not_negative("timeout", self.timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class ResetPeer:
-    """From its first byte on nothing passes, and `timeout` milliseconds later both sides see a TCP reset."""
-
-    timeout: float = 0
-
-    def __post_init__(self) -> None:
-        _not_negative("timeout", self.timeout)
-
-
-@dataclass(frozen=True, slots=True)
-class Slicer:
-    """Data passes in pieces of `average_size` ± `size_variation` bytes, `delay` microseconds apart."""
-
-    average_size: int = 0
-    size_variation: int = 0
-    delay: float = 0
-
-    def __post_init__(self) -> None:
-        if self.average_size <= 0:
-            raise bad_value("average_size must be greater than 0 bytes")
-        _not_negative("size_variation", self.size_variation)
-        if self.size_variation >= self.average_size:
-            raise bad_value("size_variation must be smaller than average_size")
-        _not_negative("delay", self.delay)
-
-
-@dataclass(frozen=True, slots=True)
-class LimitData:
-    """The connection is closed after `bytes` bytes have passed since the toxic took hold."""
-
-    bytes: int = 0
-
-    def __post_init__(self) -> None:
-        _not_negative("bytes", self.bytes)
-
-
-Attributes = Noop | Latency | Bandwidth | SlowClose | Timeout | ResetPeer | Slicer | LimitData
-
-TYPES: Mapping[str, type[Attributes]] = {
-    "noop": Noop,
-    "latency": Latency,
-    "bandwidth": Bandwidth,
-    "slow_close": SlowClose,
-    "timeout": Timeout,
-    "reset_peer": ResetPeer,
-    "slicer": Slicer,
-    "limit_data": LimitData,
+TYPES: Mapping[str, type[Any]] = {
+    "noop": kinds.Noop,
+    "latency": kinds.Latency,
+    "bandwidth": kinds.Bandwidth,
+    "slow_close": kinds.SlowClose,
+    "timeout": kinds.Timeout,
+    "reset_peer": kinds.ResetPeer,
+    "slicer": kinds.Slicer,
+    "limit_data": kinds.LimitData,
+    "corrupt": kinds.Corrupt,
+    "drop": kinds.Drop,
+    "silence": kinds.Silence,
+    "refuse_connect": kinds.RefuseConnect,
+    "delay_connect": kinds.DelayConnect,
+    "limit_connections": kinds.LimitConnections,
 }
 
 
@@ -122,15 +49,22 @@ class Toxic:
         name: Unique within its proxy, over both streams.
         type: A key of `TYPES`.
         stream: `upstream` is from client to server, `downstream` the way back.
-        toxicity: The probability, 0 to 1, that a connection is struck; each connection is drawn once.
+        toxicity: The probability, 0 to 1, that a connection (or request, or statement) is struck; drawn once for each.
         attributes: What it does.
+        seed: What its draws start from; None: from the proxy's.
     """
 
     name: str
     type: str
     stream: Stream
-    toxicity: float = 1
-    attributes: Attributes = field(default_factory=Noop)
+    toxicity: float
+    attributes: Attributes
+    seed: int | None = None
+
+    @property
+    def family(self) -> Family:
+        """What it acts on."""
+        return self.attributes.family
 
     def amended(self, fields: decode.Fields) -> "Toxic":
         """This toxic with the attributes and toxicity that `fields` names changed.
@@ -139,37 +73,53 @@ class Toxic:
             RefusedError: 400 with a sentence if a value is of the wrong type or out of range.
         """
         toxicity = _toxicity(fields, self.toxicity)
-        changes = _numbers(type(self.attributes), decode.nested(fields, "attributes"))
-        attributes = dataclasses.replace(self.attributes, **changes)
-        return dataclasses.replace(self, toxicity=toxicity, attributes=attributes)
+        changes = _given(type(self.attributes), decode.nested(fields, "attributes"))
+        attributes: Any = self.attributes
+        return dataclasses.replace(self, toxicity=toxicity, attributes=dataclasses.replace(attributes, **changes))
 
     def as_json(self) -> dict[str, Any]:
-        """The toxic as Toxiproxy shows it."""
-        return dataclasses.asdict(self)
+        """The toxic as Toxiproxy shows it; what Toxiproxy has no word for only if it was given."""
+        attributes: Any = self.attributes
+        shown = {
+            field.name: getattr(attributes, field.name)
+            for field in dataclasses.fields(attributes)
+            if field.name != "distribution" or getattr(attributes, field.name) != field.default
+        }
+        seed = {} if self.seed is None else {"seed": self.seed}
+        return {
+            "attributes": shown,
+            "name": self.name,
+            "type": self.type,
+            "stream": self.stream,
+            "toxicity": self.toxicity,
+            **seed,
+        }
 
 
 def parse_toxic(fields: decode.Fields) -> Toxic:
     """The toxic that a request body asks for, with Toxiproxy's defaults.
 
     Raises:
-        RefusedError: 400 with a sentence for an unknown type or stream, or a bad name, toxicity or attribute.
+        RefusedError: 400 with a sentence for an unknown type or stream, or a bad name, toxicity, seed or attribute.
     """
     kind = decode.text(fields, "type")
     if kind not in TYPES:
         raise RefusedError(400, "invalid toxic type")
-    stream = _stream(fields)
+    stream, spelled = _stream(fields), decode.text(fields, "stream", "downstream")
     attributes = TYPES[kind]
+    seed = decode.number(fields, "seed", whole=True)
     return Toxic(
-        name=decode.name(fields, default=f"{kind}_{stream}"),
+        name=decode.name(fields, default=f"{kind}_{spelled}"),
         type=kind,
         stream=stream,
         toxicity=_toxicity(fields, 1),
-        attributes=attributes(**_numbers(attributes, decode.nested(fields, "attributes"))),
+        attributes=attributes(**_given(attributes, decode.nested(fields, "attributes"))),
+        seed=None if seed is None else int(seed),
     )
 
 
 def _stream(fields: decode.Fields) -> Stream:
-    match (decode.text(fields, "stream") or "downstream").lower():
+    match decode.text(fields, "stream", "downstream").lower():
         case "upstream":
             return "upstream"
         case "downstream":
@@ -187,12 +137,25 @@ def _toxicity(fields: decode.Fields, default: float) -> float:
     return toxicity
 
 
-def _numbers(kind: type[Attributes], fields: decode.Fields) -> dict[str, Any]:
-    wanted = ((item.name, item.type is int) for item in dataclasses.fields(kind))
-    found = ((key, decode.number(fields, key, whole=whole)) for key, whole in wanted)
-    return {key: value for key, value in found if value is not None}
+def _given(kind: type[Attributes], fields: decode.Fields) -> dict[str, Any]:
+    found = {key: _value(fields, key, hint) for key, hint in _hints(kind).items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def _not_negative(key: str, value: float) -> None:
-    if value < 0:
-        raise bad_value(f"{key} must not be negative")
+def _value(fields: decode.Fields, key: str, hint: Any) -> Any:
+    if fields.get(key) is None:
+        return None
+    if hint in (int, float):
+        return decode.number(fields, key, whole=hint is int)
+    text = decode.text(fields, key)
+    choices = get_args(hint)
+    if choices and text not in choices:
+        raise bad_value(f"{key} must be one of {', '.join(choices)}")
+    return text
+
+
+@cache
+def _hints(kind: type[Attributes]) -> Mapping[str, Any]:
+    """Attribute → float, int, str, or the Literal of its choices; lower-case, as fields are read."""
+    hints, found = get_type_hints(kind), dataclasses.fields(kind)  # type: ignore[arg-type]
+    return {field.name: hints[field.name] for field in found}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chaosrunner.load.alarm import FAR_NS, Alarm, LoopTimer, alarm
+from chaosrunner.alarm import FAR_NS, Alarm, LoopTimer, alarm
 from chaosrunner.load.worker import slept_ns
 
 ALARMS = [pytest.param(alarm, id="best"), pytest.param(LoopTimer, id="loop timer")]

@@ -81,10 +81,12 @@ class _TimerFd:
     def _readable(self) -> None:
         if time.monotonic_ns() < self._at_ns:
             return  # set again between the wake-up and now: it will ring at the new instant
-        rung_ns = self._at_ns
-        self._ring()
-        if self._at_ns == rung_ns and not self._closed:
-            self.set(FAR_NS)  # else it stays readable; what rings has usually set the next instant already
+        self._at_ns = FAR_NS
+        try:
+            self._ring()
+        finally:
+            if self._at_ns == FAR_NS and not self._closed:
+                self.set(FAR_NS)  # else it stays readable; what rings has usually set the next instant already
 
 
 class LoopTimer:

@@ -1,0 +1,55 @@
+"""Opening both sides of a connection: taking over what was accepted, and reaching the server for it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Time a server has to accept before the client is told that it cannot be reached.
+CONNECT_TIMEOUT_S = 5.0
+
+Make = Callable[[], asyncio.Protocol]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a proxy's connections are opened.
+
+    Attributes:
+        upstream: Host and port of the server.
+    """
+
+    upstream: tuple[str, int]
+
+
+async def meet_client(_way: Way, accepted: socket.socket, make: Make) -> None:
+    """Have the protocol that `make` makes talk to the client; the socket belongs to its transport then.
+
+    Raises:
+        OSError: The client is gone again; the socket is closed.
+    """
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(make, accepted)
+    except BaseException:
+        accepted.close()
+        raise
+    _keep_alive(accepted)
+
+
+async def reach_server(way: Way, make: Make) -> None:
+    """Connect to the server, and have the protocol that `make` makes talk to it.
+
+    Raises:
+        OSError: It cannot be reached: refused, timed out, no such host, no descriptors.
+        ValueError: Its name is none.
+    """
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        transport, _ = await asyncio.get_running_loop().create_connection(make, *way.upstream)
+    _keep_alive(transport.get_extra_info("socket"))
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Have the kernel notice an end that vanished, so that its connection does not stay for ever."""
+    with contextlib.suppress(OSError):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
