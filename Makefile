@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl
 ARGS ?=
 
-.PHONY: demo test lint packages clean
+.PHONY: demo test lint bench packages peers clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 PURE := tests/model tests/logic
 PYTEST := $(BIN)/python -m pytest
 
-test: $(VENV)/.test packages
+test: $(VENV)/.test packages peers
 	@set -e; \
 	$(PYTEST) -q -n 2 $(PURE) --cov --cov-fail-under=100 --cov-report=term:skip-covered $(ARGS); \
 	$(PYTEST) -q -n 2 --dist loadfile -m "not e2e" $(PURE:%=--ignore=%) $(ARGS); \
@@ -27,6 +27,12 @@ test: $(VENV)/.test packages
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# The fault proxy beside Toxiproxy and HAProxy: one table of ratios, in three minutes on a machine that does nothing else.
+# `make bench ARGS=--quick` needs half a minute.
+bench: PACKAGES := nginx-light wrk haproxy
+bench: $(VENV)/.test packages peers
+	@$(BIN)/python tests/benchmarks/proxy.py $(ARGS)
 
 # uv where it is installed, else pip: both read the same pins.
 define install
@@ -66,6 +72,22 @@ packages:
 	  echo "installing$$missing" >&2; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
 	else echo "not installed:$$missing (needs root on Debian or Ubuntu); the tests that want them are skipped" >&2; fi
+
+# The server whose API ours has, at the version whose API it is, for the tests that put the same calls to both.
+# Without Go, or where it cannot be built, those tests are skipped and say why; under CI=true with Go they fail.
+PEERS := $(VENV)/peers
+TOXIPROXY := 2.12.0
+TOXIPROXY_MODULE := github.com/Shopify/toxiproxy/v2
+
+peers:
+	@if test -x $(PEERS)/toxiproxy-server && test -x $(PEERS)/toxiproxy-cli; then :; \
+	elif command -v go >/dev/null 2>&1; then \
+	  echo "building Toxiproxy $(TOXIPROXY) into $(PEERS) (once)" >&2; \
+	  GOBIN=$(abspath $(PEERS)/build) go install -ldflags "-X $(TOXIPROXY_MODULE).Version=$(TOXIPROXY)" \
+	    $(TOXIPROXY_MODULE)/cmd/server@v$(TOXIPROXY) $(TOXIPROXY_MODULE)/cmd/cli@v$(TOXIPROXY) \
+	  && mv $(PEERS)/build/server $(PEERS)/toxiproxy-server && mv $(PEERS)/build/cli $(PEERS)/toxiproxy-cli \
+	  || echo "Toxiproxy could not be built; the tests that want it are skipped" >&2; \
+	else echo "no Go on PATH: the tests that compare with the real Toxiproxy are skipped" >&2; fi
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -7,26 +7,12 @@ of connections that is struck, drawn once a connection.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from chaosrunner.model.units import Bytes, BytesPerSecond, Seconds, Share, human_duration
 from fault_injectors.proxy_control import Json
 from fault_injectors.proxy_fault import Down, Toxic
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Everywhere:
-    """What every toxic may be told."""
-
-    share: Share = field(default=Share(1.0), metadata={"help": "Part of the connections that is struck."})
-    direction: Literal["downstream", "upstream"] = field(
-        default="downstream", metadata={"help": "downstream: what the target answers; upstream: what it is asked."}
-    )
-
-    def __post_init__(self) -> None:
-        """A share of nothing is no fault."""
-        if not 0 < self.share <= 1:
-            raise ValueError("'share' is more than 0% and at most 100%")
+from fault_injectors.proxy_params import OneWay, Some, milliseconds, toxic, whole
 
 
 class ProxyLatency(Toxic):
@@ -36,7 +22,7 @@ class ProxyLatency(Toxic):
     about: ClassVar[str] = "Delays all data by a time, in order, through the fault proxy; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """How late."""
 
         add: Seconds = field(metadata={"help": "Time added."})
@@ -46,8 +32,8 @@ class ProxyLatency(Toxic):
         """A latency toxic."""
         assert isinstance(params, ProxyLatency.Params)
         spread = f" ± {human_duration(params.jitter)}" if params.jitter else ""
-        attributes = {"latency": _ms(params.add), "jitter": _ms(params.jitter)}
-        return _toxic(params, "latency", attributes, f"+{human_duration(params.add)}{spread}")
+        attributes = {"latency": milliseconds(params.add), "jitter": milliseconds(params.jitter)}
+        return toxic(params, "latency", attributes, f"+{human_duration(params.add)}{spread}")
 
 
 class ProxyJitter(Toxic):
@@ -57,7 +43,7 @@ class ProxyJitter(Toxic):
     about: ClassVar[str] = "Delays data unevenly, in order, through the fault proxy; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """How unevenly."""
 
         spread: Seconds = field(metadata={"help": "Each piece is late by around ± this; never early."})
@@ -66,9 +52,9 @@ class ProxyJitter(Toxic):
     def change(self, params: object) -> Json:
         """A latency toxic with jitter."""
         assert isinstance(params, ProxyJitter.Params)
-        attributes = {"latency": _ms(params.around), "jitter": _ms(params.spread)}
+        attributes = {"latency": milliseconds(params.around), "jitter": milliseconds(params.spread)}
         says = f"+{human_duration(params.around)} ± {human_duration(params.spread)}"
-        return _toxic(params, "latency", attributes, says)
+        return toxic(params, "latency", attributes, says)
 
 
 class ProxyBandwidth(Toxic):
@@ -78,21 +64,21 @@ class ProxyBandwidth(Toxic):
     about: ClassVar[str] = "Limits the data rate of each connection; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """How thin."""
 
         rate: BytesPerSecond = field(metadata={"help": "Bytes a second that pass, for each connection."})
 
         def __post_init__(self) -> None:
             """Nothing at all is another fault."""
-            Everywhere.__post_init__(self)
+            Some.__post_init__(self)
             if self.rate <= 0:
                 raise ValueError("'rate' is more than 0B/s; for nothing at all use proxy.timeout")
 
     def change(self, params: object) -> Json:
         """A bandwidth toxic; its rate is in thousands of bytes a second."""
         assert isinstance(params, ProxyBandwidth.Params)
-        return _toxic(params, "bandwidth", {"rate": _whole(params.rate / 1000)}, f"{params.rate / 1000:g} KB/s")
+        return toxic(params, "bandwidth", {"rate": whole(params.rate / 1000)}, f"{params.rate / 1000:g} KB/s")
 
 
 class ProxyReset(Toxic):
@@ -102,7 +88,7 @@ class ProxyReset(Toxic):
     about: ClassVar[str] = "Resets each connection (RST) a time after its next byte; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """When."""
 
         after: Seconds = field(default=Seconds(0), metadata={"help": "Time from the next byte to the reset."})
@@ -111,7 +97,7 @@ class ProxyReset(Toxic):
         """A reset_peer toxic."""
         assert isinstance(params, ProxyReset.Params)
         says = f"reset {human_duration(params.after)} after the next byte"
-        return _toxic(params, "reset_peer", {"timeout": _ms(params.after)}, says)
+        return toxic(params, "reset_peer", {"timeout": milliseconds(params.after)}, says)
 
 
 class ProxyTimeout(Toxic):
@@ -121,7 +107,7 @@ class ProxyTimeout(Toxic):
     about: ClassVar[str] = "Swallows all data and closes each connection after a time; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """When."""
 
         after: Seconds = field(metadata={"help": "Time until a connection is closed; 0s = never, it just hangs."})
@@ -130,7 +116,7 @@ class ProxyTimeout(Toxic):
         """A timeout toxic."""
         assert isinstance(params, ProxyTimeout.Params)
         end = f"closed after {human_duration(params.after)}" if params.after else "never closed"
-        return _toxic(params, "timeout", {"timeout": _ms(params.after)}, f"all data swallowed, {end}")
+        return toxic(params, "timeout", {"timeout": milliseconds(params.after)}, f"all data swallowed, {end}")
 
 
 class ProxySlice(Toxic):
@@ -140,7 +126,7 @@ class ProxySlice(Toxic):
     about: ClassVar[str] = "Cuts data into small pieces with pauses between them; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """How small, how slow."""
 
         size: Bytes = field(metadata={"help": "Size of a piece."})
@@ -148,15 +134,15 @@ class ProxySlice(Toxic):
 
         def __post_init__(self) -> None:
             """A piece holds something."""
-            Everywhere.__post_init__(self)
+            Some.__post_init__(self)
             if self.size < 1:
                 raise ValueError("'size' is at least 1B")
 
     def change(self, params: object) -> Json:
         """A slicer toxic; its delay is in microseconds."""
         assert isinstance(params, ProxySlice.Params)
-        attributes = {"average_size": int(params.size), "size_variation": 0, "delay": _whole(params.pause * 1e6)}
-        return _toxic(params, "slicer", attributes, f"pieces of {params.size} B, {human_duration(params.pause)} apart")
+        attributes = {"average_size": int(params.size), "size_variation": 0, "delay": whole(params.pause * 1e6)}
+        return toxic(params, "slicer", attributes, f"pieces of {params.size} B, {human_duration(params.pause)} apart")
 
 
 class ProxyLimit(Toxic):
@@ -166,7 +152,7 @@ class ProxyLimit(Toxic):
     about: ClassVar[str] = "Closes each connection after so many bytes; undone by removing the toxic."
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params(Everywhere):
+    class Params(OneWay):
         """How many."""
 
         after: Bytes = field(metadata={"help": "Bytes that pass before a connection is closed."})
@@ -174,7 +160,125 @@ class ProxyLimit(Toxic):
     def change(self, params: object) -> Json:
         """A limit_data toxic."""
         assert isinstance(params, ProxyLimit.Params)
-        return _toxic(params, "limit_data", {"bytes": int(params.after)}, f"closed after {params.after} B")
+        return toxic(params, "limit_data", {"bytes": int(params.after)}, f"closed after {params.after} B")
+
+
+class ProxyCorrupt(Toxic):
+    """Data that arrives wrong."""
+
+    name: ClassVar[str] = "proxy.corrupt"
+    about: ClassVar[str] = "Changes single bytes on their way, none is added or lost; undone by removing the toxic."
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params(OneWay):
+        """How often."""
+
+        bytes: Share = field(default=Share(0.001), metadata={"help": "Part of the bytes that is changed."})
+
+        def __post_init__(self) -> None:
+            """Some byte may be struck."""
+            Some.__post_init__(self)
+            if not 0 < self.bytes <= 1:
+                raise ValueError("'bytes' is more than 0% and at most 100%")
+
+    def change(self, params: object) -> Json:
+        """A corrupt toxic; ours only."""
+        assert isinstance(params, ProxyCorrupt.Params)
+        return toxic(params, "corrupt", {"probability": params.bytes}, f"{params.bytes * 100:g}% of bytes changed")
+
+
+class ProxyDrop(Toxic):
+    """One way is lost."""
+
+    name: ClassVar[str] = "proxy.drop"
+    about: ClassVar[str] = "Loses all data of one direction, the other works; undone by removing the toxic."
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params(OneWay):
+        """Which way: `direction`."""
+
+    def change(self, params: object) -> Json:
+        """A drop toxic; ours only."""
+        assert isinstance(params, ProxyDrop.Params)
+        return toxic(params, "drop", {}, "all data lost")
+
+
+class ProxySilence(Toxic):
+    """A peer that vanished."""
+
+    name: ClassVar[str] = "proxy.silence"
+    about: ClassVar[str] = "Half-open connections: nothing arrives, not even their end; undone by removing the toxic."
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params(OneWay):
+        """Which side hears nothing: `direction`."""
+
+    def change(self, params: object) -> Json:
+        """A silence toxic; ours only."""
+        assert isinstance(params, ProxySilence.Params)
+        return toxic(params, "silence", {}, "nothing arrives, not even an end,")
+
+
+class ProxyRefuse(Toxic):
+    """No new connections."""
+
+    name: ClassVar[str] = "proxy.refuse"
+    about: ClassVar[str] = "Resets new connections as they are made, open ones live on; undone by removing the toxic."
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params(Some):
+        """Which part: `share`."""
+
+    def change(self, params: object) -> Json:
+        """A refuse_connect toxic; ours only."""
+        assert isinstance(params, ProxyRefuse.Params)
+        return toxic(params, "refuse_connect", {}, "new connections reset")
+
+
+class ProxyConnectDelay(Toxic):
+    """Connecting takes long."""
+
+    name: ClassVar[str] = "proxy.connect_delay"
+    about: ClassVar[str] = (
+        "Lets new connections reach the target late, open ones live on; undone by removing the toxic."
+    )
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params(Some):
+        """How long."""
+
+        add: Seconds = field(metadata={"help": "Time added."})
+
+    def change(self, params: object) -> Json:
+        """A delay_connect toxic; ours only."""
+        assert isinstance(params, ProxyConnectDelay.Params)
+        says = f"connects +{human_duration(params.add)}"
+        return toxic(params, "delay_connect", {"latency": milliseconds(params.add)}, says)
+
+
+class ProxyCrowd(Toxic):
+    """The target takes no more connections."""
+
+    name: ClassVar[str] = "proxy.crowd"
+    about: ClassVar[str] = "Resets new connections while so many are open; undone by removing the toxic."
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params(Some):
+        """How many."""
+
+        connections: int = field(metadata={"help": "Connections that may be open through the proxy."})
+
+        def __post_init__(self) -> None:
+            """A count."""
+            Some.__post_init__(self)
+            if self.connections < 0:
+                raise ValueError("'connections' is 0 or more")
+
+    def change(self, params: object) -> Json:
+        """A limit_connections toxic; ours only."""
+        assert isinstance(params, ProxyCrowd.Params)
+        says = f"new connections reset above {params.connections} open"
+        return toxic(params, "limit_connections", {"connections": params.connections}, says)
 
 
 class ProxyDown(Down):
@@ -190,24 +294,3 @@ class ProxyDown(Down):
     def change(self, params: object) -> Json:
         """Not a toxic: the proxy is disabled."""
         return {"enabled": False, "says": "all connections cut and new ones refused"}
-
-
-def _toxic(params: Everywhere, kind: str, attributes: Json, says: str) -> Json:
-    part = "" if params.share >= 1 else f" on {params.share * 100:g}% of connections"
-    return {
-        "type": kind,
-        "stream": params.direction,
-        "toxicity": params.share,
-        "attributes": attributes,
-        "says": f"{says}{part} {params.direction}",
-    }
-
-
-def _ms(seconds: float) -> int | float:
-    return _whole(seconds * 1000)
-
-
-def _whole(number: float) -> int | float:
-    """The same number, as an integer where it is one: a plain Toxiproxy takes no others."""
-    rounded = round(number, 6)
-    return int(rounded) if rounded == int(rounded) else rounded

@@ -83,7 +83,9 @@ class ControlApi:
         status, said = await self._call("POST", f"/proxies/{_part(proxy)}/toxics", toxic, passing=(409,))
         found = await self.proxy(proxy)
         mine = [each for each in (found or {}).get("toxics", ()) if each["name"] == toxic["name"]]
-        if not mine or any(mine[0].get(key) != toxic[key] for key in ("type", "stream", "toxicity")):
+        if not mine or any(
+            mine[0].get(key) != toxic.get(key, mine[0].get(key)) for key in ("type", "stream", "toxicity")
+        ):
             raise InjectorError(f"fault proxy {self._base}: toxic {toxic['name']} is not on {proxy} ({status} {said})")
 
     async def remove_toxic(self, proxy: str, toxic: str) -> None:

@@ -12,7 +12,7 @@ so the undo fails and is tried again until it can be read back (a proxy that was
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from chaosrunner.errors import InjectorError
@@ -36,6 +36,7 @@ class ProxyFault:
     needs: ClassVar[tuple[str, ...]] = ("proxies",)
     reversible: ClassVar[bool] = True
     guard: ClassVar[str] = "target"
+    protocol: ClassVar[str] = ""  # what the proxy must understand of its bytes; "" = nothing
     Params: ClassVar[type]
 
     def available(self) -> Availability:
@@ -65,6 +66,7 @@ class ProxyFault:
             leases = await api.owners() is not None
             live = [name for name in component.proxies if _found(name, there)["enabled"]]
             chosen = choose(fault, context, live)
+            self._check_protocol(there[name] for name in chosen)
             before = {name: await _look(api, name) for name in chosen}
         change = self.change(fault.params)
         owner = f"{MARK}{context.run}-{fault.index}"
@@ -85,6 +87,15 @@ class ProxyFault:
             guard="target" if leases else "runner",
             lasts_s=fault.for_s,
         )
+
+    def _check_protocol(self, chosen: Iterable[Json]) -> None:
+        for proxy in chosen:
+            understood = proxy.get("protocol", "tcp")
+            if self.protocol and understood != self.protocol:
+                raise InjectorError(
+                    f"{self.name} acts on {self.protocol}, and proxy '{proxy['name']}' understands {understood}",
+                    advice=f'create it with "protocol": "{self.protocol}"; only our own fault proxy can',
+                )
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Make the change everywhere it was chosen for, and read it back."""
@@ -143,14 +154,9 @@ class Toxic(ProxyFault):
         toxic = (stats or {}).get("toxics", {}).get(recipe.data["owner"])
         if stats is None or toxic is None:
             return Evidence(ok=False, says="the toxic is not there")
-        if not toxic["bytes"] and not toxic["connections"]:
+        if not toxic.get("struck", toxic["bytes"] or toxic["connections"]):
             return Evidence(ok=None, says="nothing has passed through it yet", data=toxic)
-        opened = stats["connections"]["open"]
-        return Evidence(
-            ok=True,
-            says=f"{toxic['bytes']:,} bytes of {toxic['connections']} connections ({opened} open) went through it",
-            data=toxic,
-        )
+        return Evidence(ok=True, says=_struck(toxic, stats["connections"]["open"]), data=toxic)
 
     async def _read_back(self, api: ControlApi, proxy: str, recipe: Recipe) -> Evidence:
         found = _toxic(await api.proxy(proxy), str(recipe.data["owner"]))
@@ -217,6 +223,15 @@ def _leftover(injector: str, base: str, owner: str, proxies: Mapping[str, Json])
         claims=tuple(f"proxy:{base.rstrip('/')}/{name}" for name in proxies),
         guard="target" if leases else "runner",
     )
+
+
+def _struck(toxic: Json, opened: int) -> str:
+    if "struck" in toxic:
+        return f"it struck {toxic['struck']:,} of {toxic['matched']:,} that it was meant for"
+    if not toxic["bytes"]:
+        return f"it struck {toxic['connections']} connections ({opened} open)"
+    late = f", each piece late by {toxic['delay_ms']['p50']:.3g} ms (median)" if toxic["delay_ms"] else ""
+    return f"{toxic['bytes']:,} bytes of {toxic['connections']} connections ({opened} open) went through it{late}"
 
 
 async def _look(api: ControlApi, name: str) -> Json:

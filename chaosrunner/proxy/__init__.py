@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chaosrunner.proxy.server import FaultProxy
 
-__all__ = ["FaultProxy", "main"]
+__all__ = ["API_VERSION", "FaultProxy", "main"]
+
+# The Toxiproxy release whose API this is; clients choose their calls by it.
+API_VERSION = "2.12.0"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,20 +8,16 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from chaosrunner.proxy import decode, openapi
+from chaosrunner.proxy import API_VERSION, decode, openapi
 from chaosrunner.proxy.control import Control
 from chaosrunner.proxy.guards import Guard, Handler, Middleware, guards
 from chaosrunner.proxy.leases import Place
 from chaosrunner.proxy.metrics import Metrics, exposition
-from chaosrunner.proxy.proxies import Proxy
+from chaosrunner.proxy.proxies import Proxy, Settings
 from chaosrunner.proxy.refusals import RefusedError
 from chaosrunner.proxy.stats import AppliedToxic
 
-# The Toxiproxy release whose API this is; clients choose their calls by it.
-API_VERSION = "2.12.0"
 BODY_LIMIT_BYTES = 1024 * 1024
-# A client that does not send the body it announced is not waited for.
-BODY_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +27,12 @@ class Manner:
     Attributes:
         like_toxiproxy: Whether refusals are sent as Toxiproxy sends them: JSON that calls itself plain text.
         metrics: What `GET /metrics` shows; nothing makes it unknown.
+        body_timeout_s: Time a client has to send the body it announced.
     """
 
     like_toxiproxy: bool = False
     metrics: Collection[Metrics] = ()
+    body_timeout_s: float = 10.0
 
 
 def make_app(control: Control, guard: Guard, manner: Manner) -> web.Application:
@@ -42,16 +40,16 @@ def make_app(control: Control, guard: Guard, manner: Manner) -> web.Application:
     app = web.Application(
         client_max_size=BODY_LIMIT_BYTES, middlewares=[*guards(guard), _saying_refusals(manner.like_toxiproxy)]
     )
-    app.add_routes(_Calls(control, manner.metrics).routes())
+    app.add_routes(_Calls(control, manner).routes())
     return app
 
 
 class _Calls:
     """One method a call; their docstrings are what the OpenAPI document says of them."""
 
-    def __init__(self, control: Control, metrics: Collection[Metrics]) -> None:
+    def __init__(self, control: Control, manner: Manner) -> None:
         self._control = control
-        self._metrics = metrics
+        self._manner = manner
 
     def routes(self) -> list[web.RouteDef]:
         toxic = "/proxies/{proxy}/toxics/{toxic}"
@@ -75,7 +73,7 @@ class _Calls:
             web.get("/owners", self.list_owners, allow_head=False),
             web.delete("/owners/{owner}", self.end_owner),
             web.get("/openapi.json", self.show_document, allow_head=False),
-            *([web.get("/metrics", self.show_metrics, allow_head=False)] if self._metrics else []),
+            *([web.get("/metrics", self.show_metrics, allow_head=False)] if self._manner.metrics else []),
         ]
 
     async def version(self, _request: web.Request) -> web.Response:
@@ -94,7 +92,7 @@ class _Calls:
     async def populate(self, request: web.Request) -> web.Response:
         """Create or replace proxies, all or none; one with the same addresses stays as it is."""
         try:
-            proxies = await self._control.populate(decode.read_list(await _body(request)))
+            proxies = await self._control.populate(decode.read_list(await self._body(request)))
         except RefusedError as refusal:
             return _json({**_refusal_json(refusal), "proxies": []}, refusal.status)
         return _json({"proxies": [self._proxy_json(proxy) for proxy in proxies]}, 201)
@@ -105,7 +103,7 @@ class _Calls:
 
     async def create_proxy(self, request: web.Request) -> web.Response:
         """Create a proxy; without `listen` at a free local port."""
-        proxy = await self._control.create(decode.read_object(await _body(request)))
+        proxy = await self._control.create(decode.read_object(await self._body(request)))
         return _json(self._proxy_json(proxy), 201)
 
     async def show_proxy(self, request: web.Request) -> web.Response:
@@ -115,7 +113,7 @@ class _Calls:
     async def update_proxy(self, request: web.Request) -> web.Response:
         """Change what is given of a proxy; if it cannot listen at a new address it stays at the old one."""
         self._proxy(request)
-        fields = decode.read_object(await _body(request))
+        fields = decode.read_object(await self._body(request))
         proxy = await self._control.update(request.match_info["proxy"], fields)
         return _json(self._proxy_json(proxy))
 
@@ -135,7 +133,7 @@ class _Calls:
     async def add_toxic(self, request: web.Request) -> web.Response:
         """Add a toxic behind the others of its stream, on open connections at once."""
         proxy = self._proxy(request)
-        fields = decode.read_object(await _body(request))
+        fields = decode.read_object(await self._body(request))
         applied = self._control.add_toxic(proxy.name, fields)
         return _json(self._toxic_json(proxy, applied))
 
@@ -148,7 +146,7 @@ class _Calls:
         """Change what is given of the attributes and toxicity of a toxic, on open connections at once."""
         proxy = self._proxy(request)
         proxy.find_toxic(request.match_info["toxic"])
-        fields = decode.read_object(await _body(request))
+        fields = decode.read_object(await self._body(request))
         applied = self._control.change_toxic(proxy.name, request.match_info["toxic"], fields)
         return _json(self._toxic_json(proxy, applied))
 
@@ -171,8 +169,17 @@ class _Calls:
 
     async def show_metrics(self, request: web.Request) -> web.Response:
         """Counters for Prometheus."""
-        text, content_type = exposition(self._control, self._metrics, request.headers.get(hdrs.ACCEPT, ""))
+        text, content_type = exposition(self._control, self._manner.metrics, request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._manner.body_timeout_s):
+                return await request.read()
+        except TimeoutError:
+            raise RefusedError(408, "the request body did not arrive in time") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise RefusedError(413, f"the request body is larger than {BODY_LIMIT_BYTES} bytes") from None
 
     def _proxy(self, request: web.Request) -> Proxy:
         return self._control.find(request.match_info["proxy"])
@@ -183,8 +190,8 @@ class _Calls:
             "listen": str(proxy.settings.listen.address),
             "upstream": str(proxy.settings.upstream),
             "enabled": proxy.settings.enabled,
-            **({} if proxy.settings.protocol == "tcp" else {"protocol": proxy.settings.protocol}),
             "toxics": self._toxics_json(proxy),
+            **_unusual(proxy.settings),
             **self._lease_json(Place(proxy.name)),
         }
 
@@ -208,6 +215,12 @@ def _json(value: object, status: int = 200) -> web.Response:
     )
 
 
+def _unusual(settings: Settings) -> dict[str, object]:
+    """What Toxiproxy has no word for, where it was given: its clients see nothing they do not know."""
+    protocol = {} if settings.protocol == "tcp" else {"protocol": settings.protocol}
+    return {**protocol, **({} if settings.tls is None else {"tls": settings.tls.as_json()})}
+
+
 def _refusal_json(refusal: RefusedError) -> dict[str, object]:
     return {"error": refusal.sentence, "status": refusal.status}
 
@@ -224,13 +237,3 @@ def _saying_refusals(like_toxiproxy: bool) -> Middleware:
             return answer
 
     return say_refusals
-
-
-async def _body(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await request.read()
-    except TimeoutError:
-        raise RefusedError(408, "the request body did not arrive in time") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise RefusedError(413, f"the request body is larger than {BODY_LIMIT_BYTES} bytes") from None

@@ -3,14 +3,17 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from chaosrunner.proxy import decode
+from chaosrunner import __version__
+from chaosrunner.proxy import API_VERSION, decode
 from chaosrunner.proxy.audit import audit_to
 from chaosrunner.proxy.refusals import RefusedError, StartError
 
@@ -20,6 +23,8 @@ TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"  # noqa: S105 -- the name of a variab
 def run(argv: Sequence[str] | None) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; the exit code: 0, or 2 if it could not start as asked."""
     options = _parser().parse_args(argv)
+    if options.openapi:
+        return _print_document()
     _allow_many_descriptors()
     try:
         proxies = [] if options.config is None else read_config(Path(options.config))
@@ -50,6 +55,7 @@ def read_config(path: Path) -> list[decode.Fields]:
 
 
 async def _serve(options: argparse.Namespace, proxies: Sequence[decode.Fields]) -> None:
+    from chaosrunner.proxy.metrics import Metrics
     from chaosrunner.proxy.server import FaultProxy
 
     stop = asyncio.Event()
@@ -62,12 +68,22 @@ async def _serve(options: argparse.Namespace, proxies: Sequence[decode.Fields]) 
         token=options.token,
         seed=options.seed,
         audit=audit_to(as_json=options.log_format == "json"),
+        like_toxiproxy=options.compat is not None,
+        metrics=[kind for kind in get_args(Metrics) if getattr(options, f"{kind}_metrics")],
     )
     await proxy.start(proxies)
     with contextlib.suppress(OSError):  # whoever started us may not listen
         print(f"ready {proxy.url}", flush=True)
     await stop.wait()
     await proxy.stop()
+
+
+def _print_document() -> int:
+    from chaosrunner.proxy.server import FaultProxy
+
+    with contextlib.suppress(BrokenPipeError):  # whoever reads has seen enough
+        print(json.dumps(FaultProxy(metrics=["proxy"]).document(), indent=2), flush=True)
+    return 0
 
 
 def _allow_many_descriptors() -> None:
@@ -90,18 +106,54 @@ def _parser() -> argparse.ArgumentParser:
         prog="chaosrunner proxy",
         description="A TCP proxy that breaks connections on request, with Toxiproxy's HTTP API.",
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.add_argument("-h", "-help", "--help", action="help", help="show this and exit")
     parser.add_argument("-host", "--host", default="localhost", help="where the API listens (default: %(default)s)")
     parser.add_argument("-port", "--port", type=_port, default=8474, help="its port, 0 for a free one (default: 8474)")
     parser.add_argument("-config", "--config", metavar="FILE", help="JSON list of proxies to create")
     parser.add_argument("-seed", "--seed", type=int, help="the same seed and traffic give the same faults")
+    for kind, shows in (("proxy", "proxies and toxics"), ("runtime", "this process")):
+        option = f"{kind}-metrics"
+        parser.add_argument(
+            f"-{option}",
+            f"--{option}",
+            type=_switch,
+            nargs="?",
+            const=True,
+            default=False,
+            metavar="BOOL",
+            help=f"let GET /metrics tell Prometheus about {shows}",
+        )
+    parser.add_argument(
+        "--compat",
+        choices=["toxiproxy"],
+        help="do as Toxiproxy does where a client could depend on what it does wrong",
+    )
+    parser.add_argument("--openapi", action="store_true", help="print the OpenAPI document of the API and exit")
+    parser.add_argument(
+        "-version",
+        "--version",
+        action="version",
+        version=f"chaosrunner proxy version {__version__}, API of toxiproxy-server version {API_VERSION}",
+    )
     parser.add_argument(
         "--token",
         default=os.environ.get(TOKEN_VARIABLE) or None,
-        help=f"bearer token every call must carry; needed beyond loopback (also ${TOKEN_VARIABLE})",
+        help=f"what every call must carry, as bearer token or as the password of the URL; needed to listen beyond this"
+        f" machine (also ${TOKEN_VARIABLE})",
     )
     parser.add_argument("--log-format", choices=["human", "json"], default="human", help="of the audit on stderr")
     return parser
+
+
+def _switch(text: str) -> bool:
+    """As Go's flag package reads a boolean."""
+    if text in {"1", "t", "T", "true", "TRUE", "True"}:
+        return True
+    if text in {"0", "f", "F", "false", "FALSE", "False"}:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
 
 
 def _port(text: str) -> int:

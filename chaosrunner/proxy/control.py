@@ -13,11 +13,11 @@ from typing import Any, get_args
 from chaosrunner.proxy import decode
 from chaosrunner.proxy.leases import Lease, Leases, Place, Term, parse_term
 from chaosrunner.proxy.listener import Endpoint, Listener, parse_address, resolve
-from chaosrunner.proxy.proxies import Protocol, Proxy, Settings, Shared
+from chaosrunner.proxy.proxies import Protocol, Proxy, Settings, Shared, route
 from chaosrunner.proxy.refusals import RefusedError, bad_value, missing_field, proxy_not_found
 from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.tls import parse_tls
 from chaosrunner.proxy.toxics import Toxic, parse_toxic
-
 
 CREATED = "proxy created"
 
@@ -212,15 +212,19 @@ class Control:
                 upstream=parse_address(upstream, "upstream"),
                 enabled=True if enabled is None else enabled,
                 protocol=_protocol(fields) or "tcp",
+                tls=await parse_tls(fields),
             ),
         )
 
     async def _changes(self, fields: decode.Fields) -> dict[str, Any]:
         changes: dict[str, Any] = {}
+        decode.text(fields, "name")  # names cannot be changed, but a wrong type is a mistake that Toxiproxy reports
         if fields.get("listen") is not None:
             changes["listen"] = await self._endpoint(decode.text(fields, "listen"))
         if fields.get("upstream") is not None:
             changes["upstream"] = parse_address(decode.text(fields, "upstream"), "upstream")
+        if "tls" in fields:
+            changes["tls"] = await parse_tls(fields)
         given = {"enabled": decode.flag(fields, "enabled"), "protocol": _protocol(fields)}
         return changes | {key: value for key, value in given.items() if value is not None}
 
@@ -334,7 +338,7 @@ def _protocol(fields: decode.Fields) -> Protocol | None:
 
 def _same(one: Settings, other: Settings) -> bool:
     """Whether a populate call would find what it asks for."""
-    return (one.listen.address, one.upstream, one.protocol) == (other.listen.address, other.upstream, other.protocol)
+    return one.listen.address == other.listen.address and route(one) == route(other)
 
 
 def _described(proxy: Proxy) -> dict[str, object]:
@@ -344,6 +348,7 @@ def _described(proxy: Proxy) -> dict[str, object]:
         "listen": str(settings.listen.address),
         "upstream": str(settings.upstream),
         "enabled": settings.enabled,
+        **({} if settings.tls is None else {"tls": settings.tls.as_json()}),
     }
 
 

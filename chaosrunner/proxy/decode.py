@@ -15,6 +15,8 @@ Fields = Mapping[str, object]
 NAME_LENGTH_LIMIT = 255
 # Beyond 2**53 a JSON number no longer survives clients that read it as a double.
 LARGEST_NUMBER = 2**53
+# Toxiproxy knows no such field, so no client of it sends one without meaning it.
+TAKEN_AWAY_BY_NULL = {"tls"}
 
 
 def read_object(body: bytes) -> Fields:
@@ -119,7 +121,7 @@ def _as_fields(value: object, expected: str) -> Fields:
         return {}
     if not isinstance(value, dict):
         raise bad_body(f"expected {expected}")
-    return {key.lower(): item for key, item in value.items()}
+    return value
 
 
 def _first_value(body: bytes) -> object:
@@ -139,4 +141,9 @@ def _not_json(constant: str) -> NoReturn:
     raise bad_body(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_not_json)
+def _fold(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object as Go fills a struct: keys in any case, the last value counts, null sets nothing."""
+    return {key.lower(): value for key, value in pairs if value is not None or key.lower() in TAKEN_AWAY_BY_NULL}
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_fold)

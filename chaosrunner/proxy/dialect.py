@@ -19,15 +19,17 @@ ROOM_BYTES = 6 * 1024 * 1024
 
 
 class Dialect(Protocol):
-    """One connection's interpreter.
+    """One connection's interpreter."""
 
-    Attributes:
-        held_up: Bytes from the client that it holds back now.
-        held_down: Bytes from the server that it holds back now.
-    """
+    @property
+    def held_up(self) -> int:
+        """Bytes from the client that it holds back now."""
+        ...
 
-    held_up: int
-    held_down: int
+    @property
+    def held_down(self) -> int:
+        """Bytes from the server that it holds back now."""
+        ...
 
     def ask(self, item: Item) -> None:
         """Take one item from the client: bytes in any cut, or the end of its stream behind them."""

@@ -67,14 +67,15 @@ class Doorstep:
         attributes = applied.toxic.attributes
         assert isinstance(attributes, DelayConnect)
         known = self._delays.get(applied)
+        if known is None:
+            applied.connections += 1  # it waits from now on, which is to be seen while it does
         return known if known and known[0] is applied.toxic else (applied.toxic, attributes.draw_s(luck.random))
 
     def _enter(self) -> None:
         self.leave()
-        waited_s = monotonic() - self._came
-        for applied in self._delays:
-            applied.connections += 1
-            applied.delayed(waited_s)
+        late_s = monotonic() - self._came - sum(delay_s for _, delay_s in self._delays.values())
+        for applied, (_, delay_s) in self._delays.items():
+            applied.delayed(delay_s + late_s)
         self._let_in()
 
     def _sleep(self) -> None:

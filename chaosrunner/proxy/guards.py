@@ -1,5 +1,6 @@
 """Who may use the control API: no browser, no stranger, nobody without the token where one is set."""
 
+import base64
 import hmac
 import ipaddress
 import uuid
@@ -7,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import BasicAuth, hdrs, web
+from aiohttp import hdrs, web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # What an aiohttp application takes; its own alias is private.
@@ -83,12 +84,13 @@ def _challenge(status: int) -> dict[str, str]:
 
 
 def _credential(header: str) -> bytes:
-    kind, _, credential = header.partition(" ")
-    if kind.lower() == "bearer":
-        return credential.strip().encode()
+    """The token in an Authorization header: as it is after Bearer, the password after Basic (RFC 7617)."""
+    scheme, _, credential = header.partition(" ")
+    if scheme.lower() != "basic":
+        return credential.strip().encode() if scheme.lower() == "bearer" else b""
     try:
-        return BasicAuth.decode(header, encoding="utf-8").password.encode()
-    except ValueError:  # no basic authorization either
+        return base64.b64decode(credential.encode(), validate=True).partition(b":")[2]
+    except ValueError:
         return b""
 
 

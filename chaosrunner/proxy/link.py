@@ -62,8 +62,9 @@ class Peer(asyncio.Protocol):
         self.takes.choke(blocked=True)
 
     def resume_writing(self) -> None:
-        """Read from the other side again."""
+        """Read from the other side again, and from this one if a dialect owed it too much."""
         self.takes.choke(blocked=False)
+        self.sends.review()
 
     @property
     def alive(self) -> bool:
@@ -95,6 +96,7 @@ class Link:
     __slots__ = (
         "_arrived",
         "_blocked",
+        "_dropped",
         "_early",
         "_ended",
         "_head",
@@ -122,6 +124,7 @@ class Link:
         self._paused = False  # we do not read from the source
         self._ended = False  # the source has sent its end
         self._arrived = False  # an end has reached the target; nothing follows it
+        self._dropped = False  # the connection is over
 
     def interpret(self, sink: Sink, held: Callable[[], int]) -> None:
         """Have `sink` hear everything before the stages do; it hands on by `pass_on` and says how much it holds."""
@@ -147,6 +150,12 @@ class Link:
     def pass_on(self, item: Item) -> None:
         """Send one item through the stages."""
         self._head(item)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that the target is still to be sent, those included that the stages hold."""
+        unsent = 0 if self.target.transport is None else self.target.transport.get_write_buffer_size()
+        return unsent + sum(stage.held_bytes for stage in self._stages)
 
     def open(self) -> None:
         """Deliver from now on, the target is connected; early items first."""
@@ -181,12 +190,15 @@ class Link:
             make: Makes the stage of a toxic that was not at work yet.
         """
         self._retire_all_but(set(wanted))
+        if self._dropped:  # by what a retired stage let go
+            return
         stages = {stage.applied: stage for stage in self._stages}
         fresh = [stages.setdefault(applied, make(applied)) for applied in wanted if applied not in stages]
         self._stages = [stages[applied] for applied in wanted]
         self._chain_up()
         for stage in fresh:
-            stage.start()
+            if not self._dropped:
+                stage.start()
         self.review()
 
     def retune(self, applied: AppliedToxic) -> None:
@@ -197,19 +209,20 @@ class Link:
         self.review()
 
     def drop(self) -> None:
-        """Forget everything under way: the connection is over."""
-        self._arrived = self._ended = True
-        self._early = None
-        for stage in self._stages:
+        """Forget everything under way, and what may still come: the connection is over."""
+        self._dropped = self._arrived = self._ended = True
+        self._early = self._interpret = None
+        stages, self._stages = self._stages, []
+        self._chain_up()
+        for stage in stages:
             stage.drop()
 
     def _retire_all_but(self, wanted: set[AppliedToxic]) -> None:
         # From the target backwards: what a later stage holds is older and must arrive first.
-        for place in range(len(self._stages) - 1, -1, -1):
-            stage = self._stages[place]
+        for stage in reversed(self._stages):
             if stage.applied not in wanted:
                 stage.retire()
-                del self._stages[place]
+                self._stages = [other for other in self._stages if other is not stage]
                 self._chain_up()
 
     def _chain_up(self) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import os
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from chaosrunner.proxy.refusals import RefusedError, bad_value
 BACKLOG = 1024
 # Accepted in one turn of the loop, so that a storm of connects leaves time for the others.
 ACCEPTS_PER_TURN = 64
+# Descriptors that clients leave to the control API, so that toxics can be removed when there are too many clients.
+RESERVED_DESCRIPTORS = 32
 # Out of descriptors: look again after this time instead of spinning on a socket that stays readable.
 RETRY_ACCEPT_S = 0.2
 # Saying it once is enough for a while.
@@ -166,27 +170,42 @@ class Listener:
 
     def _accept(self) -> None:
         assert self._accepted is not None
-        for _ in range(ACCEPTS_PER_TURN):
+        for taken in range(ACCEPTS_PER_TURN):
+            # Whoever was taken in this turn still needs a second descriptor, towards the server.
+            if not _descriptors_left(self._socket, needed=taken):
+                self._pause("too few file descriptors are left")
+                return
             try:
                 accepted, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
-                    self._pause(error)
+                    self._pause(str(error))
                     return
                 continue  # a client that gave up before it was accepted
             accepted.setblocking(False)
             self._accepted(accepted)
 
-    def _pause(self, error: OSError) -> None:
+    def _pause(self, error: str) -> None:
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_S
-            self._audit.error(
-                "cannot accept, trying until it works", listen=str(self.endpoint.address), error=str(error)
-            )
+            self._audit.error("cannot accept, trying until it works", listen=str(self.endpoint.address), error=error)
         self._unwatch()
         self._retry = asyncio.get_running_loop().call_later(RETRY_ACCEPT_S, self._watch)
+
+
+def _descriptors_left(any_open: socket.socket, needed: int) -> bool:
+    """Whether a client, after `needed` other descriptors, would leave those that are reserved."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return True
+    try:
+        lowest_free = os.dup(any_open.fileno())  # the kernel gives the lowest number: all below are in use
+    except OSError:
+        return False
+    os.close(lowest_free)
+    return lowest_free + needed < most - min(RESERVED_DESCRIPTORS, most // 8)
 
 
 def _plausible_host(host: str) -> bool:
@@ -220,7 +239,8 @@ def _held(endpoint: Endpoint) -> socket.socket:
 
 def _bind(endpoint: Endpoint, *, reuse: bool) -> socket.socket:
     try:
-        bound = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        # asyncio turns Nagle's algorithm off for what was accepted only if the socket says that it is TCP.
+        bound = socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise _cannot_bind(endpoint, error) from None
     try:

@@ -80,7 +80,10 @@ def _connections(proxies: Iterable[Proxy]) -> "Iterator[Metric]":
     families: list[tuple[CounterMetricFamily | GaugeMetricFamily, Callable[[Proxy], int]]] = [
         (GaugeMetricFamily(f"{prefix}_open", "Open now.", labels=labels), lambda proxy: proxy.open_connections),
         (CounterMetricFamily(f"{prefix}_opened", "Accepted.", labels=labels), lambda proxy: proxy.tally.opened),
-        (CounterMetricFamily(f"{prefix}_refused", "Not let through.", labels=labels), lambda proxy: proxy.tally.refused),
+        (
+            CounterMetricFamily(f"{prefix}_refused", "Not let in.", labels=labels),
+            lambda proxy: proxy.tally.refused,
+        ),
         (CounterMetricFamily(f"{prefix}_cut", "Cut by a change.", labels=labels), lambda proxy: proxy.tally.cut),
     ]
     for family, count in families:

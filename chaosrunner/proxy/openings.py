@@ -6,10 +6,33 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chaosrunner.proxy.tls import TlsSide
+from chaosrunner.proxy.tls_failures import TlsWatch
+
 # Time a server has to accept before the client is told that it cannot be reached.
 CONNECT_TIMEOUT_S = 5.0
 
 Make = Callable[[], asyncio.Protocol]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsWay:
+    """Where a proxy's connections have TLS.
+
+    Attributes:
+        listen: What clients are served with; None to serve them plain.
+        upstream: What the server is spoken to with; None to speak plain.
+        protocol: What the proxy understands of the bytes: tcp, http or postgres.
+        watch: Told what goes wrong.
+        handshake_timeout_s: What each of three steps may take: the client's hello, TLS with the server, TLS with the
+            client.
+    """
+
+    listen: TlsSide | None
+    upstream: TlsSide | None
+    protocol: str
+    watch: TlsWatch
+    handshake_timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +41,11 @@ class Way:
 
     Attributes:
         upstream: Host and port of the server.
+        tls: Where they have TLS; None to pass bytes as they are, encrypted or not.
     """
 
     upstream: tuple[str, int]
+    tls: TlsWay | None = None
 
 
 async def meet_client(_way: Way, accepted: socket.socket, make: Make) -> None:

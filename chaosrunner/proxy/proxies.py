@@ -12,10 +12,12 @@ from chaosrunner.proxy.agenda import Agenda
 from chaosrunner.proxy.audit import Audit
 from chaosrunner.proxy.dialect import Dialect, Wires
 from chaosrunner.proxy.listener import Address, Endpoint, Listener
-from chaosrunner.proxy.openings import Way
+from chaosrunner.proxy.openings import TlsWay, Way
 from chaosrunner.proxy.refusals import RefusedError, bad_value, toxic_not_found
 from chaosrunner.proxy.relay import Connection, Surroundings
 from chaosrunner.proxy.stats import AppliedToxic, ProxyTally
+from chaosrunner.proxy.tls import Tls
+from chaosrunner.proxy.tls_failures import TlsWatch
 from chaosrunner.proxy.toxics import Toxic
 
 Protocol = Literal["tcp", "http", "postgres"]
@@ -47,12 +49,14 @@ class Settings:
         upstream: The server.
         enabled: Whether clients can connect.
         protocol: What the proxy understands of the bytes, so that toxics can act on single requests or statements.
+        tls: Which sides have TLS; None to pass bytes as they are.
     """
 
     listen: Endpoint
     upstream: Address
     enabled: bool = True
     protocol: Protocol = "tcp"
+    tls: Tls | None = None
 
 
 class Proxy:
@@ -73,6 +77,7 @@ class Proxy:
         self._applied: list[AppliedToxic] = []
         self._connections: dict[Connection, None] = {}  # in the order they came, which decides their luck
         self.tally = ProxyTally()
+        self._tls_watch = TlsWatch(name, self.tally, shared.audit)
         self._down_since = time.monotonic()
 
     def configure(self, wanted: Settings, listener: Listener | None = None) -> None:
@@ -88,7 +93,7 @@ class Proxy:
         """
         self._check_protocol(wanted.protocol)
         moved = wanted.listen.address != self.settings.listen.address
-        rerouted = _route(wanted) != _route(self.settings)
+        rerouted = route(wanted) != route(self.settings)
         if listener is None and wanted.enabled:
             listener = self._listening(wanted.listen, moved=moved)
         if moved or rerouted or not wanted.enabled:
@@ -190,6 +195,7 @@ class Proxy:
                 "opened": tally.opened,
                 "refused": tally.refused,
                 "cut": tally.cut,
+                **self._tls_counts(),
             },
             "bytes": {"upstream": tally.upstream.bytes, "downstream": tally.downstream.bytes},
             **({self.settings.protocol: self.tally.dialect} if self.settings.protocol != "tcp" else {}),
@@ -212,10 +218,23 @@ class Proxy:
         self._connections[connection] = None
         connection.start(accepted)
 
+    def _tls_counts(self) -> dict[str, int]:
+        tally = self.tally
+        if self.settings.tls is None and not tally.tls_failed and not tally.tls_truncated:
+            return {}
+        return {"tls_failed": tally.tls_failed, "tls_truncated": tally.tls_truncated}
+
+    def _way(self) -> Way:
+        settings, tls = self.settings, self.settings.tls
+        return Way(
+            upstream=(settings.upstream.host, settings.upstream.port),
+            tls=None if tls is None else TlsWay(tls.listen, tls.upstream, settings.protocol, self._tls_watch),
+        )
+
     def _surroundings(self) -> Surroundings:
         protocol = self.settings.protocol
         return Surroundings(
-            way=Way((self.settings.upstream.host, self.settings.upstream.port)),
+            way=self._way(),
             seed=f"{self._shared.seed}/{self.name}",
             tally=self.tally,
             toxics=self.toxics,
@@ -247,9 +266,9 @@ def dialect_of(protocol: Protocol) -> Callable[[Wires], Dialect]:
     return PostgresDialect
 
 
-def _route(settings: Settings) -> tuple[object, ...]:
+def route(settings: Settings) -> tuple[object, ...]:
     """What connections depend on apart from the address they came to."""
-    return settings.upstream, settings.protocol
+    return settings.upstream, settings.protocol, settings.tls
 
 
 def _check_understood(toxic: Toxic, protocol: Protocol) -> None:

@@ -16,6 +16,8 @@ from chaosrunner.proxy.luck import Luck
 from chaosrunner.proxy.openings import Way, meet_client, reach_server
 from chaosrunner.proxy.stage import End, Means, Stage
 from chaosrunner.proxy.stats import AppliedToxic, ProxyTally
+from chaosrunner.proxy.tls_failures import TlsFailedError
+from chaosrunner.proxy.tls_openings import open_with_tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Connection:
         self._doorstep = Doorstep(around.agenda, self._enter)
         self._dialect = self._interpreted()
         self._connecting: asyncio.Task[None] | None = None
+        self._meeting = False
         self._over = False
         self._gone = asyncio.Event()
 
@@ -123,7 +126,9 @@ class Connection:
             tally=around.tally.dialect,
         )
         dialect = around.dialect(wires)
-        self._up.interpret(dialect.ask, lambda: dialect.held_up)
+        # What a dialect says itself is bounded only by what it is asked. What the server says is bounded by its own
+        # link, which stops reading far below this; so nobody else's requests are held up.
+        self._up.interpret(dialect.ask, lambda: max(dialect.held_up, self._down.backlog_bytes // 2))
         self._down.interpret(dialect.answer, lambda: dialect.held_down)
         return dialect
 
@@ -152,7 +157,8 @@ class Connection:
 
     def _stage(self, applied: AppliedToxic) -> Stage:
         link = self._up if applied.toxic.stream == "upstream" else self._down
-        means = Means(link.review, self._around.agenda, self._around.restarting_timeouts)
+        review = link.review if self._dialect is None else self._review
+        means = Means(review, self._around.agenda, self._around.restarting_timeouts)
         return stage_for(applied, self._lucks[applied], means)
 
     def _enter(self) -> None:
@@ -161,11 +167,24 @@ class Connection:
     async def _connect(self) -> None:
         accepted, self._accepted = self._accepted, None
         assert accepted is not None
+        opening = self._open_plain if self._around.way.tls is None else self._open_with_tls
+        if await opening(accepted):
+            self._down.open()
+            self._up.open()
+            self._up.choke(blocked=False)
+
+    async def _open_plain(self, accepted: socket.socket) -> bool:
+        self._meeting = True
         try:
             await meet_client(self._around.way, accepted, lambda: self._client)
         except OSError:  # the client is gone again
             self._stop()
-            return
+            return False
+        finally:
+            self._meeting = False
+        if self._over:
+            self._client.reset()
+            return False
         # Until the server is there the client's bytes wait in the kernel, at most one read of them here.
         self._up.choke(blocked=True)
         try:
@@ -173,10 +192,20 @@ class Connection:
         except (OSError, ValueError):
             self._around.tally.refused += 1
             self.reset()
-            return
-        self._down.open()
-        self._up.open()
-        self._up.choke(blocked=False)
+            return False
+        return True
+
+    async def _open_with_tls(self, accepted: socket.socket) -> bool:
+        try:
+            await open_with_tls(self._around.way, accepted, self._client, self._server)
+        except TlsFailedError:  # has been counted
+            self._stop()
+            return False
+        except (OSError, ValueError):
+            self._around.tally.refused += 1
+            self._stop()
+            return False
+        return True
 
     def _on_end(self, link: Link, end: End) -> None:
         match end:
@@ -211,6 +240,7 @@ class Connection:
         self._up.drop()
         self._down.drop()
         task = self._connecting
-        if task is not None and task is not asyncio.current_task():
+        # To meet the client takes but a turn of the loop, and cancelled in it, uvloop never forgets the transport.
+        if task is not None and task is not asyncio.current_task() and not self._meeting:
             task.cancel()
         self._around.gone(self)

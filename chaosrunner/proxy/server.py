@@ -3,11 +3,11 @@
 import secrets
 from collections.abc import Collection, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
-from chaosrunner.proxy import decode
+from chaosrunner.proxy import decode, openapi
 from chaosrunner.proxy.agenda import Agenda
 from chaosrunner.proxy.api import Manner, make_app
 from chaosrunner.proxy.audit import Audit, audit_to
@@ -61,6 +61,10 @@ class FaultProxy:
         shared = Shared(self.seed, self._audit, self._agenda, restarting_timeouts=like_toxiproxy)
         self._control = Control(shared, loopback_only=token is None)
         self._runner: web.AppRunner | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document of the control API."""
+        return openapi.document(make_app(self._control, self._guard, self._manner).router.routes())
 
     @property
     def url(self) -> str:

@@ -31,6 +31,8 @@ class ProxyTally:
         opened: Connections accepted.
         refused: Connections that ended because the upstream could not be reached, or a toxic would not have them.
         cut: Connections cut because the proxy was disabled, changed or deleted.
+        tls_failed: Connections that ended because TLS failed on one side, in the handshake or later.
+        tls_truncated: Streams that ended without TLS's farewell, so that nobody knows whether they were whole.
         upstream: Bytes from clients to the server.
         downstream: Bytes from the server to clients.
         dialect: What the proxy's dialect counts, in its own words; empty for plain TCP.
@@ -39,6 +41,8 @@ class ProxyTally:
     opened: int = 0
     refused: int = 0
     cut: int = 0
+    tls_failed: int = 0
+    tls_truncated: int = 0
     upstream: StreamTally = field(default_factory=StreamTally)
     downstream: StreamTally = field(default_factory=StreamTally)
     dialect: dict[str, Any] = field(default_factory=dict)

@@ -38,6 +38,12 @@ TYPES: Mapping[str, type[Any]] = {
     "refuse_connect": kinds.RefuseConnect,
     "delay_connect": kinds.DelayConnect,
     "limit_connections": kinds.LimitConnections,
+    "http_status": http_kinds.HttpStatus,
+    "http_latency": http_kinds.HttpLatency,
+    "http_truncate": http_kinds.HttpTruncate,
+    "http_malformed": http_kinds.HttpMalformed,
+    "postgres_delay": postgres_kinds.PostgresDelay,
+    "postgres_fail": postgres_kinds.PostgresFail,
 }
 
 
@@ -107,6 +113,8 @@ def parse_toxic(fields: decode.Fields) -> Toxic:
         raise RefusedError(400, "invalid toxic type")
     stream, spelled = _stream(fields), decode.text(fields, "stream", "downstream")
     attributes = TYPES[kind]
+    if stream not in getattr(attributes, "streams", get_args(Stream)):
+        raise bad_value(f"the stream of {kind} can only be {', '.join(attributes.streams)}")
     seed = decode.number(fields, "seed", whole=True)
     return Toxic(
         name=decode.name(fields, default=f"{kind}_{spelled}"),

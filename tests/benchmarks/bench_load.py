@@ -13,7 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench_clock import STAMP
-from bench_peers import find
+from bench_peers import DEADLINE_S, FailedError, find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ CONNECTIONS = 50
 LATE_NS = 100_000_000  # what the way clock_100ms adds
 # A peer sleeps at least this long between two pings through it, in seconds; varied, to fall in step with no timer.
 PING_PAUSE_S = (0.0005, 0.0015)
-DEADLINE_S = 10.0
 # wrk's own text rounds; this says it in numbers. Written to a file, since wrk takes a script only so.
 WRK_SAYS = """
 done = function(summary, latency)
@@ -34,10 +33,6 @@ done = function(summary, latency)
     latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
-
-
-class FailedError(Exception):
-    """A measurement met an error; there is no number, and nothing that follows would mean anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +44,14 @@ class Flow:
         p50_us: Half of the requests took at most this long, in µs.
         p99_us: 99 of 100 did.
         cpu_us: CPU that the proxy used for a request, in µs.
+        waited_share: Of the time, the part in which the proxy could have run and something else had its core.
     """
 
     per_s: float
     p50_us: float
     p99_us: float
     cpu_us: float
+    waited_share: float
 
 
 def flow(peer: Peer, way: str, seconds: float, folder: Path, *more: str) -> Flow:
@@ -76,21 +73,21 @@ def flow(peer: Peer, way: str, seconds: float, folder: Path, *more: str) -> Flow
     wrk = find("wrk")
     assert wrk is not None
     command = [wrk, "-t", "1", "-c", str(CONNECTIONS), "-d", "60s", "-s", str(script), *more]
-    cpu_s = peer.cpu_s()
+    cpu_s, waited_s = peer.cpu_s(), peer.waited_s()
     with subprocess.Popen(
         [*command, f"http://127.0.0.1:{peer.ways[name]}/{path}"], stdout=subprocess.PIPE, text=True
     ) as running:
         time.sleep(seconds)
         running.send_signal(signal.SIGINT)  # its own durations are whole seconds; interrupted, it counts what was
         said, _ = running.communicate(timeout=DEADLINE_S)
-    cpu_s = peer.cpu_s() - cpu_s
+    cpu_s, waited_s = peer.cpu_s() - cpu_s, peer.waited_s() - waited_s
     _, found, numbers = said.partition("SAID ")
     if not found:
         raise FailedError(f"wrk through {peer.name} said nothing")
     requests, took_us, _, p50_us, p99_us, errors = (float(number) for number in numbers.split())
     if errors or not requests:
         raise FailedError(f"{errors:.0f} errors and {requests:.0f} answers through {peer.name} to {way}")
-    return Flow(requests / took_us * 1e6, p50_us, p99_us, cpu_s / requests * 1e6)
+    return Flow(requests / took_us * 1e6, p50_us, p99_us, cpu_s / requests * 1e6, waited_s / took_us * 1e6)
 
 
 def pings_us(peers: Sequence[Peer], times: int) -> dict[str, list[float]]:

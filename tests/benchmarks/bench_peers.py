@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 DEADLINE_S = 10.0
 BULK_BYTES = 64 * 1024
 OURS, TOXIPROXY, HAPROXY, DIRECT = "chaosrunner", "Toxiproxy", "HAProxy", "direct"
-# Debian keeps servers where a user's PATH does not look.
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+# Debian keeps servers where a user's PATH does not look, and `make peers` builds Toxiproxy beside the interpreter.
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:{sys.prefix}/peers"
 # Toxics by the way they are at work on: latency in ms, and the direction.
 TOXICS = {"http_1ms": (1, "downstream"), "http_10ms": (10, "downstream"), "clock_100ms": (100, "upstream")}
 
@@ -61,6 +61,10 @@ defaults
 """
 
 
+class FailedError(Exception):
+    """Something did not start, or a measurement met an error: there is no number, and the others mean nothing."""
+
+
 @dataclass(slots=True)
 class Peer:
     """Something to connect through.
@@ -81,6 +85,13 @@ class Peer:
             return 0.0
         times = self.process.cpu_times()
         return float(times.user + times.system)
+
+    def waited_s(self) -> float:
+        """Seconds in which it could have run and something else had its core: noise, but for its own threads'."""
+        if self.process is None:
+            return 0.0
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[1]) for thread in threads) / 1e9
 
     def resident_bytes(self) -> int:
         """Memory that is in RAM for it."""
@@ -103,8 +114,8 @@ class Field:
 
 
 def find(program: str) -> str | None:
-    """Where a program is; `TOXIPROXY_SERVER` and the like come before PATH."""
-    return os.environ.get(program.upper().replace("-", "_")) or shutil.which(program, path=PATH)
+    """Where a program is; None if it is not installed."""
+    return shutil.which(program, path=PATH)
 
 
 @contextmanager
@@ -128,7 +139,7 @@ def on_the_field(folder: Path, proxy_core: int, other_core: int) -> Iterator[Fie
         other_core: Number of the core for the origins.
 
     Raises:
-        RuntimeError: If something does not start within 10 s.
+        FailedError: If something does not start within 10 s.
     """
     programs = ("wrk", "nginx", "haproxy", "toxiproxy-server")
     found = Field(absent=[name for name in programs if not find(name)])
@@ -157,7 +168,7 @@ class Starting:
         """A process of that command, as soon as it listens at a loopback port.
 
         Raises:
-            RuntimeError: If it does not within 10 s; with its last words.
+            FailedError: If it does not within 10 s; with its last words.
         """
         said = self.folder / f"said-{port}"
         with said.open("wb") as file:
@@ -166,7 +177,7 @@ class Starting:
         end = time.monotonic() + DEADLINE_S
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{command[0]} does not listen: {said.read_text()[-500:]}")
+                raise FailedError(f"{command[0]} does not listen: {said.read_text()[-500:]}")
             time.sleep(0.02)
         return psutil.Process(process.pid)
 
@@ -258,7 +269,7 @@ def _free_port() -> int:
     for port in random.sample(range(12_000, 30_000), 100):
         if not _listens(port):
             return port
-    raise RuntimeError("no free port among 100")
+    raise FailedError("no free port among 100")
 
 
 def _listens(port: int) -> bool:

@@ -54,6 +54,7 @@ PER_S = Row("requests/s, no toxic", (Target(TOXIPROXY, 0.9), Target(HAPROXY, 0.8
 P50_US = Row("· p50, µs")
 P99_US = Row("· p99, µs")
 CPU_US = Row("· CPU of the proxy a request, µs", digits=1)
+WAITED_PERCENT = Row("· the proxy waited for its core, % of the time", digits=1)
 PER_S_1MS = Row("requests/s, latency toxic 1 ms", (Target(TOXIPROXY, 0.8),))
 PER_S_10MS = Row("requests/s, latency toxic 10 ms", (Target(TOXIPROXY, 0.8),))
 ADDED_P50_US = Row("added by an idle relay, p50, µs", (Target(TOXIPROXY, 1.2, least=False),), 1)
@@ -71,6 +72,7 @@ ROWS = (
     P50_US,
     P99_US,
     CPU_US,
+    WAITED_PERCENT,
     PER_S_1MS,
     PER_S_10MS,
     ADDED_P50_US,

@@ -5,8 +5,7 @@ generator and the origins have another. In each round every peer is measured onc
 ratio is the median over the rounds of ours divided by the peer's in the same round, with the least and the greatest.
 
 Exit code: 0 if every target is met, 1 if one is missed, 2 if none is missed but one could not be measured, because a
-program is not installed or a measurement failed. wrk, nginx and haproxy are Debian packages, Toxiproxy is found as
-`toxiproxy-server` on PATH or by the variable TOXIPROXY_SERVER.
+program is not installed or a measurement failed. `make bench` installs or builds what is missing, as far as it can.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bench_table as table
-from bench_load import FailedError, Idleness, flow, idle, lateness_us, pings_us, quantile
-from bench_peers import BULK_BYTES, DIRECT, find, on_the_field, pinned
+from bench_load import Idleness, flow, idle, lateness_us, pings_us, quantile
+from bench_peers import BULK_BYTES, DIRECT, FailedError, find, on_the_field, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,17 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     _allow_many_descriptors()
     proxy_core, other_core = _cores()
     began = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pinned(other_core),
-        on_the_field(Path(folder), proxy_core, other_core) as found,
-    ):
-        _print_head(found, proxy_core, other_core)
-        try:
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            pinned(other_core),
+            on_the_field(Path(folder), proxy_core, other_core) as found,
+        ):
+            _print_head(found, proxy_core, other_core)
             board = measure(found, size, Path(folder))
-        except FailedError as failure:
-            print(f"failed: {failure}")
-            return 2
+    except FailedError as failure:
+        print(f"failed: {failure}")
+        return 2
     print(*board.lines(), sep="\n")
     print(f"\n{size.rounds} rounds, {time.monotonic() - began:.0f} s")
     return _verdict(board)
@@ -117,6 +116,7 @@ def _put_flows(board: Board, peers: Sequence[Peer], size: Size, folder: Path) ->
         board.put(table.P99_US, peer.name, plain.p99_us)
         if peer.process is not None:
             board.put(table.CPU_US, peer.name, plain.cpu_us)
+            board.put(table.WAITED_PERCENT, peer.name, plain.waited_share * 100)
     for way, row in (("http_1ms", table.PER_S_1MS), ("http_10ms", table.PER_S_10MS)):
         for peer in peers:
             if way in peer.ways:

@@ -53,9 +53,10 @@ class Warm:
 class ProxyBench:
     """A fault proxy with the proxies `db` and `other` in front of an echo server, and a user of each."""
 
-    def __init__(self, proxy: FaultProxy, upstream: str) -> None:
+    def __init__(self, proxy: FaultProxy, upstream: str, protocol: str = "tcp") -> None:
         self.proxy = proxy
         self.upstream = upstream
+        self.protocol = protocol
         self.user = Warm()
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -68,7 +69,8 @@ class ProxyBench:
 
     async def add(self, name: str) -> None:
         """Create a proxy."""
-        made = await self.call("POST", "/proxies", {"name": name, "listen": "127.0.0.1:0", "upstream": self.upstream})
+        wanted = {"name": name, "listen": "127.0.0.1:0", "upstream": self.upstream, "protocol": self.protocol}
+        made = await self.call("POST", "/proxies", wanted)
         if name == "db":
             self.user.port = int(made["listen"].rpartition(":")[2])
 
@@ -91,5 +93,9 @@ class ProxyBench:
         await self.add("db")
 
     async def use(self) -> None:
-        """Ask once through `db`."""
+        """Ask once through `db` on the warm connection, and once on a new one."""
         await self.user.use()
+        stranger = Warm()
+        stranger.port = self.user.port
+        await stranger.use()
+        stranger.close()

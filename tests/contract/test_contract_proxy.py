@@ -29,6 +29,12 @@ CASES: dict[str, tuple[type[Injector], dict[str, object]]] = {
     "down": (family.ProxyDown, {}),
     "slice": (family.ProxySlice, {"size": 2, "pause": 0.001}),
     "limit": (family.ProxyLimit, {"after": 2}),
+    "corrupt": (family.ProxyCorrupt, {"bytes": 0.5}),
+    "drop": (family.ProxyDrop, {"direction": "upstream"}),
+    "silence": (family.ProxySilence, {}),
+    "refuse": (family.ProxyRefuse, {}),
+    "connect_delay": (family.ProxyConnectDelay, {"add": 0.01}),
+    "crowd": (family.ProxyCrowd, {"connections": 0}),
 }
 
 

@@ -6,12 +6,15 @@ import asyncio
 import errno
 import io
 import random
+import resource
 import socket
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import aiohttp
+import pytest
 
 from chaosrunner.proxy import FaultProxy
 from chaosrunner.proxy.audit import audit_to
@@ -38,10 +41,26 @@ async def eventually(ask: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(0.005)
 
 
+class Served(Protocol):
+    """Something with a control API: a fault proxy in this process, or the address of one elsewhere."""
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A fault proxy in another process, ours or another's."""
+
+    url: str
+
+
 class Api:
     """A client of a fault proxy's control API."""
 
-    def __init__(self, proxy: FaultProxy, session: aiohttp.ClientSession, audit: io.StringIO) -> None:
+    def __init__(self, proxy: Served, session: aiohttp.ClientSession, audit: io.StringIO) -> None:
         self.proxy = proxy
         self.session = session
         self.audit = audit
@@ -93,6 +112,13 @@ async def running_api(**options: Any) -> AsyncIterator[Api]:
         yield Api(proxy, session, audit)
 
 
+@asynccontextmanager
+async def api_at(url: str) -> AsyncIterator[Api]:
+    """A client of the control API at an address."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S)) as session:
+        yield Api(Elsewhere(url), session, io.StringIO())
+
+
 def port_of(proxy: dict[str, Any]) -> int:
     """The port a proxy listens at."""
     return int(proxy["listen"].rpartition(":")[2])
@@ -107,6 +133,15 @@ def free_port() -> int:
     raise AssertionError("no free port among 100")
 
 
+def allow_descriptors(count: int) -> None:
+    """Let this process have so many descriptors open; skip the test where the system does not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip(f"needs {count} descriptors, {hard} are allowed: raise ulimit -Hn")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
 class Server:
     """A TCP server on a free port; subclasses say what it does with a client."""
 
@@ -116,7 +151,8 @@ class Server:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        # As many as may come at once: a connect that finds no room is tried again by the kernel only a second later.
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

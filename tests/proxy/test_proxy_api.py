@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
 from typing import Any
 
+import aiohttp
 import pytest
-from proxy_rig import Api, EchoServer, connected, free_port, port_of, running_api
+from aiohttp import web
+from proxy_rig import Api, EchoServer, connected, eventually, free_port, port_of, running_api
+
+from chaosrunner.proxy.agenda import Agenda
+from chaosrunner.proxy.api import Manner, make_app
+from chaosrunner.proxy.audit import audit_to
+from chaosrunner.proxy.control import Control
+from chaosrunner.proxy.guards import Guard
+from chaosrunner.proxy.proxies import Shared
 
 UP = "127.0.0.1:9"
 P = {"name": "p", "listen": "127.0.0.1:0", "upstream": UP}
@@ -24,15 +34,20 @@ def attributes(kind: str, **values: Any) -> dict[str, Any]:
     return toxic(kind, attributes=values)
 
 
+def a_control() -> Control:
+    """What the API acts on, without a proxy."""
+    return Control(Shared(7, audit_to(io.StringIO()), Agenda()), loopback_only=True)
+
+
 CALLS = [
     # method, path, body, status, words of the answer
     ("GET", "/version", None, 200, '"2.'),
     ("GET", "/proxies", None, 200, '"p"'),
-    ("GET", "/proxies/p", None, 200, '"toxics": ['),
+    ("GET", "/proxies/p", None, 200, '"toxics":['),
     ("GET", "/proxies/none", None, 404, "proxy not found"),
-    ("POST", "/proxies", {**P, "name": "q"}, 201, '"enabled": true'),
-    ("POST", "/proxies", {"name": "q", "upstream": UP}, 201, '"listen": "127.0.0.1:'),
-    ("POST", "/proxies", {**P, "name": "q", "enabled": False}, 201, '"enabled": false'),
+    ("POST", "/proxies", {**P, "name": "q"}, 201, '"enabled":true'),
+    ("POST", "/proxies", {"name": "q", "upstream": UP}, 201, '"listen":"127.0.0.1:'),
+    ("POST", "/proxies", {**P, "name": "q", "enabled": False}, 201, '"enabled":false'),
     ("POST", "/proxies", P, 409, "proxy already exists"),
     ("POST", "/proxies", {"upstream": UP}, 400, "missing required field: name"),
     ("POST", "/proxies", {"name": "q"}, 400, "missing required field: upstream"),
@@ -44,12 +59,14 @@ CALLS = [
     ("POST", "/proxies", {**P, "name": "q", "listen": "0.0.0.0:0"}, 400, "--token"),
     ("POST", "/proxies", {**P, "name": "q", "listen": ":0"}, 400, "--token"),
     ("POST", "/proxies", {**P, "name": "q", "upstream": "nonsense"}, 400, "upstream must be host:port"),
-    ("POST", "/proxies", {**P, "name": "q", "ttl": 3}, 400, "a new proxy cannot have them"),
+    ("POST", "/proxies", {**P, "name": "q", "ttl": 3}, 201, '"ttl":'),
+    ("POST", "/proxies", {**P, "name": "q", "ttl": -3}, 400, "ttl must be above 0"),
+    ("POST", "/proxies", {**P, "name": "q", "protocol": "smtp"}, 400, "protocol must be one of"),
     ("POST", "/proxies", {**P, "name": "q", "listen": "192.0.2.1:80"}, 400, "--token"),
     ("POST", "/proxies", "text", 400, "bad request body"),
     ("POST", "/proxies", [], 400, "bad request body"),
-    ("PATCH", "/proxies/p", {"enabled": False}, 200, '"enabled": false'),
-    ("POST", "/proxies/p", {"enabled": False}, 200, '"enabled": false'),
+    ("PATCH", "/proxies/p", {"enabled": False}, 200, '"enabled":false'),
+    ("POST", "/proxies/p", {"enabled": False}, 200, '"enabled":false'),
     ("PATCH", "/proxies/p", {"enabled": "no"}, 400, "enabled must be true or false"),
     ("PATCH", "/proxies/p", {"upstream": "127.0.0.1:10"}, 200, "127.0.0.1:10"),
     ("PATCH", "/proxies/p", {"upstream": 5}, 400, "upstream must be text"),
@@ -57,17 +74,17 @@ CALLS = [
     ("PATCH", "/proxies/p", {"ttl": 3}, 400, "nothing to lease"),
     ("DELETE", "/proxies/p", None, 204, ""),
     ("DELETE", "/proxies/none", None, 404, "proxy not found"),
-    ("GET", "/proxies/p/toxics", None, 200, '"name": "t"'),
+    ("GET", "/proxies/p/toxics", None, 200, '"name":"t"'),
     ("GET", "/proxies/none/toxics", None, 404, "proxy not found"),
     ("POST", "/proxies/p/toxics", toxic(), 200, '"latency_downstream"'),
     ("POST", "/proxies/p/toxics", toxic(stream="upstream"), 200, '"latency_upstream"'),
     ("POST", "/proxies/p/toxics", toxic("noop"), 200, '"noop_downstream"'),
-    ("POST", "/proxies/p/toxics", toxic("slow_close"), 200, '"delay": 0'),
-    ("POST", "/proxies/p/toxics", toxic("timeout"), 200, '"timeout": 0'),
-    ("POST", "/proxies/p/toxics", toxic("reset_peer"), 200, '"timeout": 0'),
-    ("POST", "/proxies/p/toxics", toxic("limit_data"), 200, '"bytes": 0'),
-    ("POST", "/proxies/p/toxics", attributes("bandwidth", rate=5), 200, '"rate": 5'),
-    ("POST", "/proxies/p/toxics", attributes("slicer", average_size=5), 200, '"average_size": 5'),
+    ("POST", "/proxies/p/toxics", toxic("slow_close"), 200, '"delay":0'),
+    ("POST", "/proxies/p/toxics", toxic("timeout"), 200, '"timeout":0'),
+    ("POST", "/proxies/p/toxics", toxic("reset_peer"), 200, '"timeout":0'),
+    ("POST", "/proxies/p/toxics", toxic("limit_data"), 200, '"bytes":0'),
+    ("POST", "/proxies/p/toxics", attributes("bandwidth", rate=5), 200, '"rate":5'),
+    ("POST", "/proxies/p/toxics", attributes("slicer", average_size=5), 200, '"average_size":5'),
     ("POST", "/proxies/p/toxics", toxic(name="t"), 409, "toxic already exists"),
     ("POST", "/proxies/p/toxics", toxic(name="t", stream="upstream"), 409, "toxic already exists"),
     ("POST", "/proxies/p/toxics", toxic(name="a/b"), 400, "without '/'"),
@@ -83,9 +100,10 @@ CALLS = [
     ("POST", "/proxies/p/toxics", attributes("latency", latency="1s"), 400, "latency must be a number"),
     ("POST", "/proxies/p/toxics", attributes("latency", latency=True), 400, "latency must be a number"),
     ("POST", "/proxies/p/toxics", attributes("latency", latency=1e300), 400, "2^53"),
-    ("POST", "/proxies/p/toxics", toxic("bandwidth"), 400, "rate must be greater than 0"),
-    ("POST", "/proxies/p/toxics", attributes("bandwidth", rate=-5), 400, "rate must be greater than 0"),
-    ("POST", "/proxies/p/toxics", toxic("slicer"), 400, "average_size must be greater than 0"),
+    ("POST", "/proxies/p/toxics", toxic("bandwidth"), 200, '"rate":0'),
+    ("POST", "/proxies/p/toxics", attributes("bandwidth", rate=-5), 400, "rate must not be negative"),
+    ("POST", "/proxies/p/toxics", toxic("slicer"), 200, '"average_size":0'),
+    ("POST", "/proxies/p/toxics", toxic(stream=""), 400, "stream was invalid"),
     ("POST", "/proxies/p/toxics", attributes("slicer", average_size=2.5), 400, "whole number"),
     ("POST", "/proxies/p/toxics", attributes("slicer", average_size=5, size_variation=5), 400, "smaller than"),
     ("POST", "/proxies/p/toxics", attributes("limit_data", bytes=-1), 400, "bytes must not be negative"),
@@ -93,18 +111,18 @@ CALLS = [
     ("POST", "/proxies/p/toxics", toxic(ttl="soon"), 400, "ttl must be a number"),
     ("POST", "/proxies/p/toxics", toxic(owner="a/b"), 400, "owner must be"),
     ("POST", "/proxies/none/toxics", toxic(), 404, "proxy not found"),
-    ("GET", "/proxies/p/toxics/t", None, 200, '"latency": 10'),
+    ("GET", "/proxies/p/toxics/t", None, 200, '"latency":10'),
     ("GET", "/proxies/p/toxics/none", None, 404, "toxic not found"),
-    ("PATCH", "/proxies/p/toxics/t", {"attributes": {"jitter": 3}}, 200, '"latency": 10, "jitter": 3'),
-    ("POST", "/proxies/p/toxics/t", {"toxicity": 0.5}, 200, '"toxicity": 0.5'),
+    ("PATCH", "/proxies/p/toxics/t", {"attributes": {"jitter": 3}}, 200, '"latency":10,"jitter":3'),
+    ("POST", "/proxies/p/toxics/t", {"toxicity": 0.5}, 200, '"toxicity":0.5'),
     ("PATCH", "/proxies/p/toxics/t", {"attributes": {"latency": -3}}, 400, "latency must not be negative"),
     ("PATCH", "/proxies/p/toxics/t", {"ttl": 3}, 400, "nothing to lease"),
     ("PATCH", "/proxies/p/toxics/none", {}, 404, "toxic not found"),
     ("DELETE", "/proxies/p/toxics/t", None, 204, ""),
     ("DELETE", "/proxies/p/toxics/none", None, 404, "toxic not found"),
     ("DELETE", "/proxies/none/toxics/t", None, 404, "proxy not found"),
-    ("POST", "/populate", [P, {**P, "name": "q"}], 201, '"proxies": ['),
-    ("POST", "/populate", [], 201, '"proxies": []'),
+    ("POST", "/populate", [P, {**P, "name": "q"}], 201, '"proxies":['),
+    ("POST", "/populate", [], 201, '"proxies":[]'),
     ("POST", "/populate", [{"name": "q"}], 400, "missing required field: upstream at proxy 1"),
     ("POST", "/populate", [{**P, "name": "q"}, {**P, "name": "q"}], 400, "given twice"),
     ("POST", "/populate", {}, 400, "bad request body"),
@@ -131,7 +149,7 @@ async def test_each_call_answers_as_documented(api: Api, call: tuple[str, str, A
         assert (answer.status, words in text) == (status, True), text
         assert answer.headers["X-Toxiproxy-Request-Id"]
         if status >= 400 and answer.content_type == "application/json":
-            assert json.loads(text).keys() == {"error", "status"}
+            assert json.loads(text).keys() == {"error", "status"} | ({"proxies"} if path == "/populate" else set())
             assert json.loads(text)["status"] == status
 
 
@@ -190,6 +208,62 @@ async def test_a_body_beyond_the_limit_is_a_413(api: Api) -> None:
     assert status == 413
 
 
+async def test_a_body_that_does_not_come_is_a_408() -> None:
+    """A client that announces a body and does not send it is told so, and the API serves others meanwhile."""
+    app = make_app(a_control(), Guard(), Manner(body_timeout_s=0.2))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port := free_port()).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /proxies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
+    other_reader, other = await asyncio.open_connection("127.0.0.1", port)
+    other.write(b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert b" 200 " in await other_reader.readline()
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+    for open_writer in (writer, other):
+        open_writer.close()
+    await runner.cleanup()
+
+
+async def test_headers_beyond_the_limit_are_a_400(api: Api) -> None:
+    """A header of 64 KiB is refused, and the next call is served."""
+    status, _ = await api.call("GET", "/version", headers={"X-Long": "x" * 65536})
+    assert status == 400
+    assert (await api.call("GET", "/version"))[0] == 200
+
+
+async def test_a_base_url_that_ends_in_a_slash_works(api: Api) -> None:
+    """A POST to //proxies arrives as one to /proxies, body included."""
+    status, made = await api.call("POST", "//proxies", P)
+    assert (status, made["name"]) == (201, "p")
+
+
+async def test_refusals_look_like_toxiproxys_only_when_asked_to() -> None:
+    """With `like_toxiproxy` an error is JSON that calls itself plain text, without it is JSON that says so."""
+    for like_toxiproxy, content_type in ((True, "text/plain; charset=utf-8"), (False, "application/json")):
+        async with (
+            running_api(like_toxiproxy=like_toxiproxy) as api,
+            api.session.get(f"{api.proxy.url}/proxies/none") as answer,
+        ):
+            assert answer.headers["Content-Type"] == content_type
+            assert json.loads(await answer.text()) == {"error": "proxy not found", "status": 404}
+
+
+@pytest.mark.parametrize("like_toxiproxy", [False, True])
+async def test_a_timeout_restarts_only_when_asked_to(echo: EchoServer, like_toxiproxy: bool) -> None:
+    """Under steady traffic a timeout toxic cuts in time, and with `like_toxiproxy` only once the traffic stops."""
+    async with running_api(like_toxiproxy=like_toxiproxy) as api, connected(await api.proxy_to(echo.port)) as client:
+        await client.ask()
+        await api.toxic("timeout", timeout=500, more={"stream": "upstream"})
+        for _ in range(40):  # a byte every 50 ms, for four times as long as the timeout
+            if await api.all_closed():
+                break
+            client.writer.write(b"x")
+            await asyncio.sleep(0.05)
+        assert (await api.stats())["connections"]["open"] == int(like_toxiproxy)
+        await eventually(api.all_closed)
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -213,8 +287,13 @@ async def test_with_a_token_every_call_needs_it() -> None:
     async with running_api(token="secret") as api:
         assert (await api.call("GET", "/version"))[0] == 401
         assert (await api.call("GET", "/version", headers={"Authorization": "Bearer wrong"}))[0] == 401
+        for wrong in ("secret", "Basic secret", "Basic Og==", "Basic \xff", aiohttp.encode_basic_auth("secret", "")):
+            assert (await api.call("GET", "/version", headers={"Authorization": wrong}))[0] == 401
         right = {"Authorization": "Bearer secret", "Host": "proxy.shop"}
         assert (await api.call("GET", "/version", headers=right))[0] == 200
+        in_the_url = api.proxy.url.replace("http://", "http://anyone:secret@")
+        async with api.session.get(f"{in_the_url}/version") as answer:
+            assert answer.status == 200
         wide = {"name": "q", "listen": "0.0.0.0:0", "upstream": UP}
         assert (await api.call("POST", "/proxies", wide, headers=right))[0] == 201
 

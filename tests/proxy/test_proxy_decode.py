@@ -64,8 +64,7 @@ def test_any_toxic_is_in_range_or_refused(body: dict[str, object]) -> None:
     assert toxic.stream in {"upstream", "downstream"}
     assert 0 <= toxic.toxicity <= 1
     for value in dataclasses.asdict(toxic.attributes).values():
-        assert math.isfinite(value)
-        assert value >= 0
+        assert isinstance(value, str) or (math.isfinite(value) and value >= 0)
 
 
 @given(TOXICS, st.dictionaries(st.sampled_from(ATTRIBUTE_NAMES), st.integers(-3, 50)))

@@ -121,7 +121,12 @@ def test_a_signal_stops_it_cleanly(number: signal.Signals) -> None:
         (["-config", "missing.json"], None, "cannot read missing.json"),
         (["-port", "TAKEN"], None, "in use"),
         (["-port", "70000"], None, "0 to 65535"),
-        (["-proxy-metrics"], None, "unrecognized arguments"),
+        (["-proxy-metrics=maybe"], None, "'maybe' is not true or false"),
+        (["--compat", "nginx"], None, "invalid choice"),
+        (["-nonsense"], None, "unrecognized arguments"),
+        (["-seed", "many"], None, "invalid int value"),
+        (["-config", "CONFIG"], '{"name": "a"}', "c.json: bad request body"),
+        (["-config", "CONFIG"], '[{"name": "a", "upstream": "h:1"}, {"upstream": "h:1"}]', "name at proxy 2"),
     ],
 )
 def test_it_refuses_to_start_with_one_clear_line(

@@ -1,4 +1,4 @@
-"""The toxiproxy-python client from PyPI drives the proxy unmodified."""
+"""The toxiproxy-python client from PyPI drives the real Toxiproxy and ours, unmodified, through the same tests."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from test_proxy_process import proxy_process
 from toxiproxy import Toxiproxy
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
+from toxiproxy_peer import our_server, their_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toxiproxy]:
-    """The client, pointed at a proxy process."""
+@pytest.fixture(params=[their_server, our_server], ids=["Toxiproxy", "chaosrunner"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toxiproxy]:
+    """The client, pointed at a server."""
     monkeypatch.setenv("NO_PROXY", "*")
-    with proxy_process() as (_, url):
+    with request.param() as served:
         toxiproxy = Toxiproxy()
-        host, _, port = url.removeprefix("http://").rpartition(":")
-        toxiproxy.update_api_consumer(host, int(port))
+        toxiproxy.update_api_consumer("127.0.0.1", served.port)
         yield toxiproxy
 
 
@@ -89,7 +88,7 @@ def test_its_toxics_act(client: Toxiproxy, echo_port: int) -> None:
 def test_its_errors_are_raised(client: Toxiproxy) -> None:
     """Bad toxics, doubled ones and unknown proxies raise the client's own exceptions."""
     proxy = client.create(name="p", upstream="127.0.0.1:9", listen="127.0.0.1:0")
-    for bad in ({"type": "gremlin"}, {"type": "bandwidth", "attributes": {"rate": 0}}, {"type": "noop", "toxicity": 2}):
+    for bad in ({"type": "gremlin"}, {"type": "noop", "stream": "sideways"}, {"type": "noop", "attributes": [5]}):
         with pytest.raises(InvalidToxic):
             proxy.add_toxic(**bad)
     proxy.add_toxic(type="noop")
@@ -98,6 +97,20 @@ def test_its_errors_are_raised(client: Toxiproxy) -> None:
     assert client.destroy(proxy)
     with pytest.raises(NotFound):
         proxy.toxics()
+
+
+def test_a_rate_of_nothing_cuts_a_connection(client: Toxiproxy, echo_port: int) -> None:
+    """With a bandwidth of 0 nothing passes; once that toxic is gone the connection works on, and nothing is lost."""
+    proxy = client.create(name="p", upstream=f"127.0.0.1:{echo_port}", listen="127.0.0.1:0")
+    with socket.create_connection(("127.0.0.1", int(proxy.listen.rpartition(":")[2])), timeout=10) as connection:
+        proxy.add_toxic(type="bandwidth", name="cut", attributes={"rate": 0})
+        connection.sendall(b"held")
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        assert proxy.destroy_toxic("cut")
+        connection.settimeout(10)
+        assert connection.recv(4, socket.MSG_WAITALL) == b"held"
 
 
 def test_down_and_reset(client: Toxiproxy, echo_port: int) -> None:
