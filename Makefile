@@ -86,6 +86,7 @@ peers:
 	  GOBIN=$(abspath $(PEERS)/build) go install -ldflags "-X $(TOXIPROXY_MODULE).Version=$(TOXIPROXY)" \
 	    $(TOXIPROXY_MODULE)/cmd/server@v$(TOXIPROXY) $(TOXIPROXY_MODULE)/cmd/cli@v$(TOXIPROXY) \
 	  && mv $(PEERS)/build/server $(PEERS)/toxiproxy-server && mv $(PEERS)/build/cli $(PEERS)/toxiproxy-cli \
+	  && rmdir $(PEERS)/build \
 	  || echo "Toxiproxy could not be built; the tests that want it are skipped" >&2; \
 	else echo "no Go on PATH: the tests that compare with the real Toxiproxy are skipped" >&2; fi
 

@@ -87,12 +87,18 @@ class Agenda:
         now_ns, due = time.monotonic_ns(), list[Entry]()
         while self._entries and self._entries[0].due_ns <= now_ns and len(due) < PER_TURN:
             due.append(heapq.heappop(self._entries))
-        for entry in due:
-            todo, entry.todo = entry.todo, None
-            if todo is None:
-                self._cancelled -= 1
-            else:
-                todo()
+        due.reverse()
+        try:
+            while due:
+                entry = due.pop()
+                todo, entry.todo = entry.todo, None
+                if todo is None:
+                    self._cancelled -= 1
+                else:
+                    todo()
+        finally:  # one that fails does not take the others along
+            for entry in due:
+                heapq.heappush(self._entries, entry)
 
     def _set_alarm(self, at_ns: int) -> None:
         if self._closed:

@@ -34,7 +34,7 @@ class Control:
     """All proxies of this process, and their leases."""
 
     def __init__(self, shared: Shared, *, loopback_only: bool) -> None:
-        self.leases = Leases(shared.audit)
+        self.leases = Leases(shared.audit, shared.agenda)
         self._proxies: dict[str, Proxy] = {}
         self._shared = shared
         self._loopback_only = loopback_only

@@ -11,14 +11,12 @@ from chaosrunner.proxy.dialect import ROOM_BYTES, Wires
 from chaosrunner.proxy.http_exchange import Docket, Exchange, Parcel
 from chaosrunner.proxy.http_fates import fate_of, reply
 from chaosrunner.proxy.http_flight import Flight, Outbox
-from chaosrunner.proxy.http_framing import (
+from chaosrunner.proxy.http_framing import Part, Piece, Scanner
+from chaosrunner.proxy.http_heads import (
     AnswerHead,
     Body,
     Framing,
     NotHttpError,
-    Part,
-    Piece,
-    Scanner,
     may_be_answer,
     may_be_request,
     read_answer,
@@ -138,7 +136,7 @@ class HttpDialect:
         exchange = self._asked_of_server()
         if exchange is None:
             raise NotHttpError
-        self._answer = read_answer(head, exchange.request)
+        self._answer = read_answer(head, exchange.request.method)
         self._answering = None if self._answer.interim else exchange
         return self._answer.body
 

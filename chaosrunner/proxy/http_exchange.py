@@ -6,7 +6,8 @@ from random import Random
 from typing import Protocol
 
 from chaosrunner.proxy.dialect import Wires
-from chaosrunner.proxy.http_framing import AnswerHead, Part, RequestHead
+from chaosrunner.proxy.http_framing import Part
+from chaosrunner.proxy.http_heads import AnswerHead, RequestHead
 from chaosrunner.proxy.http_kinds import Aim, HttpLatency
 from chaosrunner.proxy.stage import Item, size_bytes
 from chaosrunner.proxy.stats import AppliedToxic

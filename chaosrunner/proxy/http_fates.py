@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import Literal
 
 from chaosrunner.proxy.http_exchange import Draw, Fate, Parcel
-from chaosrunner.proxy.http_framing import AnswerHead, Framing, Part, RequestHead, status_line_end
+from chaosrunner.proxy.http_framing import Part
+from chaosrunner.proxy.http_heads import AnswerHead, Framing, RequestHead, status_line_end
 from chaosrunner.proxy.http_kinds import HttpMalformed, HttpStatus, HttpTruncate
 from chaosrunner.proxy.stage import End, Item
 

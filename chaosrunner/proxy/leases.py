@@ -4,13 +4,14 @@ A lease stands for one change to one place (a toxic, or the settings of a proxy)
 here, in the process that carries the harm, so that it ends even if whoever asked for it is gone.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from chaosrunner.proxy import decode
+from chaosrunner.proxy.agenda import Agenda, Entry
 from chaosrunner.proxy.audit import Audit
 from chaosrunner.proxy.refusals import RefusedError, bad_value
 
@@ -64,7 +65,7 @@ class Lease:
     undo: Callable[["Lease"], None]
     before: dict[str, Any] = field(default_factory=dict)
     deadline: float | None = None
-    timer: asyncio.TimerHandle | None = None
+    timer: Entry | None = None
 
     def shown(self) -> dict[str, object]:
         """What is set of the seconds left and the owner."""
@@ -92,9 +93,10 @@ def parse_term(fields: decode.Fields) -> Term:
 class Leases:
     """All open leases, at most one a place."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, agenda: Agenda) -> None:
         self._open: dict[Place, Lease] = {}
         self._audit = audit
+        self._agenda = agenda
 
     def __len__(self) -> int:
         """How many are open."""
@@ -184,7 +186,7 @@ class Leases:
     def _wake(self, lease: Lease, delay_s: float) -> None:
         if lease.timer is not None:
             lease.timer.cancel()
-        lease.timer = asyncio.get_running_loop().call_later(delay_s, self._expire, lease)
+        lease.timer = self._agenda.at(time.monotonic() + delay_s, partial(self._expire, lease))
 
 
 def _named(lease: Lease) -> dict[str, object]:

@@ -220,7 +220,7 @@ class Link:
     def _retire_all_but(self, wanted: set[AppliedToxic]) -> None:
         # From the target backwards: what a later stage holds is older and must arrive first.
         for stage in reversed(self._stages):
-            if stage.applied not in wanted:
+            if stage.applied not in wanted and not self._dropped:
                 stage.retire()
                 self._stages = [other for other in self._stages if other is not stage]
                 self._chain_up()

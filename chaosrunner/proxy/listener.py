@@ -23,7 +23,7 @@ RESERVED_DESCRIPTORS = 32
 RETRY_ACCEPT_S = 0.2
 # Saying it once is enough for a while.
 QUIET_S = 60.0
-RESOLVE_TIMEOUT_S = 5.0
+RESOLVE_TIMEOUT_S = 0.8
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Accepted = Callable[[socket.socket], None]

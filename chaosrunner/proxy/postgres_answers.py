@@ -16,16 +16,19 @@ from chaosrunner.proxy.postgres_lane import Hold
 # A client that pipelines more than this without reading an answer is passed on without a look.
 LONGEST_LINE = 1_000_000
 
-# What ends an answer: for these only ReadyForQuery,
+# What only ReadyForQuery ends the answer to,
 _UNTIL_READY = {framing.STARTUP, framing.QUERY, framing.CALL, framing.SYNC}
-# for the others one of these, or an error.
+# and what else may end an answer, or for a simple query a part of it, apart from an error.
 _ENDS = {
+    framing.QUERY: {framing.ROWS, framing.COMPLETE, framing.EMPTY},
     framing.PARSE: {framing.PARSED},
     framing.BIND: {framing.BOUND},
     framing.DESCRIBE: {framing.ROWS, framing.NO_DATA},
     framing.EXECUTE: {framing.COMPLETE, framing.EMPTY, framing.SUSPENDED},
     framing.CLOSE: {framing.CLOSED},
 }
+_COPY_ENDS = {framing.COPY_DONE, framing.COPY_FAIL}
+_MAY_COPY = {framing.QUERY, framing.EXECUTE}
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +75,7 @@ class Answers:
         if self.skipping and asked.kind != framing.SYNC:
             return
         self.skipping = False
-        if asked.kind in {framing.COPY_DONE, framing.COPY_FAIL}:
+        if asked.kind in _COPY_ENDS:
             if self._line and not self._copying:
                 self._line.append(asked)  # until it is known whether there is a COPY that it ends
             self._copying = False
@@ -103,17 +106,15 @@ class Answers:
                 raise NotUnderstood  # replication
             case _:
                 self._completed(kind, head)
-        while self._line and self._line[0].kind in {framing.COPY_DONE, framing.COPY_FAIL}:
+        while self._line and self._line[0].kind in _COPY_ENDS:
             self._line.popleft()
 
     def _completed(self, kind: int, head: Asked | None) -> None:
-        if head is None:
+        if head is None or kind not in _ENDS.get(head.kind, ()):
             raise NotUnderstood
         if head.kind not in _UNTIL_READY:
-            if kind not in _ENDS[head.kind]:
-                raise NotUnderstood
             self._line.popleft()
-        if head.done is not None and kind in {framing.COMPLETE, framing.CLOSED}:
+        if head.done is not None:
             head.done()
             head.done = None
 
@@ -127,12 +128,12 @@ class Answers:
 
     def _swallow_syncs(self) -> None:
         """The server takes a COPY: up to its end it answers none of the Syncs that the client has sent behind it."""
-        if self.head is None or self.head.kind not in {framing.QUERY, framing.EXECUTE}:
+        if self.head is None or self.head.kind not in _MAY_COPY:
             raise NotUnderstood
         copy = self._line.popleft()
         while self._line and self._line[0].kind == framing.SYNC:
             self._line.popleft()
         self._copying = not self._line
-        if self._line and self._line[0].kind not in {framing.COPY_DONE, framing.COPY_FAIL}:
+        if self._line and self._line[0].kind not in _COPY_ENDS:
             raise NotUnderstood  # breaks the COPY, and is never answered
         self._line.appendleft(copy)

@@ -17,6 +17,7 @@ from chaosrunner.proxy.postgres_statements import UNKNOWN, Statement, Statements
 from chaosrunner.proxy.postgres_strikes import UNTOUCHED, Strikes, error_of, failing, is_ours
 from chaosrunner.proxy.stage import End, Item
 
+_EXECUTING = {framing.QUERY, framing.EXECUTE}
 # What is asked without anything to remember about it.
 _ASKED = {kind: Asked(kind) for kind in (*b"QPBEDCSFcf", framing.STARTUP)}
 
@@ -95,7 +96,7 @@ class PostgresDialect:
         self._down.put(self._answers.flush())
 
     def _asked(self, frame: Frame) -> None:
-        if frame.kind in {framing.QUERY, framing.EXECUTE} and not self._line.skipping:
+        if frame.kind in _EXECUTING and not self._line.skipping:
             self._executed(frame)
             return
         self._up.put(frame.raw)
@@ -169,7 +170,6 @@ class PostgresDialect:
             hold = head.hold
             if head.fail is not None and frame.kind == framing.ERROR and is_ours(head.kind, frame):
                 raw = error_of(head.fail)
-                head.fail = None
                 self._counts["failed_by_us"] += 1
         if hold is not None:
             hold.begins(len(raw))

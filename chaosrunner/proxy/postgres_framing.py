@@ -101,7 +101,7 @@ class Framing:
             size = min(self._left, len(self._data) - self._at)
             self._left -= size
             return self._give(PLAIN, size)
-        return self._plain_run() or self._message()
+        return (self._data[self._at] in self._plain and self._plain_run()) or self._message()
 
     def skip_rest(self) -> None:
         """Throw away what is still to come of the message that was given last."""

@@ -20,7 +20,7 @@ def matches(query: str, text: str | None) -> bool:
         query: "" means every statement, anything else those in which the expression is found, in any case.
         text: The beginning of the statement; None if it is not known, which only "" means.
     """
-    return not query or (text is not None and _compiled(query).found_in(text))
+    return not query or (text is not None and _found(query, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,12 @@ class PostgresFail:
 @lru_cache(maxsize=256)
 def _compiled(query: str) -> Pattern:
     return Pattern(query)
+
+
+@lru_cache(maxsize=1024)
+def _found(query: str, text: str) -> bool:
+    """Remembered, because the same statements are executed again and again."""
+    return _compiled(query).found_in(text)
 
 
 def _check_query(query: str) -> None:

@@ -64,7 +64,6 @@ class Connection:
         self._doorstep = Doorstep(around.agenda, self._enter)
         self._dialect = self._interpreted()
         self._connecting: asyncio.Task[None] | None = None
-        self._meeting = False
         self._over = False
         self._gone = asyncio.Event()
 
@@ -174,16 +173,10 @@ class Connection:
             self._up.choke(blocked=False)
 
     async def _open_plain(self, accepted: socket.socket) -> bool:
-        self._meeting = True
         try:
             await meet_client(self._around.way, accepted, lambda: self._client)
         except OSError:  # the client is gone again
             self._stop()
-            return False
-        finally:
-            self._meeting = False
-        if self._over:
-            self._client.reset()
             return False
         # Until the server is there the client's bytes wait in the kernel, at most one read of them here.
         self._up.choke(blocked=True)
@@ -240,7 +233,6 @@ class Connection:
         self._up.drop()
         self._down.drop()
         task = self._connecting
-        # To meet the client takes but a turn of the loop, and cancelled in it, uvloop never forgets the transport.
-        if task is not None and task is not asyncio.current_task() and not self._meeting:
+        if task is not None and task is not asyncio.current_task():
             task.cancel()
         self._around.gone(self)

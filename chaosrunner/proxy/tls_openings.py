@@ -151,5 +151,3 @@ class _Opening:
                 line.close()
             else:
                 line.reset()
-
-

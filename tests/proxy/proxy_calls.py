@@ -380,6 +380,14 @@ SCENES: Mapping[str, Sequence[Call]] = {
         post("/reset"),
         get("/proxies/p"),
     ],
+    "the port of a disabled proxy": [
+        post("/proxies", P),
+        patch("/proxies/p", {"enabled": False}),
+        post("/proxies", {**Q, "listen": "127.0.0.1:<a>"}, "port-kept"),
+        patch("/proxies/p", {"enabled": True}, "port-kept"),
+        delete("/proxies/p"),
+        post("/proxies", {**Q, "name": "r", "listen": "127.0.0.1:<b>"}),
+    ],
     "toxics": [
         *START,
         get("/proxies/p/toxics"),

@@ -60,13 +60,14 @@ async def test_cancelled_entries_do_not_pile_up() -> None:
 
 
 async def test_an_entry_that_fails_does_not_stop_the_others() -> None:
-    """After one raised, those that are due later are still done."""
+    """After one raised, those that are due at the same time and those that are due later are still done."""
     agenda, done = Agenda(), list[str]()
     raised = list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: raised.append(context["exception"]))
     agenda.at(0.0, lambda: done.append(str(1 // 0)))
-    agenda.at(time.monotonic() + 0.01, lambda: done.append("fine"))
-    await until(lambda: done == ["fine"])
+    agenda.at(0.0, lambda: done.append("beside it"))
+    agenda.at(time.monotonic() + 0.01, lambda: done.append("later"))
+    await until(lambda: done == ["beside it", "later"])
     assert [type(error) for error in raised] == [ZeroDivisionError]
     agenda.close()
 

@@ -447,6 +447,37 @@ def test_an_hour_late_is_nothing_now_and_everything_when_the_toxic_goes(places: 
     assert bench.reviews > 0
 
 
+@given(said=talks(), places=CUTS, steps=st.lists(st.sampled_from(["ask", "answer", "add", "change", "remove"])))
+def test_latencies_that_come_and_go_lose_nothing(said: list[Talk], places: list[int], steps: list[str]) -> None:
+    """Added, changed and removed in the middle of anything, they swap and lose no byte, whoever speaks first."""
+    requests = b"".join(talk.request.data for talk in said)
+    answers = b"".join(talk.interim + talk.answer.data for talk in said)
+    asks, replies = cut(requests, places), cut(answers, places)
+    spare = Bench(*[late(ms, stream) for ms in (HOUR_MS, 0) for stream in ("upstream", "downstream")] * 5).toxics
+    bench = Bench()
+    for step in steps:
+        match step:
+            case "ask" if asks:
+                bench.ask(asks.pop(0))
+            case "answer" if replies:
+                bench.answer(replies.pop(0))
+            case "add" if spare:
+                bench.toxics = [*bench.toxics, spare.pop()]
+                bench.dialect.refit()
+            case "change" if bench.toxics:
+                bench.change(0, attributes={"latency": 0 if bench.toxics[0].toxic.attributes.latency else HOUR_MS})
+            case "remove" if bench.toxics:
+                bench.remove(0)
+        assert requests.startswith(bench.asked)
+        assert answers.startswith(bench.answered)
+    bench.ask(*asks, End.FIN)
+    bench.answer(*replies, End.FIN)
+    bench.remove(*range(len(bench.toxics)))
+    assert (bench.asked, bench.answered) == (requests, answers)
+    assert (bench.up[-1], bench.down[-1]) == (End.FIN, End.FIN)
+    assert bench.dialect.held_down == 0
+
+
 def test_interim_answers_are_not_late() -> None:
     """A client that waits for a 100 gets it, though the answer itself is an hour late."""
     bench = Bench(late())

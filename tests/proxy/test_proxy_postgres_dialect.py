@@ -198,8 +198,8 @@ def test_all_of_a_long_statement_is_replaced(ended_by):
     if ended_by == "server":
         between.answer(b"nonsense")
         assert between.tally["opaque"] == 1
-    between.ask(long[2 * SEEN_BYTES :] + SELECT)
-    assert between.to_server == INSTEAD_OF_QUERY + SELECT
+    between.ask(long[2 * SEEN_BYTES : -100], long[-100:] + SELECT, SELECT)
+    assert between.to_server == INSTEAD_OF_QUERY + SELECT * 2
 
 
 def test_only_the_beginning_of_a_statement_is_searched():
@@ -234,6 +234,8 @@ def test_an_execute_fails_in_the_server():
         error("25P02", "current transaction is aborted"),
         error("57014", "canceling statement due to user request"),
         error("XX000", "long " * 4000),
+        error("42601", "long " * 4000),
+        error("34000", "long " * 4000),
     ],
 )
 @pytest.mark.parametrize("ask", [SELECT, PREPARED + execute() + SYNC], ids=["simple", "extended"])
@@ -329,11 +331,12 @@ def test_what_is_encrypted_passes_untouched(request_, reply):
     """Once the server agrees to encrypt, the connection is opaque, and counted so."""
     between = Between(postgres_toxic("postgres_fail"), ready=False)
     between.ask(request_)
-    between.answer(reply + b"\x16secret")
-    between.ask(SELECT)
-    between.answer(NO_SYNTAX)
-    assert between.to_server == request_ + SELECT
-    assert between.to_client == reply + b"\x16secret" + NO_SYNTAX
+    between.answer(reply)
+    assert between.tally["opaque"] == 1
+    between.ask(startup(), SELECT)
+    between.answer(AUTHENTICATED + NO_SYNTAX)
+    assert between.to_server == request_ + startup() + SELECT
+    assert between.to_client == reply + AUTHENTICATED + NO_SYNTAX
     assert (between.tally["opaque"], between.tally["sessions"], between.tally["statements"]) == (1, 0, 0)
 
 
@@ -363,6 +366,29 @@ def test_what_is_not_understood_passes_untouched(first):
     assert between.tally["opaque"] == 1
 
 
+def test_a_server_that_will_not_talk_about_encryption_is_understood():
+    """An error in place of the one byte is an error like any other."""
+    between = Between(ready=False)
+    between.ask(SSL_REQUEST)
+    full = error("53300", "sorry, too many clients already", "FATAL")
+    between.answer(full[:1], full[1:])
+    assert between.to_client == full
+    assert between.tally["opaque"] == 0
+
+
+def test_an_answer_to_nothing_or_to_something_else_makes_a_connection_opaque():
+    """Whoever answers out of step is not guessed at, and what came in part is passed on too."""
+    for ask, answer in ((parse("select 1"), BOUND), (b"", READY), (b"", complete()), (SYNC, PARSED), (SELECT, b"?")):
+        between = Between()
+        between.ask(ask + SELECT[:7])
+        between.answer(answer)
+        assert between.tally["opaque"] == 1
+        between.ask(SELECT[7:])
+        between.answer(ANSWER)
+        assert between.to_server == ask + SELECT
+        assert between.to_client == answer + ANSWER
+
+
 def test_a_session_that_says_it_wants_no_replication_is_understood():
     """`replication=false` is an ordinary session."""
     between = Between(ready=False)
@@ -383,7 +409,31 @@ async def test_a_reset_overtakes_what_is_held_and_dropping_ends_all():
     between.agenda.at(time.monotonic() + 0.03, lambda: rung.append(1))
     await until(lambda: rung)
     assert between.server == [End.RESET]
+    between.toxics = []
+    between.dialect.refit()
+    assert between.server == [End.RESET]
     assert delay.delays.total == 0
+
+
+def test_a_skipped_message_changes_no_name():
+    """What the server skips after an error does not change which statement a name stands for."""
+    between = Between(postgres_toxic("postgres_fail", query="^select"))
+    between.ask(parse("select 1", "s") + parse("oops") + FLUSH)
+    between.answer(PARSED + NO_SYNTAX)
+    between.ask(close("s") + parse("insert", "s") + SYNC)
+    between.answer(READY)
+    between.ask(bind("s") + execute() + SYNC)
+    assert between.to_server.endswith(bind("s") + INSTEAD_OF_EXECUTE + SYNC)
+
+
+def test_a_statement_that_is_used_is_not_forgotten():
+    """Of more statements than there is room for the one that was executed all the time stays known."""
+    between = Between()
+    between.ask(parse("select 1", "used"))
+    for number in range(2 * postgres_statements.STATEMENT_ROOM_BYTES // 10_000):
+        between.ask(parse("x" * 10_000, f"s{number}") + bind("used") + execute())
+    assert between.tally["statements"] > 200
+    assert between.tally["forgotten"] == 0
 
 
 def test_statements_that_are_forgotten_are_counted_and_not_guessed():
@@ -411,6 +461,8 @@ def test_statements_that_are_forgotten_are_counted_and_not_guessed():
     ("end", "answer", "left"),
     [
         (close("a"), CLOSED, "b B c"),
+        (close("a") + parse("select 2", "a"), CLOSED + PARSED, "b B a c"),
+        (close("nobody"), CLOSED, "a b B c"),
         (query("DEALLOCATE a"), complete("DEALLOCATE") + READY, "b B c"),
         (query('deallocate prepare "B" ;'), complete("DEALLOCATE") + READY, "a b c"),
         (query("Deallocate B"), complete("DEALLOCATE") + READY, "a B c"),
@@ -427,7 +479,7 @@ def test_statements_that_were_closed_are_forgotten(end, answer, left):
     between.ask(*(parse("select 1", name) for name in ("a", "b", "B")), end, parse("select 1", "c"))
     between.answer(PARSED * 3, answer + PARSED)
     remembered = [name for name, _ in between.dialect._statements._parsed.items() if name]
-    assert remembered == [name.encode() for name in left.split()]
+    assert sorted(remembered) == sorted(name.encode() for name in left.split())
 
 
 def test_a_client_that_asks_without_end_is_passed_on():
@@ -437,6 +489,16 @@ def test_a_client_that_asks_without_end_is_passed_on():
         between.ask(SYNC * 10_000)
     assert between.tally["opaque"] == 1
     assert len(between.to_server) == len(SYNC) * 1_010_000
+
+
+def test_a_copy_that_the_server_breaks_off_is_over():
+    """After an error in a COPY the next statement is one, whether or not the client has noticed."""
+    between = Between()
+    between.ask(query("copy t from stdin"))
+    between.answer(COPY_IN + error("22P02") + READY)
+    between.ask(message("d", b"late\n"), SELECT)
+    between.answer(ANSWER)
+    assert (between.tally["opaque"], between.tally["statements"]) == (0, 2)
 
 
 def test_a_copy_that_a_statement_breaks_is_not_guessed_at():

@@ -175,6 +175,7 @@ def test_what_is_not_postgres_passes_as_it_was_said(pieces, begun):
     between.answer(End.FIN)
     assert between.to_server == b"".join(piece for from_client, piece in pieces if from_client)
     assert between.to_client == b"".join(piece for from_client, piece in pieces if not from_client)
+    assert between.server[-1] is between.client[-1] is End.FIN
     assert between.tally["opaque"] <= 1
 
 

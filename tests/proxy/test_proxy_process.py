@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from proxy_rig import free_port
 
+from chaosrunner import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -150,6 +152,63 @@ def test_it_refuses_to_start_with_one_clear_line(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("spelling", "shown"),
+    [
+        (["-proxy-metrics"], True),
+        (["--proxy-metrics"], True),
+        (["-proxy-metrics=true"], True),
+        (["--proxy-metrics=T"], True),
+        (["-proxy-metrics=1", "-seed=-5"], True),
+        (["-proxy-metrics=false"], False),
+        (["-proxy-metrics", "-runtime-metrics=F", "-host=localhost"], True),
+        (["-runtime-metrics=0"], False),
+    ],
+)
+def test_options_are_spelled_as_go_spells_them(spelling: list[str], shown: bool) -> None:
+    """One dash or two, a value behind a space or =, and any of Go's words for true and false."""
+    with proxy_process(*spelling) as (_, url):
+        if shown:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/metrics") as answer:
+                assert b"toxiproxy_proxy_sent_bytes_total" in answer.read()
+        else:
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                call("GET", f"{url}/metrics")
+
+
+def test_it_says_its_version_and_whose_api_it_has() -> None:
+    """`-version` prints both versions and starts nothing."""
+    for spelling in ("-version", "--version"):
+        done = subprocess.run(
+            [sys.executable, "-m", "chaosrunner.proxy", spelling],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout == f"chaosrunner proxy version {__version__}, API of toxiproxy-server version 2.12.0\n"
+
+
+def test_what_was_sent_arrives_although_it_stops() -> None:
+    """Told to stop while a slow client has not read yet, it still delivers every byte that the server had sent."""
+    sent = 200_000
+    with socket.create_server(("127.0.0.1", 0)) as server, proxy_process() as (process, url):
+        made = call("POST", f"{url}/proxies", {"name": "p", "upstream": f"127.0.0.1:{server.getsockname()[1]}"})
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(DEADLINE_S)
+            client.connect(("127.0.0.1", int(made["listen"].rpartition(":")[2])))
+            with server.accept()[0] as accepted:
+                accepted.sendall(b"x" * sent)
+                wait_until(lambda: call("GET", f"{url}/proxies/p/stats")["bytes"]["downstream"] == sent)
+                process.send_signal(signal.SIGTERM)
+                received = 0
+                while data := client.recv(65536):
+                    received += len(data)
+                assert received == sent
+        assert process.wait(DEADLINE_S) == 0
 
 
 SETS_LEASES = """

@@ -213,6 +213,29 @@ async def test_each_ending_toxic_ends_tls_too(api: Api, authority: Authority, ec
         assert await client.end() == "reset"
 
 
+async def test_a_proxy_that_stops_says_farewell(authority: Authority, echo: EchoServer) -> None:
+    """When the fault proxy stops, a TLS client gets what was under way and a farewell."""
+    heard: list[tuple[bytes, str]] = []
+    async with running_api() as api:
+        port = await api.proxy_to(echo.port, tls={"listen": authority.pair().as_json()})
+
+        def ask() -> None:
+            talk = talk_to(port, authority.client_context())
+            talk.say(b"ping")
+            heard.append(talk.rest())
+            talk.close()
+
+        asking = asyncio.create_task(in_thread(ask))
+        await eventually(lambda: flown(api, 4))
+    await asking
+    assert heard == [(b"ping", "whole")]
+
+
+async def flown(api: Api, size: int) -> bool:
+    """Whether so many bytes have gone to the client."""
+    return bool((await api.stats())["bytes"]["downstream"] == size)
+
+
 async def test_toxics_act_on_the_plain_bytes_in_between(api: Api, authority: Authority) -> None:
     """Latency delays, and corrupted bytes arrive as bytes that differ, not as broken TLS."""
     async with TlsEchoServer(authority.server_context()) as echo:

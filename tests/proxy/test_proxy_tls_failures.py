@@ -6,7 +6,6 @@ import asyncio
 import io
 import socket
 import ssl
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from proxy_rig import (
     free_port,
     until,
 )
-from tls_rig import Authority, Talk, TlsEchoServer, one_talk, talk_to, tls_connected
+from tls_rig import Authority, Talk, TlsEchoServer, one_client, talk_to, tls_connected
 
 from chaosrunner.proxy.audit import audit_to
 from chaosrunner.proxy.openings import TlsWay, Way
@@ -164,16 +163,19 @@ async def test_a_server_that_is_not_there_is_refused_as_ever(api: Api, authority
 
 async def test_a_server_that_finds_our_certificate_wanting_is_counted(api: Api, authority: Authority) -> None:
     """In TLS 1.3 a server rejects a client only after its handshake: the client is reset, and the audit says why."""
+    refusals = []
 
-    def serve(_: Talk) -> None:
-        raise AssertionError("a client without a certificate was let in")
+    def serve(accepted: socket.socket) -> None:
+        with pytest.raises(ssl.SSLError) as refused:
+            Talk(accepted, authority.server_context(mutual=True), server=True)
+        refusals.append(refused.value.reason)
 
-    with pytest.raises(ssl.SSLError, match="(?i)did.not.return.a.certificate"):
-        async with one_talk(authority.server_context(mutual=True), serve) as server_port:
-            port = await api.proxy_to(server_port, tls={"upstream": authority.upstream()})
-            async with connected(port) as client:
-                assert await client.end() == "reset"
-            assert "certificate required" in await counted(api, 1)
+    async with one_client(serve) as server_port:
+        port = await api.proxy_to(server_port, tls={"upstream": authority.upstream()})
+        async with connected(port) as client:
+            assert await client.end() == "reset"
+        assert "certificate required" in await counted(api, 1)
+    assert refusals == ["PEER_DID_NOT_RETURN_A_CERTIFICATE"]
 
 
 async def test_the_audit_says_it_once_in_a_while(api: Api, authority: Authority, echo: EchoServer) -> None:
@@ -263,12 +265,10 @@ async def way_to(port: int, tally: ProxyTally, audit: io.StringIO, **tls: object
 
 
 async def opened_in_vain(way: Way, accepted: socket.socket) -> tuple[str, str]:
-    """The side and the reason for which a connection is not opened, which takes no longer than it may."""
+    """The side and the reason for which a connection is not opened."""
     accepted.setblocking(False)
-    start = time.monotonic()
     with pytest.raises(TlsFailedError) as failed:
         await open_with_tls(way, accepted, asyncio.Protocol(), asyncio.Protocol())
-    assert time.monotonic() - start >= 0.2
     return failed.value.side, failed.value.reason
 
 

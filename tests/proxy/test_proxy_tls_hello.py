@@ -50,16 +50,15 @@ def test_a_part_of_a_hello_waits_for_the_rest(names: list[str], data: st.DataObj
 
 @given(names=NAMES, data=st.data())
 def test_a_spoilt_hello_is_read_or_refused(names: list[str], data: st.DataObject) -> None:
-    """Whatever is changed in a hello, it is read, waited for, or refused in a few words."""
+    """Whatever is changed in a hello, it is read, waited for, or refused, and nothing else."""
     hello = bytearray(hello_of(names))
     for place in data.draw(st.lists(st.integers(0, len(hello) - 1), max_size=5)):
         hello[place] = data.draw(st.integers(0, 255))
     try:
         offered = offered_protocols(bytes(hello))
-    except ValueError as error:
-        assert str(error).startswith("it")
-    else:
-        assert offered is None or all(name.isascii() for name in offered)
+    except ValueError:
+        return
+    assert offered is None or all(name.isascii() for name in offered)
 
 
 @pytest.mark.parametrize(

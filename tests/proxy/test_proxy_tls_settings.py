@@ -56,7 +56,7 @@ async def test_no_key_is_ever_shown_or_written_down(api: Api, authority: Authori
     pair = authority.pair()
     await api.proxy_to(9, tls={"listen": pair.as_json()})
     _, shown = await api.call("GET", "/proxies/p")
-    secret = Path(pair.key).read_text().splitlines()[1]
+    secret = pair.key_text.splitlines()[1]
     assert pair.key in json.dumps(shown)
     assert pair.key in api.audit.getvalue()
     assert secret not in json.dumps(shown) + api.audit.getvalue()
@@ -135,8 +135,7 @@ async def test_files_are_read_when_they_are_named(api: Api, authority: Authority
     tls = {"listen": old.as_json()}
     port = await api.proxy_to(echo.port, tls=tls)
     context = authority.client_context()
-    Path(old.certificate).write_bytes(Path(new.certificate).read_bytes())
-    Path(old.key).write_bytes(Path(new.key).read_bytes())
+    new.replace(old)
     async with tls_connected(port, context, "old.example") as client:
         await client.ask()
         await api.ok("PATCH", "/proxies/p", {"tls": tls})

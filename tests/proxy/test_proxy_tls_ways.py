@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
+import warnings
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
-from proxy_rig import DEADLINE_S, Api, Client, EchoServer, connected
+from proxy_rig import DEADLINE_S, Api, Client, EchoServer, connected, eventually, free_port
 from tls_rig import Authority, TlsEchoServer, tls_connected
 
 from chaosrunner.proxy.tls import Contexts
@@ -100,10 +102,9 @@ async def test_tls_before_1_2_is_refused(api: Api, authority: Authority, echo: E
     port = await api.proxy_to(echo.port, tls={"listen": authority.pair().as_json()})
     context = authority.client_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = ssl.TLSVersion.TLSv1_1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.raises(ssl.SSLError, match="(?i)protocol.version|unsupported"):
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert protocol version"):
         async with tls_connected(port, context):
             pass
 
@@ -183,8 +184,7 @@ async def test_both_sides_agree_on_one_protocol(
 async def test_before_a_plain_server_only_a_single_offer_is_taken(
     api: Api, authority: Authority, echo: EchoServer, offered: tuple[str, ...], agreed: str | None
 ) -> None:
-    """A plain server cannot say what it speaks: a client that offers one protocol gets it, one that offers several
-    none."""
+    """A plain server cannot say what it speaks: who offers one protocol gets it, who offers several gets none."""
     port = await api.proxy_to(echo.port, tls={"listen": authority.pair().as_json()})
     async with tls_connected(port, authority.client_context(alpn=offered)) as client:
         await client.ask()
@@ -261,6 +261,82 @@ async def test_https_with_aiohttp_on_both_ends(api: Api, authority: Authority, u
         await asyncio.gather(*(one(number) for number in range(20)))
     assert (await api.stats())["connections"]["opened"] <= 4
     await runner.cleanup()
+
+
+async def test_a_proxy_that_understands_http_agrees_on_http_1(api: Api, authority: Authority, echo: EchoServer) -> None:
+    """With protocol http nothing but HTTP/1.1 is agreed on, with a plain server and with one that has TLS."""
+    context = authority.client_context(alpn=("h2", "http/1.1"))
+    tls: dict[str, object] = {"listen": authority.pair().as_json()}
+    port = await api.proxy_to(echo.port, protocol="http", tls=tls)
+    async with TlsEchoServer(authority.server_context(alpn=("h2", "http/1.1"))) as modern:
+        for server, more in ((modern, {"upstream": authority.upstream()}), (echo, {})):
+            await api.ok("PATCH", "/proxies/p", {"upstream": f"127.0.0.1:{server.port}", "tls": {**tls, **more}})
+            async with tls_connected(port, context) as client:
+                assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        assert modern.protocols == ["http/1.1"]
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("curl")), reason="nginx or curl is not installed")
+@pytest.mark.parametrize(("asked", "got"), [("--http2", "2"), ("--http1.1", "1.1")])
+async def test_http_2_works_from_end_to_end(api: Api, authority: Authority, asked: str, got: str) -> None:
+    """Curl and nginx, with a proxy in between that ends TLS and begins it anew, speak the HTTP that curl asks for."""
+    async with nginx(authority) as server_port:
+        port = await api.proxy_to(
+            server_port, tls={"listen": authority.pair().as_json(), "upstream": authority.upstream()}
+        )
+        out = await curl(asked, "--cacert", authority.file, f"https://localhost:{port}/", f"https://localhost:{port}/")
+        assert out == f"hello over HTTP/{'2.0' if got == '2' else got}".encode() * 2
+    assert (await api.stats())["connections"]["opened"] == 1
+
+
+async def curl(*arguments: str) -> bytes:
+    """What curl prints."""
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", str(DEADLINE_S), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+@asynccontextmanager
+async def nginx(authority: Authority) -> AsyncIterator[int]:
+    """An nginx that says by which HTTP it was asked; the port it listens at."""
+    port, pair, directory = free_port(), authority.pair(), authority.directory
+    config = directory / "nginx.conf"
+    config.write_text(
+        f"""
+        daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr; events {{}}
+        http {{
+          access_log off; client_body_temp_path {directory}; proxy_temp_path {directory};
+          fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};
+          server {{
+            listen 127.0.0.1:{port} ssl http2;
+            ssl_certificate {pair.certificate}; ssl_certificate_key {pair.key};
+            location / {{ return 200 "hello over $server_protocol"; }}
+          }}
+        }}"""
+    )
+    process = await asyncio.create_subprocess_exec(
+        "nginx", "-c", str(config), "-e", "stderr", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await eventually(lambda: accepts(port))
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        async with connected(port):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -9,6 +9,8 @@ import ssl
 import struct
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import trustme
@@ -16,7 +18,6 @@ from proxy_rig import DEADLINE_S, Client, EchoServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class Pair:
     def as_json(self) -> dict[str, str]:
         """As the API takes it."""
         return {"certificate": self.certificate, "key": self.key}
+
+    @property
+    def key_text(self) -> str:
+        """What is in the key's file."""
+        return Path(self.key).read_text()
+
+    def replace(self, other: Pair) -> None:
+        """Rotate: these files' contents are in the other's files from here on."""
+        for ours, theirs in ((self.certificate, other.certificate), (self.key, other.key)):
+            Path(theirs).write_bytes(Path(ours).read_bytes())
 
 
 class Authority:
@@ -159,12 +170,12 @@ class Talk:
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes."""
-        data = b""
-        while len(data) < size:
-            piece = self._until(lambda: self.tls.read(size - len(data)))
-            assert piece, "it ended early"
-            data += piece
-        return data
+        pieces = []
+        while size:
+            pieces.append(self._until(partial(self.tls.read, size)))
+            assert pieces[-1], "it ended early"
+            size -= len(pieces[-1])
+        return b"".join(pieces)
 
     def rest(self) -> tuple[bytes, str]:
         """Everything up to the end, and how it ended: whole, broken off or reset."""
@@ -209,6 +220,13 @@ def talk_to(port: int, context: ssl.SSLContext) -> Talk:
 
 @asynccontextmanager
 async def one_talk(context: ssl.SSLContext, serve: Callable[[Talk], None]) -> AsyncIterator[int]:
+    """A TLS server for one client, in a thread; the port it listens at."""
+    async with one_client(lambda accepted: serve(Talk(accepted, context, server=True))) as port:
+        yield port
+
+
+@asynccontextmanager
+async def one_client(serve: Callable[[socket.socket], None]) -> AsyncIterator[int]:
     """A server for one client, in a thread; the port it listens at. What goes wrong there is raised at the end."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(DEADLINE_S)
@@ -216,7 +234,7 @@ async def one_talk(context: ssl.SSLContext, serve: Callable[[Talk], None]) -> As
     def run() -> None:
         accepted, _ = listening.accept()
         with accepted:
-            serve(Talk(accepted, context, server=True))
+            serve(accepted)
 
     with listening:
         serving = asyncio.create_task(asyncio.to_thread(run))
