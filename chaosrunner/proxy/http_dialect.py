@@ -175,8 +175,8 @@ class HttpDialect:
         if self._begun_answer:
             data = bytes(self._begun_answer) + data
             self._begun_answer.clear()
-        final = self._answer if piece.part is Part.HEAD and self._answering is not None else None
-        self._down.put(Parcel(data, "downstream", self._answering, piece.part, piece.last, final))
+        answer = self._answer if piece.part is Part.HEAD else None
+        self._down.put(Parcel(data, "downstream", self._answering, piece.part, piece.last, answer))
         if piece.part is Part.OPAQUE:
             self._give_up()
         elif piece.last and self._answering is not None:
@@ -191,7 +191,7 @@ class HttpDialect:
         if exchange is not None and parcel.part is Part.HEAD:
             exchange.waited("upstream", waited_s)
             exchange.asked = True
-            self._decide_request(exchange, more=not parcel.last)
+            self._decide_request(exchange)
         if exchange is None or exchange.swallower is None:
             self._to_server.put(parcel.item)
             return
@@ -200,13 +200,13 @@ class HttpDialect:
         exchange.complete = parcel.last or exchange.broken
         self._pay_owed()
 
-    def _decide_request(self, exchange: Exchange, *, more: bool) -> None:
+    def _decide_request(self, exchange: Exchange) -> None:
         """Keep the request from the server if its toxics want that, and if we can still say so to the client."""
         draw = exchange.ending()
         if draw is not None and draw.stream == "upstream" and not self._answers.opaque:
             draw.strike()
             exchange.swallower = draw
-            exchange.awaits_continue = exchange.request.expects_continue and more
+            exchange.awaits_continue = exchange.request.expects_continue
 
     def _pay_owed(self) -> None:
         """Answer for the server what it was not asked, when it is the turn of that."""

@@ -180,9 +180,9 @@ class Parcel:
         exchange: What it belongs to; None for what no toxic acts on.
         part: What it is of its message.
         last: Whether its message ends with it.
-        answer: If it is the head of a final answer: what that says.
+        answer: If it is the head of an answer: what that says.
         came: Monotonic clock when it came, in seconds.
-        due: When it is to leave.
+        due: When it is to leave, unless something in front of it leaves later.
     """
 
     item: Item

@@ -40,7 +40,7 @@ class Flight:
             self._leave(parcel, 0.0)
             return
         parcel.came = monotonic()
-        parcel.due = max(parcel.came + late_s, self._line[-1].due if self._line else 0.0)
+        parcel.due = parcel.came + late_s
         self._line.append(parcel)
         self.held_bytes += size_bytes(parcel.item)
         if len(self._line) == 1:
@@ -48,9 +48,8 @@ class Flight:
 
     def refit(self) -> None:
         """Look again when each parcel is due, counted from when it came; what is due now leaves."""
-        due = 0.0
         for parcel in self._line:
-            parcel.due = due = max(parcel.came + parcel.late_s(), due)
+            parcel.due = parcel.came + parcel.late_s()
         self._release()
 
     def drop(self) -> None:

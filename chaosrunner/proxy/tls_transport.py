@@ -9,7 +9,6 @@ import asyncio
 import ssl
 from typing import Any
 
-from chaosrunner.proxy.link import reset_on_close
 from chaosrunner.proxy.tls_failures import Side, TlsFailedError, TlsWatch, reason_of
 from chaosrunner.proxy.tls_line import Line, Session
 
@@ -168,10 +167,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._raw.write(self._session.outgoing.read())
 
     def _break(self, error: ssl.SSLError) -> None:
-        """End a connection whose TLS makes no sense any more, or whose other end said that ours does not."""
+        """End a connection whose TLS makes no sense any more, or whose other end said that ours does not.
+
+        An alert that says why has been sent, so this side is closed and not reset; what the protocol is told is a
+        reset.
+        """
         if self._broken is None and not self._raw.is_closing():
             self._broken = error
             self._ended = self._finished = True
             self._watch.failed(TlsFailedError(self._side, reason_of(error)))
-            reset_on_close(self._raw.get_extra_info("socket"))
             self._raw.abort()

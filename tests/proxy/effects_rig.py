@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SHOT = bytes(range(250)) * 4
+SHOT = bytes(range(250)) * 8
 DEADLINE_S = 30.0
 
 

@@ -57,6 +57,7 @@ def postgres_server(binaries: Path) -> Iterator[Postgres]:
 
 async def _lock(server: Postgres) -> None:
     admin = await asyncpg.connect(server.admin_dsn)
+    await admin.execute("SET password_encryption = 'scram-sha-256'")  # the default from version 14 on
     await admin.execute(f"CREATE ROLE {LOCKED_ROLE} LOGIN PASSWORD '{LOCKED_PASSWORD}'")
     rules = await admin.fetchval("SHOW hba_file")
     lines = f"host all {LOCKED_ROLE} 127.0.0.1/32 scram-sha-256", "host all all 127.0.0.1/32 trust"

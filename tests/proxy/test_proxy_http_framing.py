@@ -153,6 +153,19 @@ def test_a_chunk_that_is_none_is_not_read(body: bytes) -> None:
     assert is_opaque(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
 
 
+def test_chunks_are_not_sent_by_http_1_0() -> None:
+    """An old peer that says so may have been misread by somebody before us."""
+    assert is_opaque(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+def test_trailers_without_end_are_given_up() -> None:
+    """More than 64 KiB of them are opaque, though each line is short."""
+    start = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    line = b"X: " + b"x" * 95 + b"\r\n"
+    assert not is_opaque(start + line * 600 + b"\r\n")
+    assert is_opaque(start + line * 700 + b"\r\n")
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -196,7 +196,7 @@ async def test_delays_at_the_door_add_up_and_are_counted_apart(api: Api, echo: E
 async def test_delay_connect_jitters_and_says_so(api: Api, echo: EchoServer) -> None:
     """150 jittered delays are spread evenly, and the stats' quantiles are those that the clients measured."""
     port = await api.proxy_to(echo.port)
-    await api.toxic("delay_connect", latency=150, jitter=100)
+    await api.toxic("delay_connect", latency=400, jitter=300)
 
     async def first_answer() -> float:
         start = time.monotonic()
@@ -207,10 +207,10 @@ async def test_delay_connect_jitters_and_says_so(api: Api, echo: EchoServer) -> 
     taken = await asyncio.gather(*(first_answer() for _ in range(150)))
     counted = await evidence(api, "delay_connect")
     assert (counted["connections"], counted["delayed_chunks"]) == (150, 150)
-    assert distance(taken, lambda taken_s: min(max((taken_s - 0.05) / 0.2, 0), 1)) < critical(150) + 0.1
+    assert distance(taken, lambda taken_s: min(max((taken_s - 0.1) / 0.6, 0), 1)) < critical(150) + 0.1
     for name, share in (("p50", 0.5), ("p90", 0.9)):
         measured_ms = sorted(taken)[round(share * 150) - 1] * 1000
-        assert counted["delay_ms"][name] - EARLY_S * 1000 <= measured_ms < counted["delay_ms"][name] + 50
+        assert counted["delay_ms"][name] - EARLY_S * 1000 <= measured_ms < counted["delay_ms"][name] + 100
 
 
 async def test_limit_connections_lets_in_as_many_as_it_says(api: Api, echo: EchoServer) -> None:
@@ -449,7 +449,7 @@ async def test_latency_varies_by_its_distribution_and_the_stats_agree(
 ) -> None:
     """The stats' median and 90th percentile are those that 20 clients measured, and none comes before 0."""
     port = await api.proxy_to(echo.port)
-    await api.toxic("latency", more={"attributes": {"latency": 100, "jitter": 25, "distribution": distribution}})
+    await api.toxic("latency", more={"attributes": {"latency": 200, "jitter": 50, "distribution": distribution}})
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(port)) for _ in range(20)]
 
@@ -462,4 +462,4 @@ async def test_latency_varies_by_its_distribution_and_the_stats_agree(
     assert statistics.stdev(taken) > 0.01
     for name, share in (("p50", 0.5), ("p90", 0.9)):
         assert counted["delay_ms"][name] - EARLY_S * 1000 <= taken[round(share * 200) - 1] * 1000
-        assert taken[round(share * 200) - 1] * 1000 < counted["delay_ms"][name] + 25
+        assert taken[round(share * 200) - 1] * 1000 < counted["delay_ms"][name] + 50

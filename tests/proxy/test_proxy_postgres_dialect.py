@@ -1,6 +1,9 @@
 """What the Postgres dialect does to single statements, message by message."""
 
+import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 from proxy_postgres_rig import (
@@ -383,6 +386,7 @@ def test_an_answer_to_nothing_or_to_something_else_makes_a_connection_opaque():
         between.ask(ask + SELECT[:7])
         between.answer(answer)
         assert between.tally["opaque"] == 1
+        assert between.to_server == ask + SELECT[:7]
         between.ask(SELECT[7:])
         between.answer(ANSWER)
         assert between.to_server == ask + SELECT
@@ -575,3 +579,13 @@ def test_bad_attributes_are_refused_with_a_sentence(kind, attributes, why):
     with pytest.raises(RefusedError, match=why) as refused:
         parse_toxic({"type": kind, "attributes": attributes})
     assert refused.value.status == 400
+
+
+def test_the_examples_of_the_reference_are_taken():
+    """Every toxic that the reference shows is one that the API takes, with every attribute it names."""
+    page = Path(__file__).parents[2] / "docs/reference/proxy-postgres.md"
+    bodies = [json.loads(body) for body in re.findall(r"curl -d '(.*?)'", page.read_text())]
+    toxics = [body for body in bodies if "type" in body]
+    assert [toxic["type"] for toxic in toxics] == ["postgres_delay", "postgres_fail"]
+    for toxic in toxics:
+        assert toxic["attributes"].items() <= parse_toxic(toxic).as_json()["attributes"].items()

@@ -282,7 +282,7 @@ async def test_real_delays_are_those_of_the_plan(api: Api, echo: EchoServer) -> 
             plan = [jitter.draw_s(random) for _ in range(5)]
             late = [await client.ask() - planned for planned in plan]
             assert min(late) >= -0.002
-            assert statistics.median(late) < 0.03
+            assert statistics.median(late) < 0.06
 
 
 async def hit(client: Client) -> bool:
