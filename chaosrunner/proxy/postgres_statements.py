@@ -23,7 +23,7 @@ OTHER = "OTHER"
 _VERB = re.compile(r"(?:[\s(;]|--[^\n]*|/\*.*?\*/)*+([a-z]+)", re.IGNORECASE | re.DOTALL)
 _NAME = r'"(?:[^"]|"")+"|\w+'
 _DEALLOCATE = re.compile(
-    rf"\s*(?:discard\s+(?P<discard>all)|deallocate\s+(?:prepare\s+)?(?P<name>{_NAME}))\s*;?\s*", re.IGNORECASE
+    rf"\s*(?:discard\s+(?P<discard>all)|deallocate\s+(?:prepare\s+)?(?P<name>{_NAME}))\s*+;?\s*+", re.IGNORECASE
 )
 
 Value = TypeVar("Value")

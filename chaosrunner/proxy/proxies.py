@@ -79,6 +79,7 @@ class Proxy:
         self.tally = ProxyTally()
         self._tls_watch = TlsWatch(name, self.tally, shared.audit)
         self._down_since = time.monotonic()
+        self._around = self._surroundings()
 
     def configure(self, wanted: Settings, listener: Listener | None = None) -> None:
         """Set everything as `wanted`; connections are cut unless nothing changes for them.
@@ -109,6 +110,7 @@ class Proxy:
         if self.settings.enabled and not wanted.enabled:
             self._down_since = time.monotonic()
         self.settings = wanted
+        self._around = self._surroundings()
         if listener is not None:
             self.listener = listener
             self.settings = dataclasses.replace(wanted, listen=listener.endpoint)
@@ -214,7 +216,7 @@ class Proxy:
 
     def _accepted(self, accepted: socket) -> None:
         self.tally.opened += 1
-        connection = Connection(self._surroundings())
+        connection = Connection(self._around)
         self._connections[connection] = None
         connection.start(accepted)
 
