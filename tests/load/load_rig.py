@@ -253,7 +253,9 @@ async def work(
     """Run one worker inside this process until a condition (or its end) and check its books."""
     books = Books()
     commands = asyncio.StreamReader()
-    given = Orders(profile=load, entry=entry, longest_s=longest_s, **{"auth": None, "shard": 0, "of": 1, **orders})  # type: ignore[arg-type]
+    given = Orders(
+        profile=load, entry=entry, longest_s=longest_s, **{"auth": None, "shard": 0, "of": 1, "seed": 1, **orders}
+    )  # type: ignore[arg-type]
     worker = Worker(given, commands, Pipe(books, commands))  # type: ignore[arg-type]
     async with asyncio.timeout(DEADLINE_S):
         running = asyncio.create_task(worker.run())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chaosrunner.load.orders import Orders, cut, from_line, share, to_line
 from chaosrunner.load.template import Template, compiled, json_path, look_up, names_in
-from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.load import LoadProfile, Stage, Step, Think
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
@@ -110,7 +110,7 @@ ORDERS = Orders(
     profile=LoadProfile(
         steps=(
             Step(name="a", method="POST", path="/", body={"x": [1, None]}, headers={"X": "1"}, expect=(200, 201)),
-            Step(name="b", method="GET", path="/b", keep={"id": "$.id"}, think_s=0.5),
+            Step(name="b", method="GET", path="/b", keep={"id": "$.id"}, think=Think(0.5)),
         ),
         stages=(Stage(start=0, end=5, lasts_s=2), Stage(start=5, end=5, lasts_s=None)),
         data=({"u": "ü"},),
@@ -121,6 +121,7 @@ ORDERS = Orders(
     auth="bearer <t>",
     shard=1,
     of=3,
+    seed=7,
     longest_s=9,
 )
 

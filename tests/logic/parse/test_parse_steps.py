@@ -11,7 +11,7 @@ from chaosrunner.errors import Mistakes
 from chaosrunner.logic.parse import load_experiment
 from chaosrunner.logic.parse.placeholders import placeholders
 from chaosrunner.logic.parse.spelling import ReadingError
-from chaosrunner.model.load import Step
+from chaosrunner.model.load import Step, Think
 
 LOGIN = "- log in: {POST: /login, body: {user: <user>}, keep: {token: $.token}}"
 READ = "- read: {GET: /agents/<token>}"
@@ -41,7 +41,7 @@ def test_everything_a_step_may_say() -> None:
         headers={"X-Pin": "014", "X-N": "5"},
         expect=(200, 204),
         keep={"id": "$.items[0].id", "all": "$"},
-        think_s=0.1,
+        think=Think(0.1),
     )
     assert step("{GET: 'https://other.example/x', expect: 201, keep: }").expect == (201,)
 
