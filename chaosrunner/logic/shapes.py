@@ -63,7 +63,7 @@ def check(shape: Shape) -> None:
 
 
 def _check_wave(wave: Wave) -> None:
-    if not (0 < wave.mean < inf and 0 <= wave.swing <= wave.mean and 0 < wave.period_s < inf):
+    if not (0 <= wave.low <= wave.high < inf and wave.high > 0 and 0 < wave.period_s < inf):
         raise ValueError(f"the rate of a wave must stay from 0 up, and its period above 0: {wave}")
 
 

@@ -100,29 +100,41 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
-    """`mean + swing · sin(2πt / period)` journeys per second, for whole periods: it begins and ends at its mean."""
+    """A sinusoid between two rates: `mean + swing · sin(2πt / period)` journeys per second, for whole periods.
 
-    mean: float
-    swing: float
-    """From 0 to `mean`: the rate is never negative."""
+    It begins and ends at its mean, rising.
+    """
+
+    low: float
+    high: float
     period_s: float
     lasts_s: float | None
     """Whole periods, or `None` = until the run ends."""
 
     @property
+    def mean(self) -> float:
+        """Its level over whole periods."""
+        return (self.low + self.high) / 2
+
+    @property
+    def swing(self) -> float:
+        """How far it strays from its mean."""
+        return (self.high - self.low) / 2
+
+    @property
     def start(self) -> float:
-        """The rate it begins with."""
+        """The rate it begins with: its mean."""
         return self.mean
 
     @property
     def end(self) -> float:
-        """The rate it ends with, which is its level over whole periods, too."""
+        """The rate it ends with: its mean."""
         return self.mean
 
     @property
     def peak(self) -> float:
         """The highest rate."""
-        return self.mean + self.swing
+        return self.high
 
 
 Shape = Stage | Wave
