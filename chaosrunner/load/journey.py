@@ -16,7 +16,7 @@ LATE_NS = NANOS
 class Journey:
     """One journey under way. On the hot path, hence no dataclass."""
 
-    __slots__ = ("due_ns", "nth", "variables", "who")
+    __slots__ = ("due_ns", "lag_ns", "nth", "variables", "who")
 
     def __init__(self, who: int, nth: int, due_ns: int, variables: dict[str, object]) -> None:
         self.who = who
@@ -24,6 +24,8 @@ class Journey:
         self.nth = nth
         """How many journeys the same user made before."""
         self.due_ns = due_ns
+        self.lag_ns = 0
+        """How long this process was late with its steps so far, in all."""
         self.variables = variables
         """What it knows: its row of the data, and what it kept."""
 

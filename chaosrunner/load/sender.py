@@ -203,6 +203,7 @@ class Sender:
 
     def _fire(self, name: int, journey: Journey, due_ns: int) -> None:
         hit = OpenHit(self, name, journey, due_ns)
+        journey.lag_ns += hit.fired_ns - due_ns
         self._ledger.fired(name, due_ns, hit.fired_ns)
         self._open[hit] = None
         self.task.steps[name][1].send(hit)

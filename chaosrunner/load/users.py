@@ -112,7 +112,7 @@ class Users:
             pause = pause_s(think, self._task.seed, journey.who, journey.nth + 1, 0)
             return done_ns + round(pause * NANOS)
         planned = journey.due_ns + self._every_ns
-        if done_ns > planned:
+        if done_ns - journey.lag_ns > planned:  # else it is this process that was late, and lag says so
             self._road.behind()
         return max(planned, done_ns)
 
