@@ -111,16 +111,16 @@ def _first(line: Line, words: str) -> None:
     if not either:
         raise ReadingError(_expected_first(line.unit, words))
     line.per = PER[either.groupdict().get("per") or "s"]
-    if soak:
-        line.add(0.0, line.number(soak[1]), SOAK_S)
-        line.add(line.level, line.level, _lasts(soak[soak.re.groups]))
-    elif found and found["wave"] is not None:
-        if not found[1]:
+    if either is soak:
+        line.add(0.0, line.number(either[1]), SOAK_S)
+        line.add(line.level, line.level, _lasts(either[either.re.groups]))
+    elif either["wave"] is not None:
+        if not either[1]:
             raise ReadingError(f"a wave needs its lowest and its highest; write '5 to {words}'")
-        _wave(line, (found[1], found[2]), found["wave"], found["lasts"])
-    elif found:
-        end, lasts = line.number(found[2]), _lasts(found["lasts"])
-        start = line.number(found[1]) if found[1] else end
+        _wave(line, (either[1], either[2]), either["wave"], either["lasts"])
+    else:
+        end, lasts = line.number(either[2]), _lasts(either["lasts"])
+        start = line.number(either[1]) if either[1] else end
         if lasts is None and start != end:
             raise ReadingError(f"a ramp needs its length; write '{words} over 60s'")
         line.add(start, end, lasts)
