@@ -58,7 +58,7 @@ def late(count: int) -> Script:
     ],
 )
 def test_time_taken_from_users_is_load_not_delivered(script: Script, every_s: float | None, why: str) -> None:
-    """A late journey stands for a second of a user, or its turn, and a stall for itself; above 1 % nothing is judged."""
+    """A late journey stands for a second of its user, or a turn; a stall for itself. Above 1 % nothing is judged."""
     (finding,) = steady(closed(every_s), script.state())
     assert finding.why.startswith(why)
     assert finding.outcome is (Judged.UNKNOWN if why else Judged.HELD)
@@ -109,7 +109,7 @@ def models() -> Iterator[LoadProfile]:
     yield replace(plain, closed=Closed(every_s=10.0, iterations=3))
 
 
-@pytest.mark.parametrize("load", models())
+@pytest.mark.parametrize("load", list(models()))
 def test_every_model_can_be_imagined(load: LoadProfile) -> None:
     """A plan says when phases begin, whatever the load is: warm-up, then the baseline, then the fault."""
     asked = experiment(load=load, baseline_s=2.0, faults=(fault(),), recover=RecoveryTarget(within_s=5.0, hold_s=1.0))
