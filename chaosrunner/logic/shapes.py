@@ -84,13 +84,12 @@ def _in_wave(wave: Wave, wanted: float) -> float:
     bracket instead. So it ends for every wave, also where the rate touches zero.
     """
     low, high, at, tries = 0.0, wave.period_s, min(wanted / wave.mean, wave.period_s), 0
-    while high - low > max(NEAR_S, high * EPSILON):
+    while True:
         excess = _wave_area(wave, at) - wanted
         low, high = (low, at) if excess > 0 else (at, high)
         rate = value(wave, at)
         step = excess / rate if rate > 0 else inf
-        if abs(step) <= NEAR_S:
-            return at - step
+        if abs(step) <= NEAR_S or high - low <= max(NEAR_S, high * EPSILON):
+            return min(max(at - step, low), high)
         tries += 1
         at = at - step if tries <= NEWTONS and low < at - step < high else (low + high) / 2
-    return at
