@@ -87,11 +87,13 @@ def _load(load: LoadProfile) -> str:
     from chaosrunner.model.load import Stage
 
     names = ", ".join(one.name for one in load.steps)
+    plain = len(load.stages) == 1 and isinstance(load.stages[0], Stage) and not load.at_random
     if load.closed is not None:
-        return f"{load.plateau:g} users, closed model: {names}; {render(load)}"
+        times = f", {load.closed.iterations} journeys each" if load.closed.iterations else ""
+        text = f"{load.plateau:g} users, closed model{times}: {names}"
+        return text if plain and load.closed.every_s is None else f"{text}; {render(load)}"
     requests = load.plateau * len(load.steps)
     text = f"{load.plateau:g} users/s = {requests:g} requests/s: {names}"
-    plain = len(load.stages) == 1 and isinstance(load.stages[0], Stage) and not load.at_random
     return text if plain else f"{text}; {render(load)}"
 
 

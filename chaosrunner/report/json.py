@@ -61,7 +61,7 @@ def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict
 
 
 def _load(verdict: Verdict, experiment: Experiment, state: State) -> dict[str, object]:
-    """What was asked for; `users` and `behind` belong to a closed model, and are null in an open one."""
+    """What was asked for; what only a closed model has is null in an open one."""
     closed = experiment.load.closed
     return {
         "model": "open model" if closed is None else "closed model",
@@ -69,6 +69,7 @@ def _load(verdict: Verdict, experiment: Experiment, state: State) -> dict[str, o
         "users_per_s": verdict.users_per_s,
         "requests_per_s": verdict.requests_per_s,
         "users": verdict.users,
+        "iterations": None if closed is None else closed.iterations,
         "behind": None if closed is None else state.behind,
     }
 

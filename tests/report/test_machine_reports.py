@@ -54,6 +54,7 @@ def test_json_says_which_model_the_load_was() -> None:
         "users_per_s": 20,
         "requests_per_s": 100,
         "users": None,
+        "iterations": None,
         "behind": None,
     }
     closed = replace(one.experiment, load=replace(one.experiment.load, closed=Closed(every_s=10.0)))

@@ -39,10 +39,12 @@ class Unit:
     """Pattern of what follows a number; its group `per`, if any, names the time."""
     written: str
     """The same as a line writes it."""
+    ending: str
+    """What a line may end with, beside clauses; read by whoever hands over the line."""
 
 
-RATE = Unit(r"\s+users?/(?P<per>s|min)", " users/s")
-HEADS = Unit(r"(?:\s+users?)?", " users")
+RATE = Unit(r"\s+users?/(?P<per>s|min)", " users/s", "at random")
+HEADS = Unit(r"(?:\s+users?)?", " users", "each user every 10s")
 
 
 @dataclass(slots=True)
@@ -134,14 +136,13 @@ def _expected_first(unit: Unit, words: str) -> str:
 def _then(line: Line, words: str, *, last: bool) -> None:
     key = re.match(r"then\s+(\S+)", words)
     clause = THEN.get(key[1]) if key else None
-    if line.shapes[-1].lasts_s is None and not (key and key[1] == "step"):
-        raise ReadingError(f"nothing can come after an open end; say how long before {quoted(words)}")
-    if key and clause is None:
-        raise ReadingError(f"{quoted(key[1])} is nothing that can come after 'then'{did_you_mean(key[1], THEN)}")
+    if not key:
+        known = f"'then hold', 'then hold 60s' or 'then to 100 over 10s', or {quoted(line.unit.ending)} at the end"
+        raise ReadingError(f"expected {known} instead of {quoted(words)}")
     if clause is None:
-        raise ReadingError(
-            f"expected 'then hold', 'then hold 60s' or 'then to 100 over 10s' instead of {quoted(words)}"
-        )
+        raise ReadingError(f"{quoted(key[1])} is nothing that can come after 'then'{did_you_mean(key[1], THEN)}")
+    if line.shapes[-1].lasts_s is None and clause is not THEN["step"]:
+        raise ReadingError(f"nothing can come after an open end; say how long before {quoted(words)}")
     found = re.fullmatch(clause.pattern, words.removeprefix("then").strip())
     if not found:
         raise ReadingError(f"expected {quoted(f'then {clause.example}')} instead of {quoted(words)}")

@@ -106,7 +106,7 @@ def test_users(text: str, stages: list[Shape], every_s: float | None) -> None:
         ("50 users/s over 0s", "expected more than zero"),
         (
             "50 users/s over 10s, hold",
-            "expected 'then hold', 'then hold 60s' or 'then to 100 over 10s' instead of 'hold'",
+            "or 'then to 100 over 10s', or 'at random' at the end instead of 'hold'",
         ),
         ("50 users/s over 10s, then to 100", "instead of 'then to 100'"),
         ("50 users/s, then hold", "nothing can come after an open end; say how long before 'then hold'"),
@@ -133,6 +133,7 @@ def test_users(text: str, stages: list[Shape], every_s: float | None) -> None:
         ("5 to 9 users/s in waves of 30s over 10s", "a wave lasts whole periods; write 'over 30s'"),
         ("5 to 9 users/s in waves of 30", "a duration needs a unit"),
         ("5 users/s, each user every 10s", "'each user every' is for 'users'"),
+        ("5 users/s, at randm", "or 'at random' at the end instead of 'at randm'"),
         ("soak at 5", "instead of 'soak at 5'"),
     ],
 )
@@ -151,6 +152,7 @@ def test_what_is_no_line_of_arrivals(text: str, said: str) -> None:
         ("1.5", "expected whole numbers of users"),
         ("1 to 5, then hold", "a ramp needs its length"),
         ("10, at random", "'at random' is for 'arrivals'"),
+        ("10, each user ever 10s", "or 'each user every 10s' at the end instead of 'each user ever 10s'"),
         ("10, each user every 10", "a duration needs a unit"),
         ("10 over 9s, then waves of 3s between 5 and 15", "waves are for arrivals"),
         ("0", "no user ever arrives"),
