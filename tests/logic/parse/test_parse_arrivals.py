@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -309,3 +312,24 @@ def test_without_a_fault_the_whole_load_is_the_test() -> None:
     text = EXPERIMENT[: EXPERIMENT.index("faults:")].replace(ARRIVE, stairs)
     found = read(text + "hypothesis: {before: p95 <= 250ms}\n")
     assert [shape.end for shape in found.load.stages] == [5, 10, 15, 20, 25]
+
+
+FILES = Path(__file__).resolve().parents[3] / "docs" / "reference" / "files.md"
+
+
+def test_the_examples_of_the_reference_are_right() -> None:
+    """Every line of load that the reference shows is one, and says what its row promises."""
+    text = FILES.read_text()
+    models = text[text.index("**Open**") : text.index("**Pauses**")]
+    opened, closed = models.split("**Closed**")
+    arrivals = [example for row in table_rows(opened) for example in re.findall(r"`([^`:]+)`", row)]
+    users = [example for row in table_rows(closed) for example in re.findall(r"`([^`:]+)`", row)]
+    assert len(arrivals) >= 9
+    assert len(users) >= 4
+    assert [parse_arrivals(example).closed for example in arrivals] == [None] * len(arrivals)
+    assert all(parse_users(example).closed for example in users)
+
+
+def table_rows(text: str) -> list[str]:
+    """The rows of the tables in a text, without their heads."""
+    return [line for line in text.splitlines() if line.startswith("| ") and "example" not in line]
