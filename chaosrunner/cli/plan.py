@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
     from chaosrunner.logic.imagine import Planned
     from chaosrunner.model.experiment import Experiment
+    from chaosrunner.model.load import LoadProfile
 
 
 @click.command("plan")
@@ -53,8 +54,7 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     yield f"PLAN    {experiment.question}"
     where = f" @ {experiment.system.environment}" if experiment.system.environment else ""
     yield f"system  {experiment.system.name}{where}, {experiment.system.entry or 'no entry'}"
-    requests = load.plateau * len(load.steps)
-    yield f"load    {load.plateau:g} users/s = {requests:g} requests/s: {', '.join(one.name for one in load.steps)}"
+    yield from textwrap.wrap(_load(load), 79, initial_indent="load    ", subsequent_indent=" " * 8)
     yield ""
     for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
         yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
@@ -79,6 +79,22 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
         yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}:"
         yield from (f"        {fault.title}" for fault in open_ended)
     yield ""
+
+
+def _load(load: LoadProfile) -> str:
+    """How much of what: at the plateau, and the whole line where that says more."""
+    from chaosrunner.logic.parse.arrivals import render
+    from chaosrunner.model.load import Stage
+
+    names = ", ".join(one.name for one in load.steps)
+    plain = len(load.stages) == 1 and isinstance(load.stages[0], Stage) and not load.at_random
+    if load.closed is not None:
+        times = f", {load.closed.iterations} journeys each" if load.closed.iterations else ""
+        text = f"{load.plateau:g} users, closed model{times}: {names}"
+        return text if plain and load.closed.every_s is None else f"{text}; {render(load)}"
+    requests = load.plateau * len(load.steps)
+    text = f"{load.plateau:g} users/s = {requests:g} requests/s: {names}"
+    return text if plain else f"{text}; {render(load)}"
 
 
 def sentence(experiment: Experiment, planned: Planned) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 from chaosrunner.errors import LoadBroken
@@ -52,7 +54,7 @@ class LoadDriver:
     Args:
         profile: what to send.
         entry: base URL of relative paths.
-        seed: for schedules with chance in them; today's have none.
+        seed: of arrivals at random and of think times; the same seed, the same load.
         longest_s: the workers end by themselves this many seconds after the epoch, whatever happens to this process.
         clock: CLOCK_BOOTTIME.
         tools: reveals the secrets of auth, paths, headers and bodies when the load starts.
@@ -101,7 +103,7 @@ class LoadDriver:
             await self._reap()
 
     def steer(self, factor: float) -> None:
-        """From 0.2 s on, journeys arrive `factor` times as often as the stages say; 0 pauses, 1 is as planned.
+        """From 0.2 s on, `factor` times the arrivals (closed model: users) of the stages; 0 pauses, 1 is as planned.
 
         Raises:
             ValueError: the factor is negative or infinite.
@@ -126,11 +128,18 @@ class LoadDriver:
         """Spawn all workers and wait until every one is ready."""
         profile = revealed(self._profile, self._tools)
         auth = None if profile.auth is None else reveal_text(profile.auth.template, self._tools)
-        of = max(1, min(profile.workers, profile.connections, profile.max_in_flight))
-        orders = [
-            Orders(profile=profile, entry=self._entry, auth=auth, shard=shard, of=of, longest_s=self._longest_s)
-            for shard in range(of)
-        ]
+        most = profile.max_in_flight if profile.closed is None else ceil(profile.peak)
+        of = max(1, min(profile.workers, profile.connections, most))
+        whole = Orders(
+            profile=profile,
+            entry=self._entry,
+            auth=auth,
+            shard=0,
+            of=of,
+            seed=self.seed,
+            longest_s=self._longest_s,
+        )
+        orders = [replace(whole, shard=shard) for shard in range(of)]
         try:
             async with asyncio.timeout(READY_S):
                 for shard in range(of):

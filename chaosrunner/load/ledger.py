@@ -66,6 +66,7 @@ class Ledger:
         self._connects = 0
         self.journeys = 0
         self.skipped = 0
+        self.behind = 0
 
     def fired(self, name: int, due_ns: int, fired_ns: int) -> None:
         """A hit became due and was started."""
@@ -118,13 +119,14 @@ class Ledger:
             hits=self._raw.take(last=last),
             skipped=self.skipped,
             journeys=self.journeys,
+            behind=self.behind,
             connects=connects - self._connects,
             cpu_us=(cpu_ns - self._cpu_ns) // 1000,
             last=last,
         )
         self._slots, self._cpu_ns, self._connects = {}, cpu_ns, connects
         self._seq += 1
-        self.journeys = self.skipped = 0
+        self.journeys = self.skipped = self.behind = 0
         return frame
 
     def _slot(self, name: int, due_ns: int) -> Slot:

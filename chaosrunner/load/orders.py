@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
-from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.load import Closed, LoadProfile, Shape, Stage, Step, Think, Wave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,8 @@ class Orders:
     """Revealed; its placeholders are still in it."""
     shard: int
     of: int
+    seed: int
+    """Of arrivals at random and of think times."""
     longest_s: float
     """The load ends this long after the epoch, whatever happens to the parent."""
 
@@ -51,7 +53,10 @@ def from_line(line: bytes) -> Orders:
     raw = cast("dict[str, object]", json.loads(line))
     profile = cast("dict[str, object]", raw.pop("profile"))
     steps = tuple(_step(step) for step in cast("list[dict[str, object]]", profile.pop("steps")))
-    stages = tuple(Stage(**stage) for stage in cast("list[Mapping[str, float]]", profile.pop("stages")))
+    stages = tuple(_shape(stage) for stage in cast("list[Mapping[str, float]]", profile.pop("stages")))
+    closed = cast("Mapping[str, object] | None", profile.pop("closed"))
+    if closed is not None:
+        profile["closed"] = Closed(**closed)  # type: ignore[arg-type]
     data = tuple(cast("list[Mapping[str, str]]", profile.pop("data")))
     whole = LoadProfile(steps=steps, stages=stages, data=data, **profile)  # type: ignore[arg-type]
     return Orders(profile=whole, **raw)  # type: ignore[arg-type]
@@ -59,4 +64,9 @@ def from_line(line: bytes) -> Orders:
 
 def _step(raw: dict[str, object]) -> Step:
     expect = tuple(cast("list[int]", raw.pop("expect")))
-    return Step(expect=expect, **raw)  # type: ignore[arg-type]
+    think = Think(**cast("Mapping[str, float]", raw.pop("think")))
+    return Step(expect=expect, think=think, **raw)  # type: ignore[arg-type]
+
+
+def _shape(raw: Mapping[str, float]) -> Shape:
+    return Wave(**raw) if "period_s" in raw else Stage(**raw)

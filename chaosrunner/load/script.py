@@ -11,7 +11,7 @@ from chaosrunner import __version__
 from chaosrunner.errors import LoadBroken
 from chaosrunner.load.pool import Origin
 from chaosrunner.load.template import Template, Variables, compiled, json_path, look_up, names_in
-from chaosrunner.model.load import LoadProfile, Outcome, Step
+from chaosrunner.model.load import LoadProfile, Outcome, Step, Think
 
 _IN_A_PATH = "/%?&=:@!$'()*+,;~[]"
 """Left as they are in the literal parts of a path; a value is encoded whole: a `/` in a name stays in its segment."""
@@ -25,7 +25,7 @@ class Ready:
     is_head: bool
     keep: tuple[tuple[str, tuple[str | int, ...]], ...]
     expect: frozenset[int]
-    think_ns: int
+    think: Think
     request: Callable[[Variables], bytes]
 
     def judge(self, status: int, body: bytes) -> tuple[Outcome, dict[str, object]]:
@@ -87,7 +87,7 @@ def _ready(step: Step, entry: str, auth: str | None) -> Ready:
         is_head=method == "HEAD",
         keep=tuple((name, json_path(where)) for name, where in step.keep.items()),
         expect=frozenset(step.expect),
-        think_ns=round(step.think_s * 1e9),
+        think=step.think,
         request=_builder(method, path, headers, step.body),
     )
 

@@ -1,11 +1,12 @@
-"""The firing loop of a worker: starts every journey when it is due, whatever became of the ones before.
+"""The firing loop of a worker: fires every step of every journey when it is due.
 
-Step 1 of a journey is due by the schedule; a later step at its predecessor's done plus its think time. Every hit that
-becomes due ends in the ledger with exactly one outcome:
+When step 1 of a journey is due is its source's matter: a schedule (`arriving`, the open model) or users (`users`, the
+closed one). A later step is due at its predecessor's done plus its think time. Every hit that becomes due ends in the
+ledger with exactly one outcome:
 
 * fired, and then whatever the target made of it, a TIMEOUT (counted from due; CONNECT if no connection could be
   opened meanwhile), or UNFINISHED when the load ended first;
-* SHED, if `max_in_flight` journeys were open;
+* SHED, if `max_in_flight` journeys were open (open model);
 * LATE, if this process could not start it within a second of its due time: ours, not the target's.
 
 A journey ends with its first hit that is not OK; its remaining steps are never due, and counted as skipped.
@@ -19,22 +20,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from math import inf
 from typing import TYPE_CHECKING
 
 from chaosrunner.alarm import FAR_NS, alarm
+from chaosrunner.load.arriving import Arrivals
 from chaosrunner.load.exchange import Exchange
+from chaosrunner.load.journey import LATE_NS, Journey
+from chaosrunner.load.users import Users
+from chaosrunner.logic.chance import pause_s
+from chaosrunner.logic.crowd import Crowd
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
+    from chaosrunner.load.journey import Source
     from chaosrunner.load.ledger import Ledger
     from chaosrunner.load.pool import Pool
     from chaosrunner.load.script import Ready
     from chaosrunner.logic.pacing import Pace
-
-LATE_NS = NANOS
-"""Further behind than this a hit is not fired any more: the load then would not be the one that was asked for."""
+    from chaosrunner.model.load import Closed
 
 DRAIN_S = 2.0
 """How long open hits are waited for after the end, at most."""
@@ -51,7 +55,8 @@ class Task:
     """What a sender is to send."""
 
     steps: Sequence[tuple[Ready, Pool]]
-    pace: Pace
+    plan: Pace | Crowd
+    """When journeys arrive, or how many users there are."""
     rows: Sequence[dict[str, str]]
     shard: int
     of: int
@@ -59,19 +64,23 @@ class Task:
     """Nothing that is due later than this after the epoch is ever fired."""
     timeout_s: float
     max_in_flight: int
+    closed: Closed | None = None
+    """How the users of a crowd behave."""
+    seed: int = 0
+    """Of think times."""
 
 
 class OpenHit(Exchange):
-    """A hit that was fired and has no outcome yet; `variables` is what its journey knows."""
+    """A hit that was fired and has no outcome yet."""
 
-    __slots__ = ("due_ns", "fired_ns", "name", "sender", "variables")
+    __slots__ = ("due_ns", "fired_ns", "journey", "name", "sender")
 
-    def __init__(self, sender: Sender, name: int, variables: dict[str, object], due_ns: int) -> None:
+    def __init__(self, sender: Sender, name: int, journey: Journey, due_ns: int) -> None:
         ready = sender.task.steps[name][0]
-        super().__init__(ready.request(variables), is_head=ready.is_head, keeps_body=bool(ready.keep))
+        super().__init__(ready.request(journey.variables), is_head=ready.is_head, keeps_body=bool(ready.keep))
         self.sender = sender
         self.name = name
-        self.variables = variables
+        self.journey = journey
         self.due_ns = due_ns
         self.fired_ns = time.monotonic_ns()
 
@@ -79,7 +88,7 @@ class OpenHit(Exchange):
         """A whole reply: the step judges it."""
         outcome, kept = self.sender.task.steps[self.name][0].judge(status, body)
         if kept:
-            self.variables.update(kept)
+            self.journey.variables.update(kept)
         self.sender.ended(self, outcome, now_ns)
 
     def failed(self, outcome: Outcome, now_ns: int) -> None:
@@ -88,29 +97,30 @@ class OpenHit(Exchange):
 
 
 class Sender:
-    """Fires one shard of a schedule. Instants are CLOCK_MONOTONIC nanoseconds."""
+    """Fires one shard of a load. Instants are CLOCK_MONOTONIC nanoseconds."""
 
     def __init__(self, task: Task, ledger: Ledger, epoch_ns: int) -> None:
         self.task = task
         self._end_ns = epoch_ns + int(task.longest_s * NANOS)
         self._ledger = ledger
         self._epoch_ns = epoch_ns
-        self._pace = task.pace
         self._steered_ns = epoch_ns
-        self._n = task.shard
         self._timeout_ns = int(task.timeout_s * NANOS)
         self._open: dict[OpenHit, None] = {}
         """In the order fired, which is nearly that of their timeouts."""
-        self._journeys = 0
-        self._later: list[tuple[int, int, int, dict[str, object]]] = []
-        """A heap of later steps in their think time: (due, tie-breaker, step, variables)."""
+        self._later: list[tuple[int, int, int, Journey]] = []
+        """A heap of later steps in their think time: (due, tie-breaker, step, journey)."""
         self._ties = count()
         self._stop_ns = FAR_NS
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._alarm = alarm(self._loop, self._tick)
         self._sweeper: asyncio.TimerHandle | None = None
-        self._next_ns = self._due()
+        self._source: Source
+        if isinstance(task.plan, Crowd):
+            self._source = Users(self, task, task.plan, epoch_ns)
+        else:
+            self._source = Arrivals(self, task, task.plan, epoch_ns)
 
     def start(self) -> None:
         """Begin; nothing is fired before the epoch."""
@@ -118,16 +128,15 @@ class Sender:
         self._sweep()
 
     def steer(self, factor: float, at_ns: int) -> None:
-        """From an instant on, arrivals come `factor` times as often as the stages say. Raises ValueError."""
+        """From an instant on, `factor` times the arrivals, or users, that the stages say. Raises ValueError."""
         self._steered_ns = max(self._steered_ns, at_ns)
-        self._pace = self._pace.steered((self._steered_ns - self._epoch_ns) / NANOS, factor)
-        self._next_ns = self._due()
+        self._source.steer(factor, (self._steered_ns - self._epoch_ns) / NANOS)
         self._tick()
 
     def until_ns(self) -> int:
         """Everything due before this has been fired or counted."""
         later = self._later[0][0] if self._later else FAR_NS
-        return min(time.monotonic_ns(), self._next_ns, later, self._stop_ns, self._end_ns)
+        return min(time.monotonic_ns(), self._source.next_ns, later, self._stop_ns, self._end_ns)
 
     async def stop(self) -> None:
         """End the load now: what is due is fired, what is open gets a short while, the rest is UNFINISHED."""
@@ -148,62 +157,59 @@ class Sender:
         for hit in list(self._open):
             self._give_up(hit, Outcome.UNFINISHED, now)
 
-    # --- firing
+    # --- what its source asks of it
 
-    def _due(self) -> int:
-        seconds = self._pace.due(self._n)
-        return FAR_NS if seconds == inf else self._epoch_ns + int(seconds * NANOS)
+    def begin(self, journey: Journey) -> None:
+        """A journey is due: fire its first step."""
+        self._ledger.journeys += 1
+        self._fire(0, journey, journey.due_ns)
+
+    def never(self, due_ns: int, outcome: Outcome) -> None:
+        """A journey is due and not begun."""
+        self._ledger.journeys += 1
+        self._unfired(0, due_ns, outcome)
+
+    def behind(self) -> None:
+        """A journey begins later than its user's pacing says."""
+        self._ledger.behind += 1
+
+    # --- firing
 
     def _tick(self) -> None:
         """Fire what is due; then sleep until the next is."""
         limit = min(time.monotonic_ns(), self._stop_ns, self._end_ns)
         for _ in range(BATCH):
-            if self._next_ns <= limit:
-                self._arrive()
+            if self._source.next_ns <= limit:
+                self._source.take(time.monotonic_ns())
             elif self._later and self._later[0][0] <= limit:
-                due_ns, _, name, variables = heapq.heappop(self._later)
-                self._go_on(name, variables, due_ns)
+                due_ns, _, name, journey = heapq.heappop(self._later)
+                self._go_on(name, journey, due_ns)
             else:
                 break
         else:
             self._loop.call_soon(self._tick)
             return
         if self._stop_ns == FAR_NS:
-            self._alarm.set(min(self._next_ns, self._later[0][0] if self._later else FAR_NS))
+            self._wake()
 
-    def _arrive(self) -> None:
-        """A journey is due."""
-        n, due_ns = self._n, self._next_ns
-        self._n += self.task.of
-        self._next_ns = self._due()
-        self._ledger.journeys += 1
-        now = time.monotonic_ns()
-        if now - due_ns > LATE_NS:
-            self._never(0, due_ns, Outcome.LATE, now)
-        elif self._journeys >= self.task.max_in_flight:
-            self._never(0, due_ns, Outcome.SHED, now)
-        else:
-            self._journeys += 1
-            rows = self.task.rows
-            self._fire(0, {**rows[n % len(rows)]} if rows else {}, due_ns)
-
-    def _go_on(self, name: int, variables: dict[str, object], due_ns: int) -> None:
+    def _go_on(self, name: int, journey: Journey, due_ns: int) -> None:
         """A later step of an open journey is due."""
         now = time.monotonic_ns()
         if now - due_ns > LATE_NS:
-            self._journeys -= 1
-            self._never(name, due_ns, Outcome.LATE, now)
+            self._unfired(name, due_ns, Outcome.LATE)
+            self._over(journey, now, ok=False)
         else:
-            self._fire(name, variables, due_ns)
+            self._fire(name, journey, due_ns)
 
-    def _fire(self, name: int, variables: dict[str, object], due_ns: int) -> None:
-        hit = OpenHit(self, name, variables, due_ns)
+    def _fire(self, name: int, journey: Journey, due_ns: int) -> None:
+        hit = OpenHit(self, name, journey, due_ns)
+        journey.lag_ns += hit.fired_ns - due_ns
         self._ledger.fired(name, due_ns, hit.fired_ns)
         self._open[hit] = None
         self.task.steps[name][1].send(hit)
 
-    def _never(self, name: int, due_ns: int, outcome: Outcome, now: int) -> None:
-        self._ledger.unfired(name, due_ns, outcome, now)
+    def _unfired(self, name: int, due_ns: int, outcome: Outcome) -> None:
+        self._ledger.unfired(name, due_ns, outcome, time.monotonic_ns())
         self._ledger.skipped += len(self.task.steps) - 1 - name
 
     # --- ending
@@ -216,21 +222,35 @@ class Sender:
         following = hit.name + 1
         if outcome is not Outcome.OK:
             self._ledger.skipped += len(self.task.steps) - following
-            self._journeys -= 1
-        elif following == len(self.task.steps) or self._stop_ns < FAR_NS:
-            self._journeys -= 1
-        else:
-            self._follow(following, hit.variables, now_ns + self.task.steps[following][0].think_ns)
+            self._over(hit.journey, now_ns, ok=False)
+        elif following == len(self.task.steps):
+            self._over(hit.journey, now_ns, ok=True)
+        elif self._stop_ns == FAR_NS:
+            self._follow(following, hit.journey, now_ns)
         if not self._open and self._stop_ns < FAR_NS:
             self._drained.set()
 
-    def _follow(self, name: int, variables: dict[str, object], due_ns: int) -> None:
-        if not self.task.steps[name][0].think_ns:
-            self._fire(name, variables, due_ns)
+    def _over(self, journey: Journey, now_ns: int, *, ok: bool) -> None:
+        """A journey has ended; after the end of the load nobody begins another."""
+        if self._stop_ns < FAR_NS or now_ns >= self._end_ns:
             return
-        heapq.heappush(self._later, (due_ns, next(self._ties), name, variables))
-        if self._later[0][0] == due_ns < self._next_ns:
-            self._alarm.set(due_ns)
+        before = self._source.next_ns
+        self._source.over(journey, now_ns, ok=ok)
+        if self._source.next_ns < before:
+            self._wake()
+
+    def _follow(self, name: int, journey: Journey, done_ns: int) -> None:
+        pause = pause_s(self.task.steps[name][0].think, self.task.seed, journey.who, journey.nth, name)
+        if not pause:
+            self._fire(name, journey, done_ns)
+            return
+        due_ns = done_ns + round(pause * NANOS)
+        heapq.heappush(self._later, (due_ns, next(self._ties), name, journey))
+        if self._later[0][0] == due_ns < self._source.next_ns:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._alarm.set(min(self._source.next_ns, self._later[0][0] if self._later else FAR_NS))
 
     def _give_up(self, hit: OpenHit, outcome: Outcome, now_ns: int) -> None:
         self.task.steps[hit.name][1].cancel(hit)

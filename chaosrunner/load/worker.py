@@ -29,6 +29,7 @@ from chaosrunner.load.pool import Budget, Pool, resolve
 from chaosrunner.load.script import script
 from chaosrunner.load.sender import Sender, Task
 from chaosrunner.load.wire import line, line_in_turns
+from chaosrunner.logic.crowd import Crowd
 from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.units import NANOS
 
@@ -164,20 +165,28 @@ class Worker:
             origin: Pool(origin, addresses, self._budget, profile.timeout_s)
             for origin, addresses in zip(origins, found, strict=True)
         }
-        try:
-            pace = Pace.of(profile.stages)
-        except ValueError as error:
-            raise LoadBroken(str(error)) from error
         return Task(
             steps=[(step, pools[step.origin]) for step in steps],
-            pace=pace,
+            plan=self._plan(),
             rows=[dict(row) for row in profile.data],
             shard=self._orders.shard,
             of=self._orders.of,
             longest_s=self._orders.longest_s,
             timeout_s=profile.timeout_s,
             max_in_flight=profile.max_in_flight,
+            closed=profile.closed,
+            seed=self._orders.seed,
         )
+
+    def _plan(self) -> Pace | Crowd:
+        """When journeys arrive, or how many users there are. Raises LoadBroken for stages that say neither."""
+        profile = self._orders.profile
+        try:
+            if profile.closed is not None:
+                return Crowd.of(profile.stages, profile.closed)
+            return Pace.of(profile.stages, self._orders.seed if profile.at_random else None)
+        except ValueError as error:
+            raise LoadBroken(str(error)) from error
 
     async def _listen(self, sender: Sender, slept: int) -> None:
         """Obey until the parent is gone."""

@@ -114,6 +114,8 @@ class State:
     hits_dropped: int = 0
     skipped: int = 0
     journeys: int = 0
+    behind: int = 0
+    """Journeys that began later than their user's pacing says."""
     connects: int = 0
     cpu_us: int = 0
     probes: dict[str, list[tuple[int, bool, float | None]]] = field(default_factory=dict)
@@ -266,6 +268,7 @@ def _frame(state: State, frame: Frame) -> None:
     _keep_hits(state, frame.hits)
     state.skipped += frame.skipped
     state.journeys += frame.journeys
+    state.behind += frame.behind
     state.connects += frame.connects
     state.cpu_us += frame.cpu_us
     if frame.last:

@@ -36,8 +36,6 @@ def judge(experiment: Experiment, state: State) -> Verdict:
     outcome = max((finding.outcome for finding in findings), default=Outcome.UNKNOWN)
     restored = not state.debts()
     code = _exit(state, outcome)
-    baseline = traffic.span(Phase.BASELINE)
-    requests = traffic.sample(baseline).slot.due / baseline.seconds if baseline and baseline.seconds else 0.0
     return Verdict(
         run=state.started.run if state.started else "",
         question=experiment.question,
@@ -53,9 +51,22 @@ def judge(experiment: Experiment, state: State) -> Verdict:
         phases=tuple(phase_stats(traffic)),
         trust=trust(traffic),
         seconds=_seconds(state),
-        users_per_s=experiment.load.plateau,
-        requests_per_s=requests,
+        users_per_s=_journeys_per_s(traffic) if experiment.load.closed else experiment.load.plateau,
+        requests_per_s=_per_s(traffic),
+        users=experiment.load.plateau if experiment.load.closed else None,
     )
+
+
+def _per_s(traffic: Traffic, name: str = "") -> float:
+    """Requests a second that became due in the baseline, of one name or of all."""
+    baseline = traffic.span(Phase.BASELINE)
+    return traffic.sample(baseline, name).slot.due / baseline.seconds if baseline and baseline.seconds else 0.0
+
+
+def _journeys_per_s(traffic: Traffic) -> float:
+    """Journeys a second that the users of a closed model came to begin in the baseline."""
+    first = next(iter(traffic.experiment.load.steps), None)
+    return _per_s(traffic, first.name) if first else 0.0
 
 
 def _recovery(experiment: Experiment, state: State) -> Recovery:
@@ -114,7 +125,7 @@ def _tripped(traffic: Traffic, tolerance: Tolerance) -> Finding:
     if not any(fault.inject_called_ns is not None for fault in state.faults.values()) and traffic.experiment.faults:
         unfit = unfit or "it tripped before anything was broken"
     if not unfit and tolerance.metric.stat is not Stat.PROBE and (span := traffic.span(Phase.FAULT)):
-        unfit = unfit_delivery(traffic.sample(span))
+        unfit = unfit_delivery(traffic, span)
     return Finding(
         name=f"abort: {tolerance.text}",
         phase=None,

@@ -1,8 +1,11 @@
 """When journeys arrive: a pure function of the stages, known before anything is sent and never moved by replies.
 
-The rate is piecewise linear in time; its integral counts journeys. The n-th journey (n from 0) is due where the
-integral reaches n + ½: the count of arrivals then never strays more than ½ from the integral, however the rate
-bends, and no worker begins with a burst at the epoch.
+The rate is piecewise linear, or a sinusoid, in time; its integral counts journeys. The n-th journey (n from 0) is due
+where the integral reaches n + ½: the count of arrivals then never strays more than ½ from the integral, however the
+rate bends, and no worker begins with a burst at the epoch.
+
+At random, it is due where the integral reaches the n-th arrival of a Poisson process of rate 1: by time-rescaling
+(Brown et al., Neural Computation 14, 2002) the journeys are then a Poisson process of exactly the stages' rate.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from math import inf, isfinite, sqrt
+from math import inf
 
-from chaosrunner.model.load import Stage
+from chaosrunner.logic import chance
+from chaosrunner.logic.shapes import area, check, length_s, reaches
+from chaosrunner.model.load import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +35,18 @@ class Bend:
 class Pace:
     """A schedule: stages, and how they were steered so far. Times are seconds after the load's epoch."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Shape, ...]
     starts: tuple[float, ...]
     """When each stage begins, and at last when the final one ends (`inf` if it never does)."""
     counts: tuple[float, ...]
     """The unsteered integral at each of `starts`."""
     bends: tuple[Bend, ...] = ()
+    seed: int | None = None
+    """Of a Poisson process; None: evenly."""
 
     @classmethod
-    def of(cls, stages: Sequence[Stage]) -> Pace:
-        """The pace of `stages`.
+    def of(cls, stages: Sequence[Shape], seed: int | None = None) -> Pace:
+        """The pace of `stages`; with a seed, journeys arrive at random, as a Poisson process of that rate.
 
         Raises:
             ValueError: no stage, a negative or infinite rate, a length that is not positive, or an open end that is not
@@ -51,13 +58,16 @@ class Pace:
             if stage.lasts_s is None:
                 raise ValueError("only the last stage may be open-ended")
         for stage in stages:
-            _check(stage)
-        starts = accumulate((_length(stage) for stage in stages), initial=0.0)
-        counts = accumulate((_area(stage, _length(stage)) for stage in stages), initial=0.0)
-        return cls(tuple(stages), tuple(starts), tuple(counts))
+            check(stage)
+        starts = accumulate((length_s(stage) for stage in stages), initial=0.0)
+        counts = accumulate((area(stage, length_s(stage)) for stage in stages), initial=0.0)
+        return cls(tuple(stages), tuple(starts), tuple(counts), seed=seed)
 
     def count(self, until_s: float) -> float:
-        """The integral of the steered rate over [0, until_s]: how many journeys are due by then, give or take ½."""
+        """The integral of the steered rate over [0, until_s]: how many journeys are due by then, give or take ½.
+
+        At random it is the mean of that number.
+        """
         raw = self._raw(until_s)
         for bend in reversed(self.bends):
             if raw >= bend.raw:
@@ -66,7 +76,7 @@ class Pace:
 
     def due(self, n: int) -> float:
         """When the n-th journey (from 0) is due; `inf` if the rate ends or is held at zero before it."""
-        target = n + 0.5
+        target = n + 0.5 if self.seed is None else chance.arrival(self.seed, n)
         for bend in reversed(self.bends):
             if target >= bend.steered:
                 if not bend.factor:
@@ -92,26 +102,21 @@ class Pace:
         if at_s >= self.starts[-1]:
             return self.counts[-1]
         i = bisect_right(self.starts, at_s) - 1
-        return self.counts[i] + _area(self.stages[i], at_s - self.starts[i])
+        return self.counts[i] + area(self.stages[i], at_s - self.starts[i])
 
     def _when(self, raw: float) -> float:
         if raw >= self.counts[-1]:
             return inf
         i = bisect_right(self.counts, raw) - 1
-        stage, area = self.stages[i], raw - self.counts[i]
-        slope = (stage.end - stage.start) / _length(stage)
-        # The root of start·t + slope·t²/2 = area in the form that neither cancels nor divides by a slope of zero.
-        below = max(0.0, stage.start * stage.start + 2 * slope * area)
-        offset = 2 * area / (stage.start + sqrt(below)) if area else 0.0
-        return self.starts[i] + min(offset, _length(stage))
+        return self.starts[i] + reaches(self.stages[i], raw - self.counts[i])
 
 
-def due(stages: Sequence[Stage], n: int) -> float:
+def due(stages: Sequence[Shape], n: int) -> float:
     """When the n-th journey (from 0) is due, in seconds; `inf` if the stages end before it."""
     return Pace.of(stages).due(n)
 
 
-def count(stages: Sequence[Stage], until_s: float) -> float:
+def count(stages: Sequence[Shape], until_s: float) -> float:
     """The integral of the rate over [0, until_s]; the number of journeys due by then differs by at most ½."""
     return Pace.of(stages).count(until_s)
 
@@ -122,26 +127,3 @@ def arrivals(pace: Pace, *, shard: int = 0, of: int = 1) -> Iterator[tuple[int, 
     while (at := pace.due(n)) < inf:
         yield n, at
         n += of
-
-
-def _length(stage: Stage) -> float:
-    return inf if stage.lasts_s is None else stage.lasts_s
-
-
-def _area(stage: Stage, seconds: float) -> float:
-    """The integral of a stage's rate over its first `seconds`."""
-    if not stage.start and not stage.end:
-        return 0.0
-    if stage.lasts_s is None:
-        return stage.start * seconds
-    return seconds * (stage.start + (stage.end - stage.start) * seconds / stage.lasts_s / 2)
-
-
-def _check(stage: Stage) -> None:
-    if not (isfinite(stage.start) and isfinite(stage.end) and stage.start >= 0 and stage.end >= 0):
-        raise ValueError(f"a rate must be a number from 0 up: {stage}")
-    if stage.lasts_s is None:
-        if stage.start != stage.end:
-            raise ValueError(f"an open-ended stage must be flat: {stage}")
-    elif not 0 < stage.lasts_s < inf:
-        raise ValueError(f"a stage must last a positive time: {stage}")

@@ -60,8 +60,26 @@ def trust(traffic: Traffic) -> Trust:
     )
 
 
+def _closed(traffic: Traffic) -> Iterator[str]:
+    """What a closed model cannot see, and how far it kept its pace."""
+    load, state = traffic.experiment.load, traffic.state
+    if load.closed is None:
+        return
+    yield (
+        "closed model: who waits for an answer asks nothing more meanwhile, so while the target is slow there are "
+        "fewer requests, and percentiles flatter it (coordinated omission)"
+    )
+    if load.closed.every_s is not None:
+        every = human_duration(load.closed.every_s)
+        yield (
+            f"{state.behind} of {state.journeys} journeys began behind their turn, "
+            f"because the one before took longer than {every}"
+        )
+
+
 def _notes(traffic: Traffic) -> Iterator[str]:
     state = traffic.state
+    yield from _closed(traffic)
     yield from (f"the load has gaps: {gap}" for gap in state.gaps)
     if state.hits_dropped:
         yield f"{state.hits_dropped} raw hits were not kept; slots of 100 ms stand in for them"

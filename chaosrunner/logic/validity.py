@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.measure import LATENCIES, human
+from chaosrunner.logic.pacing import Pace
 from chaosrunner.logic.tolerate import Judgement
-from chaosrunner.logic.traffic import Sample, Span, Traffic
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Sample, Span, Traffic
 from chaosrunner.model.experiment import Experiment
+from chaosrunner.model.histogram import cell_of, lowest_in
 from chaosrunner.model.hypothesis import Tolerance
 from chaosrunner.model.units import human_duration
 
 LATE_ALLOWED = 0.01
 """Share of due hits that the generator may fail to start before its load counts as not delivered."""
+
+LATE_S = 1.0
+"""Closed model without pacing: user time that one LATE journey stands for (see `chaosrunner.load.users`)."""
+
+STALL_US = 10_000
+"""Closed model: a lag above this is time in which the generator kept a user waiting; less is the cost of firing."""
 
 LAG_ALLOWED = 0.25
 """Share of a latency bound that the generator's own lag (p99) may take."""
@@ -37,19 +45,41 @@ def unfit_load(traffic: Traffic, span: Span) -> str:
     if not span.whole:
         return "the phase was cut short"
     sample = traffic.sample(span)
-    if unfit := unfit_delivery(sample):
+    if unfit := unfit_delivery(traffic, span):
         return unfit
     if state.load_ended_ns is not None and sample.slot.open:
         return f"{sample.slot.open} requests have no outcome in the journal"
     return ""
 
 
-def unfit_delivery(sample: Sample) -> str:
-    """Why a sample is not the load that was asked for; empty when practically all due requests were started."""
-    if sample.late <= LATE_ALLOWED * sample.slot.due:
+def unfit_delivery(traffic: Traffic, span: Span) -> str:
+    """Why the load of a span is not the one asked for; empty when practically all of it was offered.
+
+    An open model asks for requests, and those are counted. A closed model asks for users: what the generator never
+    did is the time in which it kept them waiting, of all the time they were there. A generator that stands still for
+    half a phase lacks half the requests of that phase, but has missed hardly any that ever became due.
+    """
+    sample = traffic.sample(span)
+    if sample.late > LATE_ALLOWED * sample.slot.due:
+        share = sample.late / sample.slot.due
+        return f"load not delivered: {share * 100:.3g} % of the requests due were never started by the generator"
+    lost = user_time_lost(traffic, span)
+    if lost <= LATE_ALLOWED:
         return ""
-    share = sample.late / sample.slot.due
-    return f"load not delivered: {share * 100:.3g} % of the requests due were never started by the generator"
+    return f"load not delivered: the generator kept its users waiting for {lost * 100:.3g} % of their time"
+
+
+def user_time_lost(traffic: Traffic, span: Span) -> float:
+    """Closed model: the share of the users' time in a span that the generator took from them; 0 in the open model."""
+    load = traffic.experiment.load
+    if load.closed is None:
+        return 0.0
+    crowd = Pace.of(load.stages)
+    there_s = crowd.count(span.last / SLOTS_A_SECOND) - crowd.count(span.first / SLOTS_A_SECOND)
+    sample = traffic.sample(span)
+    stalls_s = sum(lowest_in(cell) * count for cell, count in sample.slot.lag if cell >= cell_of(STALL_US)) / 1e6
+    turn_s = LATE_S if load.closed.every_s is None else load.closed.every_s
+    return (stalls_s + sample.late * turn_s) / there_s if there_s else 0.0
 
 
 def unfit_lag(tolerance: Tolerance, sample: Sample, plain: Judgement, adjusted: Judgement) -> str:

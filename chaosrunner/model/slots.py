@@ -82,6 +82,8 @@ class Frame:
     """Later steps never asked because an earlier step of their journey failed."""
     journeys: int = 0
     """Journeys that became due."""
+    behind: int = 0
+    """Of those, the ones that began later than their user's pacing says, because the one before took too long."""
     connects: int = 0
     """Connections opened."""
     cpu_us: int = 0
@@ -103,6 +105,7 @@ def to_json(frame: Frame) -> dict[str, object]:
         "hits": [[h.due_us, h.name, h.outcome.value, h.response_us, h.lag_us] for h in frame.hits],
         "skipped": frame.skipped,
         "journeys": frame.journeys,
+        "behind": frame.behind,
         "connects": frame.connects,
         "cpu": frame.cpu_us,
         "last": frame.last,
@@ -125,6 +128,7 @@ def from_json(data: Mapping[str, object]) -> Frame:
         hits=hits,
         skipped=_int(raw, "skipped"),
         journeys=_int(raw, "journeys"),
+        behind=_int(raw, "behind") if "behind" in raw else 0,  # journals of earlier versions have none
         connects=_int(raw, "connects"),
         cpu_us=_int(raw, "cpu"),
         last=bool(raw["last"]),

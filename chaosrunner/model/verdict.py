@@ -140,4 +140,7 @@ class Verdict:
     trust: Trust
     seconds: float
     users_per_s: float
+    """Journeys begun per second: as asked (open model), or as they came about in the baseline (closed model)."""
     requests_per_s: float
+    users: float | None = None
+    """Closed model: how many users there are once the ramp is over; None in the open model."""

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 
 from chaosrunner.logic.fold import State
+from chaosrunner.logic.parse.arrivals import render
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Stat, Tolerance
 from chaosrunner.model.verdict import FaultReport, Finding, PhaseStats, Recovery, Verdict
@@ -42,7 +43,7 @@ def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict
         "experiment": {"file": experiment.file, "seed": state.started.seed if state.started else None},
         "chaosrunner": state.started.version if state.started else None,
         "lasted_s": verdict.seconds,
-        "load": {"users_per_s": verdict.users_per_s, "requests_per_s": verdict.requests_per_s},
+        "load": _load(verdict, experiment, state),
         "findings": [_finding(finding, asked.get(finding.name)) for finding in verdict.findings],
         "recovery": _recovery(verdict.recovery),
         "faults": [_fault(fault) for fault in verdict.faults],
@@ -56,6 +57,20 @@ def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict
             "notes": list(verdict.trust.notes),
         },
         "journal": {"last_event": state.n, "ended": state.ended, "aborted": state.aborted, "signals": state.signals},
+    }
+
+
+def _load(verdict: Verdict, experiment: Experiment, state: State) -> dict[str, object]:
+    """What was asked for; what only a closed model has is null in an open one."""
+    closed = experiment.load.closed
+    return {
+        "model": "open model" if closed is None else "closed model",
+        "asked": render(experiment.load),
+        "users_per_s": verdict.users_per_s,
+        "requests_per_s": verdict.requests_per_s,
+        "users": verdict.users,
+        "iterations": None if closed is None else closed.iterations,
+        "behind": None if closed is None else state.behind,
     }
 
 

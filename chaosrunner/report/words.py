@@ -154,4 +154,6 @@ def subtitle(verdict: Verdict) -> str:
     where = f"{verdict.system} @ {verdict.environment}" if verdict.environment else verdict.system
     users, requests = (rate(value).removesuffix("/s") for value in (verdict.users_per_s, verdict.requests_per_s))
     load = f"{users} users/s ({requests} requests/s)"
+    if verdict.users is not None:
+        load = f"{verdict.users:,.0f} users, closed model ({requests} requests/s)"
     return f"{where}, {load}, {human_duration(verdict.seconds)}, run {verdict.run}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -81,3 +82,19 @@ def test_an_unguarded_plan_says_what_is_missing(desk: Desk) -> None:
     desk.experiment("{process.pause: {target: server}, for: 1s}")
     text, _ = shown(desk)
     assert "needs 'accept: unguarded'" in text
+
+
+def test_a_closed_model_is_planned_played_and_called_one(desk: Desk) -> None:
+    """With `users`, the plan, the end on the terminal and the verdict say that the model was closed."""
+    path = desk.experiment(faults="", hypothesis="  before: [errors < 5%]", recover="", more="")
+    text = path.read_text().replace("arrivals: 40 users/s", "users: 8, each user every 200ms\n  iterations: 50")
+    path.write_text(text.replace("recover: \n", ""))
+    done = desk.run("plan", "own.yaml")
+    said = " ".join(done.stdout.split())
+    assert "load 8 users, closed model, 50 journeys each: visit; 8 users, each user every 200ms" in said
+    played = desk.run("run", "own.yaml")
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "8 users, closed model (40 requests/s)" in played.stdout
+    assert "closed model: who waits for an answer" in played.stdout
+    load = json.loads((desk.runs[-1] / "verdict.json").read_text())["load"]
+    assert (load["model"], load["users"], load["iterations"], load["behind"]) == ("closed model", 8, 50, 0)

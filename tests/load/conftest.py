@@ -11,7 +11,13 @@ import uvloop
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-BOTH = {"test_load_alarm.py", "test_load_journeys.py", "test_load_pool.py", "test_load_replies.py"}
+BOTH = {
+    "test_load_alarm.py",
+    "test_load_journeys.py",
+    "test_load_pool.py",
+    "test_load_replies.py",
+    "test_load_users.py",
+}
 
 
 @pytest.hookimpl(optionalhook=True)

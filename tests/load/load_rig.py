@@ -15,7 +15,7 @@ from chaosrunner.load.orders import Orders
 from chaosrunner.load.worker import Worker
 from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadStarted, SlotsArrived
 from chaosrunner.model.fault import Tools
-from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.load import Closed, LoadProfile, Outcome, Stage, Step
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.slots import Frame, Hit, Slot, from_json
 
@@ -33,8 +33,15 @@ def reply(status: int = 200, body: object = None, *, headers: str = "") -> bytes
 
 def profile(*steps: Step, rate: float = 100, lasts_s: float | None = 0.2, **fields: object) -> LoadProfile:
     """20 journeys in 0.2 s unless said otherwise."""
-    stage = Stage(start=rate, end=rate, lasts_s=lasts_s)
-    return LoadProfile(steps=steps or (GET,), stages=(stage,), **fields)  # type: ignore[arg-type]
+    stages = fields.pop("stages", (Stage(start=rate, end=rate, lasts_s=lasts_s),))
+    return LoadProfile(steps=steps or (GET,), stages=stages, **fields)  # type: ignore[arg-type]
+
+
+def crowd(*steps: Step, users: float = 5, every_s: float | None = None, **fields: object) -> LoadProfile:
+    """Five users for ever unless said otherwise."""
+    stages = fields.pop("stages", (Stage(start=users, end=users, lasts_s=None),))
+    closed = Closed(every_s=every_s, iterations=fields.pop("iterations", None))  # type: ignore[arg-type]
+    return LoadProfile(steps=steps or (GET,), stages=stages, closed=closed, **fields)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -180,6 +187,10 @@ class Books:
         return sum(frame.skipped for frame in self.frames)
 
     @property
+    def behind(self) -> int:
+        return sum(frame.behind for frame in self.frames)
+
+    @property
     def connects(self) -> int:
         return sum(frame.connects for frame in self.frames)
 
@@ -250,13 +261,23 @@ async def work(
     longest_s: float = DEADLINE_S,
     **orders: object,
 ) -> Books:
-    """Run one worker inside this process until a condition (or its end) and check its books."""
+    """Run one worker inside this process until a condition (or its end) and check its books.
+
+    `steer` among the orders: (condition, factor), each sent once its condition is true, to take effect at once.
+    """
     books = Books()
     commands = asyncio.StreamReader()
-    given = Orders(profile=load, entry=entry, longest_s=longest_s, **{"auth": None, "shard": 0, "of": 1, **orders})  # type: ignore[arg-type]
+    steerings: list[tuple[Callable[[Books], bool], float]] = orders.pop("steer", [])  # type: ignore[assignment]
+    given = Orders(
+        profile=load, entry=entry, longest_s=longest_s, **{"auth": None, "shard": 0, "of": 1, "seed": 1, **orders}
+    )  # type: ignore[arg-type]
     worker = Worker(given, commands, Pipe(books, commands))  # type: ignore[arg-type]
     async with asyncio.timeout(DEADLINE_S):
         running = asyncio.create_task(worker.run())
+        for condition, factor in steerings:
+            await books.until(condition)
+            at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            commands.feed_data(json.dumps({"steer": factor, "at": at}).encode() + b"\n")
         if until is not None:
             waiting = asyncio.create_task(books.until(until))
             await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ import pytest
 from load_rig import GET, OK, Request, Target, always, finished, hang, profile, reply, work
 
 from chaosrunner.errors import LoadBroken
-from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step, Think
 
 LOGIN = Step(
     name="log in", method="POST", path="/login", body={"user": "<name>"}, keep={"token": "$.token", "id": "$.user.id"}
@@ -71,7 +71,7 @@ async def test_a_failed_step_ends_its_journey() -> None:
 
 async def test_think_time_passes_before_a_step_is_due() -> None:
     """A step is due at its predecessor's done plus its think time, and fired then, not before."""
-    steps = (GET, Step(name="later", method="GET", path="/later", think_s=0.15))
+    steps = (GET, Step(name="later", method="GET", path="/later", think=Think(0.15)))
     async with Target(always(OK)) as target:
         books = await work(profile(*steps), target.url, until=finished(40))
     firsts = sorted(hit.due_us + hit.response_us for hit in books.hits if hit.name == 0)
@@ -84,7 +84,9 @@ async def test_think_time_passes_before_a_step_is_due() -> None:
 async def test_the_first_step_has_no_think_time() -> None:
     """Step 1 is due by the schedule, whatever its think time says."""
     async with Target(always(OK)) as target:
-        books = await work(profile(Step(name="a", method="GET", path="/", think_s=5)), target.url, until=finished(20))
+        books = await work(
+            profile(Step(name="a", method="GET", path="/", think=Think(5))), target.url, until=finished(20)
+        )
     assert [hit.due_us for hit in sorted(books.hits, key=lambda hit: hit.due_us)] == pytest.approx(
         [5_000 + 10_000 * n for n in range(20)], abs=1
     )

@@ -92,12 +92,13 @@ def test_frames_are_deltas() -> None:
     """What one frame held is not in the next, which has the next number."""
     ledger = Ledger(worker=0, names=1, epoch_ns=0)
     ledger.fired(0, 0, 0)
-    ledger.journeys, ledger.skipped = 2, 3
+    ledger.journeys, ledger.skipped, ledger.behind = 2, 3, 1
     first = ledger.cut(SLOT_NS, connects=5)
     ledger.done(0, Outcome.OK, (0, 0, 0, 1000))
     second = ledger.cut(2 * SLOT_NS, connects=6, last=True)
     assert (first.seq, first.journeys, first.skipped, first.connects, first.last) == (0, 2, 3, 5, False)
     assert (second.seq, second.journeys, second.skipped, second.connects, second.last) == (1, 0, 0, 1, True)
+    assert (first.behind, second.behind) == (1, 0)
     assert (first.slots[0, 0].open, second.slots[0, 0].open) == (1, -1)
 
 

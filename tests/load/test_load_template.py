@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from chaosrunner.load.orders import Orders, cut, from_line, share, to_line
 from chaosrunner.load.template import Template, compiled, json_path, look_up, names_in
-from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.load import Closed, LoadProfile, Stage, Step, Think, Wave
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
@@ -110,7 +111,7 @@ ORDERS = Orders(
     profile=LoadProfile(
         steps=(
             Step(name="a", method="POST", path="/", body={"x": [1, None]}, headers={"X": "1"}, expect=(200, 201)),
-            Step(name="b", method="GET", path="/b", keep={"id": "$.id"}, think_s=0.5),
+            Step(name="b", method="GET", path="/b", keep={"id": "$.id"}, think=Think(0.5)),
         ),
         stages=(Stage(start=0, end=5, lasts_s=2), Stage(start=5, end=5, lasts_s=None)),
         data=({"u": "ü"},),
@@ -121,6 +122,7 @@ ORDERS = Orders(
     auth="bearer <t>",
     shard=1,
     of=3,
+    seed=7,
     longest_s=9,
 )
 
@@ -131,6 +133,17 @@ def test_orders_survive_the_wire() -> None:
     assert line.count(b"\n") == 1
     assert json.loads(line)["auth"] == "bearer <t>"
     assert from_line(line) == ORDERS
+
+
+def test_every_load_model_survives_the_wire() -> None:
+    """Waves, chance, users and every kind of pause are the same after a trip through a line."""
+    pauses = (Think(), Think(0.5), Think(1.0, to_s=3.0), Think(2.0, sigma=0.5))
+    steps = tuple(Step(name=str(n), method="GET", path="/", think=think) for n, think in enumerate(pauses))
+    stages = (Wave(low=1, high=2, period_s=3, lasts_s=6), Stage(start=1.5, end=1.5, lasts_s=None))
+    waves = replace(ORDERS, profile=LoadProfile(steps=steps, stages=stages, at_random=True))
+    users = replace(ORDERS, profile=LoadProfile(steps=steps, stages=stages[1:], closed=Closed(every_s=9, iterations=2)))
+    for orders in (waves, users):
+        assert from_line(to_line(orders)) == orders
 
 
 @settings(deadline=None)

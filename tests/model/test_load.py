@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from chaosrunner.model.load import ERRORS, LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.load import ERRORS, LoadProfile, Outcome, Stage, Step, Wave
 
 
 def test_every_outcome_blames_somebody_or_is_ok() -> None:
     """All outcomes but OK and LATE are the target's."""
     assert set(Outcome) - ERRORS == {Outcome.OK, Outcome.LATE}
+
+
+def test_a_wave_swings_about_its_mean() -> None:
+    """Mean, swing and peak are those of its lowest and highest rate; it begins and ends at its mean."""
+    wave = Wave(low=60, high=140, period_s=30, lasts_s=None)
+    assert (wave.mean, wave.swing, wave.start, wave.end, wave.peak) == (100, 40, 100, 100, 140)
+    profile = LoadProfile(steps=(), stages=(Stage(start=0, end=20, lasts_s=5), wave))
+    assert (profile.plateau, profile.peak) == (100, 140)
 
 
 def test_the_plateau_is_the_rate_the_stages_end_at() -> None:

@@ -43,6 +43,7 @@ FRAMES = st.builds(
     hits=st.lists(st.builds(Hit, MICROS, st.integers(0, 5), st.sampled_from(Outcome), MICROS, MICROS)).map(tuple),
     skipped=st.integers(0, 99),
     journeys=st.integers(0, 99),
+    behind=st.integers(0, 99),
     connects=st.integers(0, 99),
     cpu_us=st.integers(0, 99),
     last=st.booleans(),

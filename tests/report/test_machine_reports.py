@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from junitparser import Error, Failure, JUnitXml
 from samples import SCENARIOS, hostile, sample
 
+from chaosrunner.model.load import Closed
 from chaosrunner.model.verdict import Outcome
 from chaosrunner.report.json import SCHEMA, number, verdict_json
 from chaosrunner.report.junit import junit_xml
@@ -40,6 +42,27 @@ def test_json_gives_value_limit_and_unit() -> None:
     assert errors["value"] >= errors["limit"] == 0.02
     [p95] = [f for f in findings if f["name"].startswith("after: p95")]
     assert p95["limit"] == pytest.approx(1.5 * p95["baseline"])
+
+
+def test_json_says_which_model_the_load_was() -> None:
+    """An open model has no users, a closed one has them and says how often its pacing was not kept."""
+    one = sample("control")
+    load = verdict_json(one.verdict, one.experiment, one.state)["load"]
+    assert load == {
+        "model": "open model",
+        "asked": "5 to 20 users/s over 6s, then hold",
+        "users_per_s": 20,
+        "requests_per_s": 100,
+        "users": None,
+        "iterations": None,
+        "behind": None,
+    }
+    closed = replace(one.experiment, load=replace(one.experiment.load, closed=Closed(every_s=10.0)))
+    load = verdict_json(replace(one.verdict, users=20.0), closed, one.state)["load"]
+    assert isinstance(load, dict)
+    assert load["model"] == "closed model"
+    assert load["asked"] == "5 to 20 users over 6s, then hold, each user every 10s"
+    assert (load["users"], load["behind"]) == (20.0, 0)
 
 
 def test_infinity_is_spelled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,13 @@ def test_a_share_is_said_in_percent(value: float | None, text: str) -> None:
 def test_only_nothing_is_nothing_and_only_all_is_all(value: float) -> None:
     """A share strictly between 0 and 1 reads neither `0 %` nor `100 %`."""
     assert words.share(value) not in {"0 %", "100 %"}
+
+
+def test_a_closed_model_is_called_one() -> None:
+    """Where users wait for their answers, the line under the title says so instead of a rate."""
+    verdict = replace(sample("control").verdict, users=1200.0, users_per_s=3.21)
+    assert "1,200 users, closed model (100 requests/s)" in words.subtitle(verdict)
+    assert "20 users/s (100 requests/s)" in words.subtitle(sample("control").verdict)
 
 
 @given(st.text())

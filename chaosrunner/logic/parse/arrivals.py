@@ -1,113 +1,107 @@
-"""The one-line language of arrivals: `10 to 200 users/s over 60s, then hold`.
+"""Who comes: `arrivals` of the open model and `users` of the closed one, and how long what they ask for lasts.
 
-arrivals = [number "to"] number "users/" ("s"|"min") ["over" duration]
-           {", then" ("hold" [duration] | "to" number "over" duration)}
+arrivals = line [", at random"]
+users    = line [", each user every" duration]
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from chaosrunner.logic.parse import scalars
+from chaosrunner.logic.crowd import spread_s
 from chaosrunner.logic.parse.fields import some_time
-from chaosrunner.logic.parse.scalars import NUMBER
-from chaosrunner.logic.parse.spelling import ReadingError, quoted
-from chaosrunner.model.load import Stage
+from chaosrunner.logic.parse.scalars import duration_text
+from chaosrunner.logic.parse.spelling import ReadingError
+from chaosrunner.logic.parse.stages import HEADS, RATE, parse_stages, render_stages
+from chaosrunner.model.load import Closed, LoadProfile, Shape
 
-PER = {"s": 1, "min": 60}
 MOST_PER_S = 100_000.0
-"""Journeys a second; more is a slip of the pen."""
+"""Journeys a second, or users; more is a slip of the pen."""
+
+DEFAULT_WARMUP_S = 3.0
 
 
-def parse_arrivals(text: str) -> tuple[Stage, ...]:
-    """The stages that `text` spells, in journeys per second. Raises ReadingError."""
-    first, *rest = re.split(r"\s*,\s*", text.strip())
-    found = re.fullmatch(rf"(?:({NUMBER})\s+to\s+)?({NUMBER})\s+users?/(s|min)(?:\s+over\s+(.*))?", first)
-    if not found:
-        raise ReadingError(f"expected '10 users/s' or '10 to 200 users/s over 60s' instead of {quoted(first)}")
-    per = PER[found[3]]
-    end = scalars.number(found[2]) / per
-    start = scalars.number(found[1]) / per if found[1] else end
-    lasts = _lasts(found[4])
-    if lasts is None and start != end:
-        raise ReadingError(f"a ramp needs its length; write '{first} over 60s'")
-    stages = [Stage(start=start, end=end, lasts_s=lasts)]
-    for words in rest:
-        if stages[-1].lasts_s is None:
-            raise ReadingError(f"nothing can come after an open end; say how long before {quoted(words)}")
-        stages.append(_then(words, stages[-1].end, per))
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Who comes, when."""
+
+    stages: tuple[Shape, ...]
+    at_random: bool = False
+    closed: Closed | None = None
+
+
+def parse_arrivals(text: str) -> Coming:
+    """Stages in journeys per second, evenly or at random. Raises ReadingError."""
+    line, at_random = re.subn(r"\s*,\s*at\s+random\s*$", "", text)
+    if re.search(r",\s*each\s+user\s", line):
+        raise ReadingError("'each user every' is for 'users': who arrives makes one journey and is gone")
+    stages = parse_stages(line, RATE)
     _check(stages)
-    return tuple(stages)
+    return Coming(stages, at_random=bool(at_random))
 
 
-def warmup_s(stages: Sequence[Stage], default: float = 3.0) -> float:
-    """Seconds before the first level stage: the ramp; `default` when the load begins level."""
-    ramp = takewhile(lambda stage: stage.start != stage.end, stages)
-    return sum(stage.lasts_s or 0.0 for stage in ramp) or default
+def parse_users(text: str) -> Coming:
+    """Stages in users, with their pacing. Raises ReadingError."""
+    line, _, every = re.sub(r"\s*,\s*each\s+user\s+every\s+", "\n", text, count=1).partition("\n")
+    if re.search(r",\s*at\s+random\s*$", text):
+        raise ReadingError("'at random' is for 'arrivals': users come when the one line says, and go on by themselves")
+    if re.search(r"users?/", text):
+        raise ReadingError("'users' says how many there are; a rate belongs to 'arrivals'")
+    stages = parse_stages(line, HEADS)
+    if any(part != int(part) for stage in stages for part in (stage.start, stage.end)):
+        raise ReadingError("expected whole numbers of users")
+    _check(stages)
+    return Coming(stages, closed=Closed(every_s=some_time(every.strip()) if every else None))
 
 
-def length_s(stages: Sequence[Stage]) -> float | None:
+def warmup_s(coming: Coming) -> float:
+    """Seconds before the first level: the ramp, or 3 s when the load begins level.
+
+    Users with pacing come spread over one turn of it, which is added.
+    """
+    ramp = sum(stage.lasts_s or 0.0 for stage in takewhile(lambda stage: not level(stage), coming.stages))
+    if coming.closed is not None and coming.closed.every_s is not None:
+        return max(DEFAULT_WARMUP_S, ramp + spread_s(coming.closed))
+    return ramp or DEFAULT_WARMUP_S
+
+
+def length_s(stages: Sequence[Shape]) -> float | None:
     """How long the load lasts; None = as long as the run."""
     lengths = [stage.lasts_s for stage in stages]
     return None if lengths[-1] is None else sum(length or 0.0 for length in lengths)
 
 
-def level_s(stages: Sequence[Stage]) -> float | None:
-    """How long the first plateau lasts, neighbours at the same level included; None = as long as the run."""
-    total = 0.0
-    for stage in stages:
-        if stage.start != stage.end:
-            if total:
-                break
-        elif stage.lasts_s is None:
-            return None
-        else:
-            total += stage.lasts_s
-    return total
+def level(stage: Shape) -> bool:
+    """Whether it is a plateau: flat, or a wave, which is level over whole periods."""
+    return stage.start == stage.end
 
 
-def render(stages: Sequence[Stage]) -> str:
-    """The canonical text of stages that `parse_arrivals` could have given, per second."""
-    first, *rest = stages
-    number = scalars.number_text
-    text = f"{number(first.end)} users/s"
-    if first.start != first.end:
-        text = f"{number(first.start)} to {text}"
-    if first.lasts_s is not None:
-        text += f" over {scalars.duration_text(first.lasts_s)}"
-    for stage in rest:
-        lasts = "" if stage.lasts_s is None else scalars.duration_text(stage.lasts_s)
-        text += (
-            f", then hold {lasts}".rstrip()
-            if stage.start == stage.end
-            else f", then to {number(stage.end)} over {lasts}"
-        )
-    return text
+def plateau(stages: Sequence[Shape]) -> Shape:
+    """The first plateau, neighbours of the same kind put together; open-ended when it lasts as long as the run."""
+    first, *rest = [*stages[next(nth for nth, stage in enumerate(stages) if level(stage)) :]]
+    same = takewhile(lambda stage: replace(stage, lasts_s=None) == replace(first, lasts_s=None), rest)
+    lengths = [first.lasts_s, *(stage.lasts_s for stage in same)]
+    return replace(first, lasts_s=None if None in lengths else sum(length or 0.0 for length in lengths))
 
 
-def _lasts(text: str | None) -> float | None:
-    return None if text is None else some_time(text.strip())
+def render(load: LoadProfile | Coming) -> str:
+    """The canonical line of a load, per second where it is a rate; of users, too, it says what they are."""
+    if load.closed is None:
+        return render_stages(load.stages, RATE) + (", at random" if load.at_random else "")
+    every = load.closed.every_s
+    return render_stages(load.stages, HEADS) + (f", each user every {duration_text(every)}" if every else "")
 
 
-def _then(words: str, level: float, per: int) -> Stage:
-    hold = re.fullmatch(r"then\s+hold(?:\s+(.*))?", words)
-    if hold:
-        return Stage(start=level, end=level, lasts_s=_lasts(hold[1]))
-    ramp = re.fullmatch(rf"then\s+to\s+({NUMBER})(?:\s+users?/(?:s|min))?\s+over\s+(.*)", words)
-    if ramp:
-        return Stage(start=level, end=scalars.number(ramp[1]) / per, lasts_s=_lasts(ramp[2]))
-    raise ReadingError(f"expected 'then hold', 'then hold 60s' or 'then to 100 over 10s' instead of {quoted(words)}")
-
-
-def _check(stages: Sequence[Stage]) -> None:
-    peak = max(max(stage.start, stage.end) for stage in stages)
+def _check(stages: Sequence[Shape]) -> None:
+    peak = max(stage.peak for stage in stages)
     if not peak:
         raise ReadingError("no user ever arrives; expected a number above zero")
     if peak > MOST_PER_S:
         raise ReadingError(f"more than {MOST_PER_S:,.0f} users a second")
-    if all(stage.start != stage.end for stage in stages):
+    if not any(level(stage) for stage in stages):
         raise ReadingError("the load is never level, so there is no baseline; end it with ', then hold'")
     if any(stage.start == stage.end == 0 for stage in stages):
         raise ReadingError("a level of zero users measures nothing")

@@ -12,7 +12,7 @@ from chaosrunner.logic.parse.desk import Around, Desk
 from chaosrunner.logic.parse.faults import Grounds, read_faults
 from chaosrunner.logic.parse.fields import Fields, whole
 from chaosrunner.logic.parse.hypothesis import PHASES, SAY_WHAT, parse_recover, read_abort, read_hypothesis
-from chaosrunner.logic.parse.load import check_length, read_load
+from chaosrunner.logic.parse.load import Lengths, check_length, read_load
 from chaosrunner.logic.parse.probes import read_probes
 from chaosrunner.logic.parse.spelling import did_you_mean, quoted
 from chaosrunner.logic.parse.steps import relative_steps
@@ -148,7 +148,8 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
     lasts = dict.fromkeys(PHASES, math.inf)
     if not desk.mistakes:
         lasts = {"before": blank.baseline_s, "during": blank.fault_s, "after": recover.hold_s}
-        check_length(desk, load_node, blank.load, baseline_s=blank.baseline_s, longest_s=blank.longest_s)
+        needs = Lengths(baseline_s=blank.baseline_s, longest_s=blank.longest_s, faults=bool(faults))
+        check_length(desk, load_node, blank.load, needs)
     any_fault = bool(faults) or not _nothing(fields.node("faults"))
     hypothesis = read_hypothesis(desk, hypothesis_node, names, lasts_s=lasts, faults=any_fault)
     _check_together(fields, blank.load, system, any_fault=any_fault)

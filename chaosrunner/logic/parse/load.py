@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
-from chaosrunner.logic.parse.arrivals import length_s, level_s, parse_arrivals, warmup_s
+from chaosrunner.logic.parse.arrivals import Coming, length_s, level, parse_arrivals, parse_users, plateau, warmup_s
 from chaosrunner.logic.parse.data_file import Rows, read_rows
 from chaosrunner.logic.parse.desk import Around, Desk
 from chaosrunner.logic.parse.fields import Fields, table
 from chaosrunner.logic.parse.scalars import duration_text
 from chaosrunner.logic.parse.spelling import did_you_mean, quoted
+from chaosrunner.logic.parse.stages import part_of_a_wave, whole_waves
 from chaosrunner.logic.parse.steps import check_auth, read_steps
 from chaosrunner.logic.parse.yaml_nodes import Node, Table
-from chaosrunner.model.load import LoadProfile, Stage
+from chaosrunner.model.load import LoadProfile, Stage, Wave
 from chaosrunner.model.secret import Secret
 
 KEYS = (
-    "each_user", "auth", "data", "arrivals", "timeout", "max_in_flight", "connections", "workers", "warmup",
-    "unanswered",
+    "each_user", "auth", "data", "arrivals", "users", "iterations", "timeout", "max_in_flight", "connections",
+    "workers", "warmup", "unanswered",
 )  # fmt: skip
 NOBODY = LoadProfile(steps=(), stages=(Stage(start=1.0, end=1.0, lasts_s=None),))
 """Stands in for a load that could not be read."""
@@ -43,37 +45,77 @@ def read_load(desk: Desk, node: Node | None, around: Around) -> Load:
     steps = read_steps(desk, journeys, columns) if journeys else ()
     auth = fields.node("auth")
     template = check_auth(desk, auth, steps, columns) if auth else None
-    fields.need("arrivals", "expected who comes, such as '10 users/s'")
-    stages = fields.read("arrivals", parse_arrivals, NOBODY.stages)
+    coming = _coming(fields)
+    connections = 200 if coming.closed is None else max(200, min(60_000, ceil(max(s.peak for s in coming.stages))))
     profile = LoadProfile(
         steps=steps,
-        stages=stages,
+        stages=coming.stages,
+        at_random=coming.at_random,
+        closed=coming.closed,
         auth=Secret(template) if template else None,
         data=rows,
         timeout_s=fields.seconds("timeout", 10.0),
         max_in_flight=fields.count("max_in_flight", 1000),
-        connections=fields.count("connections", 200, most=60_000),
+        connections=fields.count("connections", connections, most=60_000),
         workers=fields.count("workers", 1, most=256),
-        warmup_s=fields.seconds("warmup", warmup_s(stages), zero=True),
+        warmup_s=fields.seconds("warmup", warmup_s(coming), zero=True),
     )
     return Load(profile, fields.seconds("unanswered", 2.0))
 
 
-def check_length(desk: Desk, node: Node | None, profile: LoadProfile, *, baseline_s: float, longest_s: float) -> None:
-    """Note a load that ends too early, or whose first plateau is too short for the baseline; `node` was read before."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """What the load must last for."""
+
+    baseline_s: float
+    longest_s: float
+    """Of the run."""
+    faults: bool
+    """Whether the baseline is something to compare with; else it is the test itself."""
+
+
+def check_length(desk: Desk, node: Node | None, profile: LoadProfile, needs: Lengths) -> None:
+    """Note a load that ends too early, or whose first plateau is no good baseline; `node` was read before."""
     assert isinstance(node, Table)
-    at = node.get("arrivals")
+    key = "arrivals" if profile.closed is None else "users"
+    at = node.get(key)
     assert at is not None
     lasts = length_s(profile.stages)
-    if lasts is not None and lasts < longest_s:
-        ends, needs = duration_text(lasts), duration_text(longest_s)
-        desk.wrong(at, f"arrivals end after {ends}, but the run may last {needs}; end them with ', then hold'")
+    if lasts is not None and lasts < needs.longest_s:
+        ends, longest = duration_text(lasts), duration_text(needs.longest_s)
+        desk.wrong(at, f"{key} end after {ends}, but the run may last {longest}; end them with ', then hold'")
         return
-    level = level_s(profile.stages)
-    spare = profile.warmup_s if profile.stages[0].start == profile.stages[0].end else 0.0
-    if level is not None and node.get("warmup") is None and level < baseline_s + spare:
-        wanted = duration_text(baseline_s + spare)
-        desk.wrong(at, f"the first plateau lasts {duration_text(level)}, but warm-up and baseline on it need {wanted}")
+    first = plateau(profile.stages)
+    spare = profile.warmup_s if level(profile.stages[0]) else 0.0
+    wanted = needs.baseline_s + spare
+    if needs.faults and first.lasts_s is not None and node.get("warmup") is None and first.lasts_s < wanted:
+        seen, asked = duration_text(first.lasts_s), duration_text(wanted)
+        desk.wrong(at, f"the first plateau lasts {seen}, but warm-up and baseline on it need {asked}")
+    if isinstance(first, Wave) and part_of_a_wave(first, needs.baseline_s):
+        whole = whole_waves(first, needs.baseline_s)
+        seen, period = duration_text(needs.baseline_s), duration_text(first.period_s)
+        desk.wrong(at, f"a baseline of {seen} is no whole number of waves of {period}; write 'baseline: {whole}'")
+
+
+def _coming(fields: Fields) -> Coming:
+    """Who comes: exactly one of `arrivals` and `users`."""
+    desk, stranger = fields.desk, Coming(NOBODY.stages)
+    users, iterations, limit = map(fields.node, ("users", "iterations", "max_in_flight"))
+    if users is None:
+        fields.need("arrivals", "expected who comes, such as '10 users/s', or 'users: 50' for a closed model")
+        if iterations is not None:
+            desk.wrong(fields.place("iterations"), "'iterations' is for 'users': who arrives makes one journey")
+        return fields.read("arrivals", parse_arrivals, stranger)
+    if fields.node("arrivals") is not None:
+        desk.wrong(fields.place("users"), "'users' (a closed model) and 'arrivals' (an open one) exclude each other")
+    if limit is not None:
+        desk.wrong(
+            fields.place("max_in_flight"), "'max_in_flight' is for 'arrivals': each user makes one journey at a time"
+        )
+    coming = fields.read("users", parse_users, stranger)
+    if coming.closed is None or iterations is None:
+        return coming
+    return replace(coming, closed=replace(coming.closed, iterations=fields.count("iterations", 1)))
 
 
 def _data(desk: Desk, fields: Fields, around: Around) -> tuple[Rows, frozenset[str] | None]:

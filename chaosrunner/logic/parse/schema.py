@@ -24,10 +24,33 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 AMOUNT = rf"{DURATION}|{PERCENT}|{NUMBER}"
 VALUE = rf"{NUMBER} ?x baseline|baseline ?[+-] ?(?:{AMOUNT})|{NUMBER} ?/s|{AMOUNT}"
 BOUND = rf"[^<>=\s][^<>=]*(?:<=|>=|<|>)\s*(?:{VALUE})"
-ARRIVALS = (
-    rf"(?:{NUMBER}\s+to\s+)?{NUMBER}\s+users?/(?:s|min)(?:\s+over\s+{DURATION})?"
-    rf"(?:\s*,\s*then\s+(?:hold(?:\s+{DURATION})?|to\s+{NUMBER}(?:\s+users?/(?:s|min))?\s+over\s+{DURATION}))*"
-)
+PER_TIME = r"\s+users?/(?:s|min)"
+HEADS = r"(?:\s+users?)?"
+
+
+def _line(amount: str, *, waves: bool) -> str:
+    """The pattern of a line of load whose amounts end like `amount`."""
+    number = rf"{NUMBER}(?:\s+users?(?:/s|/min)?)?"
+    wavy = rf"(?:\s+in\s+waves\s+of\s+{DURATION})?" if waves else ""
+    first = (
+        rf"(?:soak\s+at\s+{NUMBER}{amount}(?:\s+for\s+{DURATION})?"
+        rf"|(?:{NUMBER}\s+to\s+)?{NUMBER}{amount}{wavy}(?:\s+over\s+{DURATION})?)"
+    )
+    clauses = [
+        rf"hold(?:\s+(?:for\s+)?{DURATION})?",
+        rf"to\s+{number}\s+over\s+{DURATION}",
+        rf"at\s+{number}(?:\s+for\s+{DURATION})?",
+        rf"step\s+by\s+{number}\s+every\s+{DURATION}\s+to\s+{number}",
+        rf"spike\s+to\s+{number}\s+for\s+{DURATION}",
+    ]
+    if waves:
+        clauses.append(rf"waves\s+of\s+{DURATION}\s+between\s+{number}\s+and\s+{number}(?:\s+over\s+{DURATION})?")
+    return rf"{first}(?:\s*,\s*then\s+(?:{'|'.join(clauses)}))*"
+
+
+ARRIVALS = rf"{_line(PER_TIME, waves=True)}(?:\s*,\s*at\s+random)?"
+USERS = rf"{_line(HEADS, waves=False)}(?:\s*,\s*each\s+user\s+every\s+{DURATION})?"
+THINK = rf"about\s+{DURATION}|{DURATION}(?:\s+to\s+{DURATION})?"
 RECOVER = rf"(?:within|hold)\s+{DURATION}(?:\s*,\s*(?:within|hold)\s+{DURATION})?"
 TARGET = rf"(?:[0-9]+ of [0-9]+ |{PERCENT} of |all (?:of )?)?{COMPONENT}"
 
@@ -131,14 +154,23 @@ def system_schema() -> Schema:
 def _load() -> Schema:
     return {
         "type": "object",
-        "required": ["each_user", "arrivals"],
+        "required": ["each_user"],
+        "oneOf": [{"required": ["arrivals"]}, {"required": ["users"]}],
+        "dependentRequired": {"iterations": ["users"], "max_in_flight": ["arrivals"]},
         "additionalProperties": False,
         "description": "Who arrives, what each does, and how patiently.",
         "properties": {
             "each_user": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
             "auth": _text("The Authorization header, such as `bearer <token>`."),
             "data": _text("A CSV with a header, or a .jsonl, beside this file; each user is dealt a row."),
-            "arrivals": _pattern(ARRIVALS, "`10 to 200 users/s over 60s, then hold`"),
+            "arrivals": _pattern(
+                ARRIVALS, "Open model: `10 to 200 users/s over 60s, then hold`, whatever the replies."
+            ),
+            "users": {
+                "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _whole(USERS)}],
+                "description": "Closed model: `50`, `10 to 200 over 60s, then hold`, each with one journey at a time.",
+            },
+            "iterations": _number("Journeys after which each of the users leaves.", least=1),
             "timeout": _ref(
                 "duration", "A request without a whole reply after this long is an error; 10s unless said."
             ),
@@ -182,7 +214,7 @@ def _steps() -> Schema:
                 "additionalProperties": {"type": "string", "pattern": r"^\$"},
                 "description": "Variable: JSON path into the reply, such as `$.id`.",
             },
-            "think": _ref("duration", "Pause before this step."),
+            "think": _pattern(THINK, "Pause before this step: `2s`, `1s to 3s`, `about 2s`."),
         },
         "oneOf": [{"required": [method]} for method in METHODS],
     }
@@ -297,7 +329,11 @@ def _text(about: str) -> Schema:
 
 def _pattern(grammar: str, about: str) -> Schema:
     """A one-line grammar; a text with a reference in it is left to the reader."""
-    return {"type": "string", "pattern": rf"^\s*(?:{grammar})\s*$|\$\{{", "description": about}
+    return {"type": "string", "pattern": _whole(grammar), "description": about}
+
+
+def _whole(grammar: str) -> str:
+    return rf"^\s*(?:{grammar})\s*$|\$\{{"
 
 
 def _dsn(about: str) -> Schema:

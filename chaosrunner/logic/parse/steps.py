@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from chaosrunner.logic.parse.desk import Desk
-from chaosrunner.logic.parse.fields import Fields, items, table, whole
+from chaosrunner.logic.parse.fields import Fields, items, some_time, table, whole
 from chaosrunner.logic.parse.placeholders import VARIABLE, placeholders
+from chaosrunner.logic.parse.scalars import duration
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, one_of, quoted
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
-from chaosrunner.model.load import Step
+from chaosrunner.model.load import Step, Think
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 KEYS = ("body", "headers", "expect", "keep", "think")
 JSON_PATH = r"\$(?:\.[^.\[\]]+|\[[0-9]+\])*"
+ABOUT_SIGMA = 0.5
+"""Of the logarithm of a pause `about` so long: two thirds lie between 0.6 and 1.65 times that, one in twenty above 2.3
+times; the mean is 1.13 times."""
 STEP_NAME = r"[^<>=\s]+(?: [^<>=\s]+)*"
 """Words with single spaces, so that a tolerance can name the step."""
 
@@ -75,6 +79,19 @@ def check_auth(desk: Desk, node: Node, steps: tuple[Step, ...], columns: frozens
     return template
 
 
+def parse_think(text: str) -> Think:
+    """A pause: `2s`, `1s to 3s` (evenly spread), `about 2s` (lognormal, that median). Raises ReadingError."""
+    about, between = re.fullmatch(r"about\s+(.*)", text), re.fullmatch(r"(.*?)\s+to\s+(.*)", text)
+    if about:
+        return Think(some_time(about[1]), sigma=ABOUT_SIGMA)
+    if not between:
+        return Think(duration(text))
+    low, high = map(duration, between.groups())
+    if low >= high:
+        raise ReadingError("a range goes from the shortest to the longest, such as '1s to 3s'")
+    return Think(low, to_s=high)
+
+
 def _entry(desk: Desk, node: Node) -> tuple[Scalar, Table] | None:
     """The name and the mapping of one step."""
     if not isinstance(node, Table) or len(node.entries) != 1:
@@ -109,7 +126,7 @@ def _step(journey: Journey, name: Scalar, body: Table) -> Step:
         headers=_headers(journey, body.get("headers"), f"headers of {what}"),
         expect=_expect(journey.desk, body.get("expect")),
         keep=_keep(journey.desk, body.get("keep"), f"keep of {what}"),
-        think_s=fields.seconds("think", 0.0, zero=True),
+        think=fields.read("think", parse_think, Think()),
     )
     journey.kept.update(dict.fromkeys(step.keep, step.name))
     return step

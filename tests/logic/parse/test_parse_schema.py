@@ -15,10 +15,10 @@ from test_parse_arrivals import profiles
 from test_parse_tolerance import tolerances
 
 from chaosrunner.logic.parse import arrivals, tolerance
-from chaosrunner.logic.parse.schema import ARRIVALS, BOUND, experiment_schema, system_schema
+from chaosrunner.logic.parse.arrivals import Coming
+from chaosrunner.logic.parse.schema import ARRIVALS, BOUND, USERS, experiment_schema, system_schema
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table, compose
 from chaosrunner.model.hypothesis import Tolerance
-from chaosrunner.model.load import Stage
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = ROOT / "chaosrunner" / "schema"
@@ -109,10 +109,32 @@ def test_the_pattern_of_tolerances_takes_all_of_them(made: Tolerance) -> None:
     assert re.fullmatch(BOUND, text)
 
 
-@given(profiles())
-def test_the_pattern_of_arrivals_takes_all_of_them(stages: tuple[Stage, ...]) -> None:
+@given(profiles(), profiles(closed=True))
+def test_the_patterns_of_arrivals_and_users_take_all_of_them(coming: Coming, users: Coming) -> None:
     """Whatever the reader takes matches the schema's pattern."""
-    assert re.fullmatch(ARRIVALS, arrivals.render(stages))
+    assert re.fullmatch(ARRIVALS, arrivals.render(coming))
+    assert re.fullmatch(USERS, arrivals.render(users))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "arrivals: soak at 50 users/s for 8h",
+        "arrivals: 10 users/s, then step by 10 every 30s to 100, at random",
+        "arrivals: 50 users/s over 60s, then spike to 500 for 10s",
+        "arrivals: 60 to 140 users/s in waves of 30s",
+        "users: 50",
+        "users: 10 to 200 over 60s, then hold, each user every 10s\n  iterations: 20",
+    ],
+)
+def test_an_editor_takes_every_load_model(line: str) -> None:
+    """Each way to say who comes is fine to an editor, and both at once are not."""
+    schema = experiment_schema(INJECTORS.values())
+    plain_line = "arrivals: 5 to 25 users/s over 6s, then hold"
+    assert problems(schema, EXPERIMENT.replace(plain_line, line)) == []
+    assert problems(schema, EXPERIMENT.replace(plain_line, "users: 5\n  arrivals: 5 users/s"))
+    assert problems(schema, EXPERIMENT.replace(plain_line, "users: 5\n  max_in_flight: 5"))
+    assert problems(schema, EXPERIMENT.replace("  data:", "  iterations: 5\n  data:"))
 
 
 def test_parameters_keep_their_words() -> None:

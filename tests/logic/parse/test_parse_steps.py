@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from parse_rig import EXPERIMENT, around, changed, read, read_changed, wrong, wr
 from chaosrunner.errors import Mistakes
 from chaosrunner.logic.parse import load_experiment
 from chaosrunner.logic.parse.placeholders import placeholders
+from chaosrunner.logic.parse.schema import THINK
 from chaosrunner.logic.parse.spelling import ReadingError
-from chaosrunner.model.load import Step
+from chaosrunner.logic.parse.steps import parse_think
+from chaosrunner.model.load import Step, Think
 
 LOGIN = "- log in: {POST: /login, body: {user: <user>}, keep: {token: $.token}}"
 READ = "- read: {GET: /agents/<token>}"
@@ -41,7 +44,7 @@ def test_everything_a_step_may_say() -> None:
         headers={"X-Pin": "014", "X-N": "5"},
         expect=(200, 204),
         keep={"id": "$.items[0].id", "all": "$"},
-        think_s=0.1,
+        think=Think(0.1),
     )
     assert step("{GET: 'https://other.example/x', expect: 201, keep: }").expect == (201,)
 
@@ -95,6 +98,9 @@ def test_references_stay_in_paths_headers_and_bodies() -> None:
         ("{GET: /, body: 007}", "is 007 a text or a number? Quote it, or leave the zeros out"),
         ('{GET: /, body: "${NO}"}', "the environment variable 'NO' is not set"),
         ("{GET: /, think: 100}", "6:29: think '100': a duration needs a unit"),
+        ("{GET: /, think: 3s to 1s}", "6:29: think '3s to 1s': a range goes from the shortest to the longest"),
+        ("{GET: /, think: about 0s}", "6:29: think 'about 0s': expected more than zero"),
+        ("{GET: /, think: 1 to 3s}", "6:29: think '1 to 3s': a duration needs a unit"),
         ("{GET: /, thinks: 1s}", "6:22: 'thinks' is no key of step 'read'; did you mean 'think'?"),
     ],
 )
@@ -213,6 +219,22 @@ def test_limits() -> None:
     assert found.unanswered_s == 1.0
     assert wrong_changed(("  auth:", "  workers: 0\n  auth:")) == ["7:12: workers '0': expected 1 to 256"]
     assert wrong_changed(("  auth:", "  worker: 1\n  auth:"))[0].endswith("did you mean 'workers'?")
+
+
+@pytest.mark.parametrize(
+    ("text", "think"),
+    [
+        ("0s", Think()),
+        ("2s", Think(2.0)),
+        ("1s to 3s", Think(1.0, to_s=3.0)),
+        ("0s to 300ms", Think(0.0, to_s=0.3)),
+        ("about 2s", Think(2.0, sigma=0.5)),
+    ],
+)
+def test_pauses(text: str, think: Think) -> None:
+    """A pause is always the same, evenly spread over a range, or lognormal about its median."""
+    assert parse_think(text) == think
+    assert re.fullmatch(THINK, text)
 
 
 def test_a_load_is_needed() -> None:

@@ -1,0 +1,167 @@
+"""The closed model: users, each of whom begins a journey when the one before is over.
+
+A user's journey is due at its previous one's done plus the first step's think time; with pacing, so long after the
+previous one was due, or at its done if that is later, which is counted as behind. A user that is not wanted any more
+goes once its journey is over, and comes back should it be wanted again. A journey that failed is not followed by the
+next within 0.1 s of its due time: users who are refused at once do not become a flood.
+
+If this process stands still, a user's time is lost, not only one of its requests. So a journey that could not be
+begun within a second is LATE, and due again a second later (with pacing: at its next turn), until it is begun: each
+LATE is one second, or one turn, of one user.
+"""
+
+from __future__ import annotations
+
+import heapq
+from math import inf
+from typing import TYPE_CHECKING
+
+from chaosrunner.alarm import FAR_NS
+from chaosrunner.load.journey import LATE_NS, Journey
+from chaosrunner.logic.chance import pause_s
+from chaosrunner.model.load import Closed, Outcome
+from chaosrunner.model.units import NANOS
+
+if TYPE_CHECKING:
+    from chaosrunner.load.journey import Road
+    from chaosrunner.load.sender import Task
+    from chaosrunner.logic.crowd import Crowd
+
+AGAIN_NS = 100_000_000
+"""A journey that failed is due again this long after it was, at the earliest."""
+
+
+class User:
+    """One user, present or not."""
+
+    __slots__ = ("due_ns", "from_s", "kept_ns", "laps", "number", "present")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.laps = 0
+        """Journeys begun."""
+        self.present = False
+        """Has begun and was not sent away since."""
+        self.from_s = 0.0
+        """While absent: not back before this, in seconds after the epoch."""
+        self.kept_ns = 0
+        """Until then it is wanted, as far as is known."""
+        self.due_ns = FAR_NS
+        """When its next journey is due; `FAR_NS` while one is under way, and when there will be none."""
+
+
+class Users:
+    """One shard of a crowd: users whose number k has k mod `of` = `shard`."""
+
+    def __init__(self, road: Road, task: Task, crowd: Crowd, epoch_ns: int) -> None:
+        self._road = road
+        self._task = task
+        self._crowd = crowd
+        self._epoch_ns = epoch_ns
+        closed = task.closed or Closed()
+        self._every_ns = None if closed.every_s is None else round(closed.every_s * NANOS)
+        self._iterations = inf if closed.iterations is None else closed.iterations
+        self._users: dict[int, User] = {}
+        self._coming: list[tuple[int, int]] = []
+        """A heap of (due, user); an entry that is not its user's due any more is stale."""
+        self.next_ns = FAR_NS
+        self._invite()
+
+    def take(self, now_ns: int) -> None:
+        """A user is due: its journey is begun, LATE, or not due at all because it is not wanted any more."""
+        due_ns, number = heapq.heappop(self._coming)
+        user = self._users[number]
+        if not self._wanted(user, due_ns):
+            self._send_away(user, due_ns)
+        elif now_ns - due_ns > LATE_NS:
+            user.present = True
+            self._schedule(user, due_ns + (self._every_ns or LATE_NS))
+            self._road.never(due_ns, Outcome.LATE)
+        else:
+            self._begin(user, due_ns)
+        self._look_ahead()
+
+    def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
+        """A user's journey has ended: its next one is fired now if it is due now, else scheduled."""
+        user = self._users[journey.who]
+        due_ns = self._after(journey, done_ns)
+        if not ok:
+            due_ns = max(due_ns, journey.due_ns + AGAIN_NS)
+        if user.laps >= self._iterations:
+            user.due_ns = FAR_NS  # it has done what it came for
+        elif due_ns > done_ns:
+            self._schedule(user, due_ns)
+            self._look_ahead()
+        elif self._wanted(user, due_ns):
+            self._begin(user, due_ns)
+        else:
+            self._send_away(user, due_ns)
+            self._look_ahead()
+
+    def steer(self, factor: float, at_s: float) -> None:
+        """From an instant on there are `factor` times as many users as the stages say."""
+        self._crowd = self._crowd.steered(at_s, factor)
+        for user in self._users.values():
+            user.kept_ns = 0
+        self._invite()
+
+    def _after(self, journey: Journey, done_ns: int) -> int:
+        """When a user's next journey is due."""
+        if self._every_ns is None:
+            think = self._task.steps[0][0].think
+            pause = pause_s(think, self._task.seed, journey.who, journey.nth + 1, 0)
+            return done_ns + round(pause * NANOS)
+        planned = journey.due_ns + self._every_ns
+        if done_ns - journey.lag_ns > planned:  # else it is this process that was late, and lag says so
+            self._road.behind()
+        return max(planned, done_ns)
+
+    def _begin(self, user: User, due_ns: int) -> None:
+        rows = self._task.rows
+        row: dict[str, object] = {**rows[user.number % len(rows)]} if rows else {}
+        journey = Journey(user.number, user.laps, due_ns, row)
+        user.present = True
+        user.due_ns = FAR_NS
+        user.laps += 1
+        self._road.begin(journey)
+
+    def _wanted(self, user: User, at_ns: int) -> bool:
+        if at_ns < user.kept_ns:
+            return True
+        at_s = (at_ns - self._epoch_ns) / NANOS
+        if not self._crowd.wants(user.number, at_s):
+            return False
+        until_s = self._crowd.keeps_until(at_s)
+        user.kept_ns = FAR_NS if until_s == inf else self._epoch_ns + int(until_s * NANOS)
+        return True
+
+    def _send_away(self, user: User, at_ns: int) -> None:
+        user.present = False
+        user.from_s = (at_ns - self._epoch_ns) / NANOS
+        self._enter(user)
+
+    def _invite(self) -> None:
+        """Reckon anew when everybody who is not there will come."""
+        for number in range(self._task.shard, self._crowd.most(), self._task.of):
+            if number not in self._users:
+                self._users[number] = User(number)
+        for user in self._users.values():
+            if not user.present:
+                self._enter(user)
+        self._look_ahead()
+
+    def _enter(self, user: User) -> None:
+        at_s = self._crowd.enters(user.number, user.from_s)
+        self._schedule(user, FAR_NS if at_s == inf else self._epoch_ns + int(at_s * NANOS))
+
+    def _schedule(self, user: User, due_ns: int) -> None:
+        user.due_ns = due_ns
+        if due_ns < FAR_NS:
+            heapq.heappush(self._coming, (due_ns, user.number))
+
+    def _look_ahead(self) -> None:
+        """Know the next one due; forget what is stale."""
+        coming = self._coming
+        while coming and self._users[coming[0][1]].due_ns != coming[0][0]:
+            heapq.heappop(coming)
+        self.next_ns = coming[0][0] if coming else FAR_NS
