@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DRAWS = 4000
+DRAWS = 20_000
 
 
 def toxic(attributes: Any = None, toxicity: float = 0.5, seed: int | None = None) -> AppliedToxic:
@@ -70,7 +70,7 @@ CDFS: dict[str, Callable[[float], float]] = {"uniform": uniform_cdf, "normal": n
 
 @pytest.mark.parametrize("distribution", CDFS)
 def test_delays_are_distributed_as_the_formula_says(distribution: Any) -> None:
-    """4,000 delays of each distribution are as near to its formula as chance has them, and far from the other two."""
+    """20,000 delays of each distribution are as near to its formula as chance has them, and far from the other two."""
     random = Random(2)
     delays = [Delay(100, 60, distribution).draw_s(random) for _ in range(DRAWS)]
     distances = {name: distance(delays, cdf) for name, cdf in CDFS.items()}
