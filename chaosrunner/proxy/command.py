@@ -55,7 +55,7 @@ def read_config(path: Path) -> list[decode.Fields]:
 
 
 async def _serve(options: argparse.Namespace, proxies: Sequence[decode.Fields]) -> None:
-    from chaosrunner.proxy.metrics import Metrics
+    from chaosrunner.proxy.api.metrics import Metrics
     from chaosrunner.proxy.server import FaultProxy
 
     stop = asyncio.Event()

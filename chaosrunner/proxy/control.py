@@ -16,8 +16,8 @@ from chaosrunner.proxy.listener import Endpoint, Listener, parse_address, resolv
 from chaosrunner.proxy.proxies import Protocol, Proxy, Settings, Shared, route
 from chaosrunner.proxy.refusals import RefusedError, bad_value, missing_field, proxy_not_found
 from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.tls import parse_tls
-from chaosrunner.proxy.toxics import Toxic, parse_toxic
+from chaosrunner.proxy.tls.settings import parse_tls
+from chaosrunner.proxy.toxics.toxic import Toxic, parse_toxic
 
 CREATED = "proxy created"
 

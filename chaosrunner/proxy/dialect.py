@@ -11,8 +11,8 @@ from random import Random
 from typing import Any, Protocol
 
 from chaosrunner.proxy.agenda import Agenda
-from chaosrunner.proxy.stage import Item, Sink
 from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.toxics.stage import Item, Sink
 
 # A dialect that holds more than this of one direction is sent no more of it.
 ROOM_BYTES = 6 * 1024 * 1024

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from chaosrunner.proxy.dialect import ROOM_BYTES
-from chaosrunner.proxy.stage import End, Item, Sink, Stage
 from chaosrunner.proxy.stats import AppliedToxic, StreamTally
+from chaosrunner.proxy.toxics.stage import End, Item, Sink, Stage
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaosrunner.proxy.tls import TlsSide
-from chaosrunner.proxy.tls_failures import TlsWatch
+from chaosrunner.proxy.tls.failures import TlsWatch
+from chaosrunner.proxy.tls.settings import TlsSide
 
 # Time a server has to accept before the client is told that it cannot be reached.
 CONNECT_TIMEOUT_S = 5.0

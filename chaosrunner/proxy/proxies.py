@@ -16,9 +16,9 @@ from chaosrunner.proxy.openings import TlsWay, Way
 from chaosrunner.proxy.refusals import RefusedError, bad_value, toxic_not_found
 from chaosrunner.proxy.relay import Connection, Surroundings
 from chaosrunner.proxy.stats import AppliedToxic, ProxyTally
-from chaosrunner.proxy.tls import Tls
-from chaosrunner.proxy.tls_failures import TlsWatch
-from chaosrunner.proxy.toxics import Toxic
+from chaosrunner.proxy.tls.failures import TlsWatch
+from chaosrunner.proxy.tls.settings import Tls
+from chaosrunner.proxy.toxics.toxic import Toxic
 
 Protocol = Literal["tcp", "http", "postgres"]
 
@@ -260,10 +260,10 @@ class Proxy:
 def dialect_of(protocol: Protocol) -> Callable[[Wires], Dialect]:
     """Makes interpreters of that protocol; imported when the first proxy asks for it."""
     if protocol == "http":
-        from chaosrunner.proxy.http_dialect import HttpDialect
+        from chaosrunner.proxy.http.dialect import HttpDialect
 
         return HttpDialect
-    from chaosrunner.proxy.postgres_dialect import PostgresDialect
+    from chaosrunner.proxy.postgres.dialect import PostgresDialect
 
     return PostgresDialect
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from random import Random
 
 from chaosrunner.proxy.agenda import Agenda
-from chaosrunner.proxy.chain import stage_for
 from chaosrunner.proxy.dialect import Dialect, Wires
-from chaosrunner.proxy.doorstep import Doorstep, Struck, refuses
-from chaosrunner.proxy.kinds import Family
 from chaosrunner.proxy.link import Link, Peer, reset_on_close
-from chaosrunner.proxy.luck import Luck
 from chaosrunner.proxy.openings import Way, meet_client, reach_server
-from chaosrunner.proxy.stage import End, Means, Stage
 from chaosrunner.proxy.stats import AppliedToxic, ProxyTally
-from chaosrunner.proxy.tls_failures import TlsFailedError
-from chaosrunner.proxy.tls_openings import open_with_tls
+from chaosrunner.proxy.tls.failures import TlsFailedError
+from chaosrunner.proxy.tls.openings import open_with_tls
+from chaosrunner.proxy.toxics.chain import stage_for
+from chaosrunner.proxy.toxics.doorstep import Doorstep, Struck, refuses
+from chaosrunner.proxy.toxics.kinds import Family
+from chaosrunner.proxy.toxics.luck import Luck
+from chaosrunner.proxy.toxics.stage import End, Means, Stage
 
 
 @dataclass(frozen=True, slots=True)

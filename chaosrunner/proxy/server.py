@@ -7,14 +7,15 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from chaosrunner.proxy import decode, openapi
+from chaosrunner.proxy import decode
 from chaosrunner.proxy.agenda import Agenda
-from chaosrunner.proxy.api import Manner, make_app
+from chaosrunner.proxy.api import openapi
+from chaosrunner.proxy.api.calls import Manner, make_app
+from chaosrunner.proxy.api.guards import Guard
+from chaosrunner.proxy.api.metrics import Metrics
 from chaosrunner.proxy.audit import Audit, audit_to
 from chaosrunner.proxy.control import Control
-from chaosrunner.proxy.guards import Guard
 from chaosrunner.proxy.listener import Address, Listener, resolve
-from chaosrunner.proxy.metrics import Metrics
 from chaosrunner.proxy.proxies import Shared
 from chaosrunner.proxy.refusals import RefusedError, StartError
 

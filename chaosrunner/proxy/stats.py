@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaosrunner.model.histogram import Histogram
-from chaosrunner.proxy.toxics import Toxic
+from chaosrunner.proxy.toxics.toxic import Toxic
 
 SHOWN_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 

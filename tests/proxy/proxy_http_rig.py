@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from chaosrunner.proxy.dialect import Wires
-from chaosrunner.proxy.http_dialect import HttpDialect
-from chaosrunner.proxy.stage import End, Item
+from chaosrunner.proxy.http.dialect import HttpDialect
 from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import parse_toxic
+from chaosrunner.proxy.toxics.stage import End, Item
+from chaosrunner.proxy.toxics.toxic import parse_toxic
 
 METHODS = ("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "M-SEARCH")
 FIELDS = (

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from chaosrunner.proxy.agenda import Agenda
 from chaosrunner.proxy.dialect import Wires
-from chaosrunner.proxy.postgres_dialect import PostgresDialect
-from chaosrunner.proxy.stage import End
+from chaosrunner.proxy.postgres.dialect import PostgresDialect
 from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import parse_toxic
+from chaosrunner.proxy.toxics.stage import End
+from chaosrunner.proxy.toxics.toxic import parse_toxic
 
 if TYPE_CHECKING:
-    from chaosrunner.proxy.stage import Item
+    from chaosrunner.proxy.toxics.stage import Item
 
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 GSS_REQUEST = struct.pack(">ii", 8, 80877104)

@@ -11,10 +11,10 @@ from aiohttp import web
 from proxy_rig import Api, free_port, running_api
 
 from chaosrunner.proxy.agenda import Agenda
-from chaosrunner.proxy.api import Manner, make_app
+from chaosrunner.proxy.api.calls import Manner, make_app
+from chaosrunner.proxy.api.guards import Guard
 from chaosrunner.proxy.audit import audit_to
 from chaosrunner.proxy.control import Control
-from chaosrunner.proxy.guards import Guard
 from chaosrunner.proxy.proxies import Shared
 
 UP = "127.0.0.1:9"

@@ -23,7 +23,7 @@ async def test_entries_are_done_in_order_and_never_early() -> None:
 
 
 async def test_a_cancelled_entry_is_not_done() -> None:
-    """Cancelling before, even from an entry of the same instant, or twice, means that it is not done; after is harmless."""
+    """Cancelling before, even by an entry of the same instant, means that it is not done; after, it is harmless."""
     agenda, done = Agenda(), list[str]()
     due = time.monotonic() + 0.01
     first = agenda.at(due, lambda: (done.append("first"), second.cancel()))

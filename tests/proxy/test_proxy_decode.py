@@ -16,7 +16,7 @@ from chaosrunner.proxy import decode
 from chaosrunner.proxy.leases import parse_term
 from chaosrunner.proxy.listener import Address, parse_address
 from chaosrunner.proxy.refusals import RefusedError
-from chaosrunner.proxy.toxics import TYPES, parse_toxic
+from chaosrunner.proxy.toxics.toxic import TYPES, parse_toxic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

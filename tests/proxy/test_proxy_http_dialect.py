@@ -14,8 +14,8 @@ from proxy_rig import until
 
 from chaosrunner.proxy.agenda import Agenda
 from chaosrunner.proxy.dialect import ROOM_BYTES
-from chaosrunner.proxy.http_kinds import HttpStatus
-from chaosrunner.proxy.stage import End
+from chaosrunner.proxy.http.kinds import HttpStatus
+from chaosrunner.proxy.toxics.stage import End
 
 ASK = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"

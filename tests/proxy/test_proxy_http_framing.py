@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proxy_http_rig import CUTS, Message, Talk, cut, message, talks
 
-from chaosrunner.proxy.http_framing import HEAD_LIMIT_BYTES, Part, Piece, Scanner
-from chaosrunner.proxy.http_heads import Framing, NotHttpError, may_be_answer, may_be_request, read_answer, read_request
+from chaosrunner.proxy.http.framing import HEAD_LIMIT_BYTES, Part, Piece, Scanner
+from chaosrunner.proxy.http.heads import Framing, NotHttpError, may_be_answer, may_be_request, read_answer, read_request
 
 
 def request_scanner(heads: list[bytes] | None = None) -> Scanner:

@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from proxy_rig import running_api
 
 from chaosrunner.proxy import FaultProxy
-from chaosrunner.proxy.toxics import TYPES
+from chaosrunner.proxy.toxics.toxic import TYPES
 
 if TYPE_CHECKING:
     from proxy_rig import Api

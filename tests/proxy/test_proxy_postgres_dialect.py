@@ -35,11 +35,11 @@ from proxy_postgres_rig import (
 )
 from proxy_rig import until
 
-from chaosrunner.proxy import postgres_statements
-from chaosrunner.proxy.postgres_framing import SEEN_BYTES
+from chaosrunner.proxy.postgres import statements as postgres_statements
+from chaosrunner.proxy.postgres.framing import SEEN_BYTES
 from chaosrunner.proxy.refusals import RefusedError
-from chaosrunner.proxy.stage import End
-from chaosrunner.proxy.toxics import parse_toxic
+from chaosrunner.proxy.toxics.stage import End
+from chaosrunner.proxy.toxics.toxic import parse_toxic
 
 UPSTREAM = {"stream": "upstream"}
 LATENCY_MS = 60

@@ -37,7 +37,7 @@ from proxy_postgres_rig import (
 from proxy_rig import until
 
 from chaosrunner.proxy.agenda import Agenda
-from chaosrunner.proxy.stage import End
+from chaosrunner.proxy.toxics.stage import End
 
 # A conversation is a list of exchanges: what the client sends, what the server then answers, how many statements.
 NAMES = st.sampled_from(["", "a", "b"])

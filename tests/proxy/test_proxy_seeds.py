@@ -19,12 +19,12 @@ from proxy_processes import own_process
 from proxy_rig import Api, Client, EchoServer, api_at, connected, eventually, running_api
 
 from chaosrunner.proxy.agenda import Agenda
-from chaosrunner.proxy.chain import stage_for
-from chaosrunner.proxy.kinds import Delay, Latency, Slicer
-from chaosrunner.proxy.luck import Luck
-from chaosrunner.proxy.stage import Means
 from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import Toxic
+from chaosrunner.proxy.toxics.chain import stage_for
+from chaosrunner.proxy.toxics.kinds import Delay, Latency, Slicer
+from chaosrunner.proxy.toxics.luck import Luck
+from chaosrunner.proxy.toxics.stage import Means
+from chaosrunner.proxy.toxics.toxic import Toxic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,11 +19,11 @@ from soak_rig import ByHttp, Day, InProcess
 from chaosrunner.proxy.agenda import SWEEP_ABOVE, Agenda
 from chaosrunner.proxy.control import Control
 from chaosrunner.proxy.leases import Lease
-from chaosrunner.proxy.luck import Luck
 from chaosrunner.proxy.proxies import Proxy, Shared
 from chaosrunner.proxy.relay import Connection
-from chaosrunner.proxy.stage import Stage
 from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.toxics.luck import Luck
+from chaosrunner.proxy.toxics.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

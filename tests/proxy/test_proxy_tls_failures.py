@@ -26,9 +26,9 @@ from tls_rig import Authority, Talk, TlsEchoServer, one_client, talk_to, tls_con
 from chaosrunner.proxy.audit import audit_to
 from chaosrunner.proxy.openings import TlsWay, Way
 from chaosrunner.proxy.stats import ProxyTally
-from chaosrunner.proxy.tls import parse_tls
-from chaosrunner.proxy.tls_failures import TlsFailedError, TlsWatch
-from chaosrunner.proxy.tls_openings import open_with_tls
+from chaosrunner.proxy.tls.failures import TlsFailedError, TlsWatch
+from chaosrunner.proxy.tls.openings import open_with_tls
+from chaosrunner.proxy.tls.settings import parse_tls
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosrunner.proxy.tls_hello import offered_protocols
+from chaosrunner.proxy.tls.hello import offered_protocols
 
 NAMES = st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20), max_size=6)
 

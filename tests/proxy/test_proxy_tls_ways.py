@@ -15,8 +15,8 @@ from aiohttp import web
 from proxy_rig import DEADLINE_S, Api, Client, EchoServer, connected, eventually, free_port
 from tls_rig import Authority, TlsEchoServer, tls_connected
 
-from chaosrunner.proxy.tls import Contexts
-from chaosrunner.proxy.tls_line import Session
+from chaosrunner.proxy.tls.line import Session
+from chaosrunner.proxy.tls.settings import Contexts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Protocol, get_args, get_type_hints
 
-from chaosrunner.proxy import decode, http_kinds, kinds, postgres_kinds
-from chaosrunner.proxy.kinds import Family
+from chaosrunner.proxy import decode
+from chaosrunner.proxy.http import kinds as http_kinds
+from chaosrunner.proxy.postgres import kinds as postgres_kinds
 from chaosrunner.proxy.refusals import RefusedError, bad_value
+from chaosrunner.proxy.toxics import kinds
+from chaosrunner.proxy.toxics.kinds import Family
 
 Stream = Literal["upstream", "downstream"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from chaosrunner.proxy.kinds import Delay, Family
-from chaosrunner.proxy.patterns import BadExpression, Pattern
+from chaosrunner.proxy.postgres.patterns import BadExpression, Pattern
 from chaosrunner.proxy.refusals import bad_value
+from chaosrunner.proxy.toxics.kinds import Delay, Family
 
 MESSAGE_LENGTH_LIMIT = 1000
 _SQLSTATE = re.compile(r"(?!00000)[0-9A-Z]{5}")  # 00000 is success, which no error can be

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from chaosrunner.proxy.link import reset_on_close
-from chaosrunner.proxy.tls import Contexts
-from chaosrunner.proxy.tls_failures import LeftError, Side, TlsFailedError, reason_of
+from chaosrunner.proxy.tls.failures import LeftError, Side, TlsFailedError, reason_of
+from chaosrunner.proxy.tls.settings import Contexts
 
 
 class Session:

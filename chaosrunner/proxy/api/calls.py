@@ -8,11 +8,12 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from chaosrunner.proxy import API_VERSION, decode, openapi
+from chaosrunner.proxy import API_VERSION, decode
+from chaosrunner.proxy.api import openapi
+from chaosrunner.proxy.api.guards import Guard, Handler, Middleware, guards
+from chaosrunner.proxy.api.metrics import Metrics, exposition
 from chaosrunner.proxy.control import Control
-from chaosrunner.proxy.guards import Guard, Handler, Middleware, guards
 from chaosrunner.proxy.leases import Place
-from chaosrunner.proxy.metrics import Metrics, exposition
 from chaosrunner.proxy.proxies import Proxy, Settings
 from chaosrunner.proxy.refusals import RefusedError
 from chaosrunner.proxy.stats import AppliedToxic

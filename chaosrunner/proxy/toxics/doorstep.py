@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from chaosrunner.proxy.agenda import Agenda, Entry
-from chaosrunner.proxy.kinds import DelayConnect, LimitConnections, RefuseConnect
-from chaosrunner.proxy.luck import Luck
-from chaosrunner.proxy.stage import SOON_S
 from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import Toxic
+from chaosrunner.proxy.toxics.kinds import DelayConnect, LimitConnections, RefuseConnect
+from chaosrunner.proxy.toxics.luck import Luck
+from chaosrunner.proxy.toxics.stage import SOON_S
+from chaosrunner.proxy.toxics.toxic import Toxic
 
 Struck = Iterable[tuple[AppliedToxic, Luck]]
 

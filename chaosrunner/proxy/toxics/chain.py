@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from chaosrunner.proxy import kinds
-from chaosrunner.proxy.delays import BandwidthStage, LatencyStage, SlicerStage
-from chaosrunner.proxy.endings import LimitDataStage, ResetPeerStage, SlowCloseStage, TimeoutStage
-from chaosrunner.proxy.losses import CorruptStage, DropStage, SilenceStage
-from chaosrunner.proxy.luck import Luck
-from chaosrunner.proxy.stage import Means, Stage
 from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.toxics import kinds
+from chaosrunner.proxy.toxics.delays import BandwidthStage, LatencyStage, SlicerStage
+from chaosrunner.proxy.toxics.endings import LimitDataStage, ResetPeerStage, SlowCloseStage, TimeoutStage
+from chaosrunner.proxy.toxics.losses import CorruptStage, DropStage, SilenceStage
+from chaosrunner.proxy.toxics.luck import Luck
+from chaosrunner.proxy.toxics.stage import Means, Stage
 
 STAGES: Mapping[type, type[Stage]] = {
     kinds.Noop: Stage,

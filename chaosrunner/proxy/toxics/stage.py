@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from chaosrunner.proxy.agenda import Agenda, Entry
-from chaosrunner.proxy.luck import Luck
 from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.toxics.luck import Luck
 
 
 class End(enum.Enum):

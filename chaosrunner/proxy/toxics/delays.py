@@ -4,8 +4,8 @@ from collections import deque
 from time import monotonic
 from typing import Any, ClassVar
 
-from chaosrunner.proxy.kinds import Bandwidth, Latency, Slicer
-from chaosrunner.proxy.stage import SOON_S, End, Item, Stage, size_bytes
+from chaosrunner.proxy.toxics.kinds import Bandwidth, Latency, Slicer
+from chaosrunner.proxy.toxics.stage import SOON_S, End, Item, Stage, size_bytes
 
 # A delay needs room for what is on its way: as much as Linux lets one TCP connection have in flight by default.
 FLIGHT_ROOM_BYTES = 6 * 1024 * 1024

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaosrunner.proxy import postgres_framing as framing
-from chaosrunner.proxy.postgres_framing import NotUnderstood
-from chaosrunner.proxy.postgres_kinds import PostgresFail
-from chaosrunner.proxy.postgres_lane import Hold
+from chaosrunner.proxy.postgres import framing
+from chaosrunner.proxy.postgres.framing import NotUnderstood
+from chaosrunner.proxy.postgres.kinds import PostgresFail
+from chaosrunner.proxy.postgres.lane import Hold
 
 # A client that pipelines more than this without reading an answer is passed on without a look.
 LONGEST_LINE = 1_000_000

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chaosrunner.proxy.http_heads import FIELD, Body, Framing, NotHttpError
+from chaosrunner.proxy.http.heads import FIELD, Body, Framing, NotHttpError
 
 HEAD_LIMIT_BYTES = 64 * 1024
 CHUNK_LINE_LIMIT_BYTES = 16 * 1024

@@ -3,8 +3,8 @@
 from math import inf, log, log1p
 from typing import Any
 
-from chaosrunner.proxy.kinds import Corrupt
-from chaosrunner.proxy.stage import End, Item, Stage
+from chaosrunner.proxy.toxics.kinds import Corrupt
+from chaosrunner.proxy.toxics.stage import End, Item, Stage
 
 
 class CorruptStage(Stage):

@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from chaosrunner.proxy.dialect import ROOM_BYTES, Wires
-from chaosrunner.proxy.http_exchange import Docket, Exchange, Parcel
-from chaosrunner.proxy.http_fates import fate_of, reply
-from chaosrunner.proxy.http_flight import Flight, Outbox
-from chaosrunner.proxy.http_framing import Part, Piece, Scanner
-from chaosrunner.proxy.http_heads import (
+from chaosrunner.proxy.http.exchange import Docket, Exchange, Parcel
+from chaosrunner.proxy.http.fates import fate_of, reply
+from chaosrunner.proxy.http.flight import Flight, Outbox
+from chaosrunner.proxy.http.framing import Part, Piece, Scanner
+from chaosrunner.proxy.http.heads import (
     AnswerHead,
     Body,
     Framing,
@@ -22,8 +22,8 @@ from chaosrunner.proxy.http_heads import (
     read_answer,
     read_request,
 )
-from chaosrunner.proxy.http_kinds import HttpStatus
-from chaosrunner.proxy.stage import End, Item, size_bytes
+from chaosrunner.proxy.http.kinds import HttpStatus
+from chaosrunner.proxy.toxics.stage import End, Item, size_bytes
 
 # What an exchange without its answer takes of our memory: a client that asks and asks is not read from for ever.
 EXCHANGE_BYTES = 1024

@@ -6,12 +6,12 @@ from random import Random
 from typing import Protocol
 
 from chaosrunner.proxy.dialect import Wires
-from chaosrunner.proxy.http_framing import Part
-from chaosrunner.proxy.http_heads import AnswerHead, RequestHead
-from chaosrunner.proxy.http_kinds import Aim, HttpLatency
-from chaosrunner.proxy.stage import Item, size_bytes
+from chaosrunner.proxy.http.framing import Part
+from chaosrunner.proxy.http.heads import AnswerHead, RequestHead
+from chaosrunner.proxy.http.kinds import Aim, HttpLatency
 from chaosrunner.proxy.stats import AppliedToxic
-from chaosrunner.proxy.toxics import Stream, Toxic
+from chaosrunner.proxy.toxics.stage import Item, size_bytes
+from chaosrunner.proxy.toxics.toxic import Stream, Toxic
 
 
 class Draw:

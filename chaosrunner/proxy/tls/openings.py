@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from socket import socket
 
-from chaosrunner.proxy import tls_postgres
 from chaosrunner.proxy.openings import TlsWay, Way, meet_client, reach_server
-from chaosrunner.proxy.tls_failures import LeftError, Side, TlsFailedError
-from chaosrunner.proxy.tls_hello import offered_protocols
-from chaosrunner.proxy.tls_line import Line, Session
-from chaosrunner.proxy.tls_transport import TlsTransport
+from chaosrunner.proxy.tls import postgres as tls_postgres
+from chaosrunner.proxy.tls.failures import LeftError, Side, TlsFailedError
+from chaosrunner.proxy.tls.hello import offered_protocols
+from chaosrunner.proxy.tls.line import Line, Session
+from chaosrunner.proxy.tls.transport import TlsTransport
 
 # The ALPN names (IANA's registry) of what a proxy understands: nothing else must be agreed on there.
 _SPOKEN = {"http": ("http/1.1",), "postgres": ("postgresql",)}

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Literal
 
-from chaosrunner.proxy.http_exchange import Draw, Fate, Parcel
-from chaosrunner.proxy.http_framing import Part
-from chaosrunner.proxy.http_heads import AnswerHead, Framing, RequestHead, status_line_end
-from chaosrunner.proxy.http_kinds import HttpMalformed, HttpStatus, HttpTruncate
-from chaosrunner.proxy.stage import End, Item
+from chaosrunner.proxy.http.exchange import Draw, Fate, Parcel
+from chaosrunner.proxy.http.framing import Part
+from chaosrunner.proxy.http.heads import AnswerHead, Framing, RequestHead, status_line_end
+from chaosrunner.proxy.http.kinds import HttpMalformed, HttpStatus, HttpTruncate
+from chaosrunner.proxy.toxics.stage import End, Item
 
 HeadFault = Literal["status_line", "header", "length", "chunk"]
 _FRAMING_LINES = re.compile(rb"^(?:content-length|transfer-encoding):[^\n]*\n", re.I | re.M)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from chaosrunner.proxy import postgres_framing as framing
 from chaosrunner.proxy.dialect import Wires
-from chaosrunner.proxy.postgres_answers import Answers, Asked
-from chaosrunner.proxy.postgres_framing import AnswerFraming, AskFraming, Frame, Framing, NotUnderstood, strings
-from chaosrunner.proxy.postgres_lane import Lane
-from chaosrunner.proxy.postgres_statements import UNKNOWN, Statement, Statements
-from chaosrunner.proxy.postgres_strikes import UNTOUCHED, Strikes, error_of, failing, is_ours
-from chaosrunner.proxy.stage import End, Item
+from chaosrunner.proxy.postgres import framing
+from chaosrunner.proxy.postgres.answers import Answers, Asked
+from chaosrunner.proxy.postgres.framing import AnswerFraming, AskFraming, Frame, Framing, NotUnderstood, strings
+from chaosrunner.proxy.postgres.lane import Lane
+from chaosrunner.proxy.postgres.statements import UNKNOWN, Statement, Statements
+from chaosrunner.proxy.postgres.strikes import UNTOUCHED, Strikes, error_of, failing, is_ours
+from chaosrunner.proxy.toxics.stage import End, Item
 
 _EXECUTING = {framing.QUERY, framing.EXECUTE}
 # What is asked without anything to remember about it.

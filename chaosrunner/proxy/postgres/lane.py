@@ -7,9 +7,9 @@ from random import Random
 from time import monotonic
 
 from chaosrunner.proxy.agenda import Agenda, Entry
-from chaosrunner.proxy.postgres_kinds import PostgresDelay, matches
-from chaosrunner.proxy.stage import SOON_S, Item, Sink, size_bytes
+from chaosrunner.proxy.postgres.kinds import PostgresDelay, matches
 from chaosrunner.proxy.stats import AppliedToxic
+from chaosrunner.proxy.toxics.stage import SOON_S, Item, Sink, size_bytes
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from chaosrunner.proxy.decode import LARGEST_NUMBER, NAME_LENGTH_LIMIT
 from chaosrunner.proxy.leases import LONGEST_TTL_S
 from chaosrunner.proxy.proxies import Protocol
 from chaosrunner.proxy.refusals import RefusedError
-from chaosrunner.proxy.toxics import TYPES, Stream
+from chaosrunner.proxy.toxics.toxic import TYPES, Stream
 
 Schema = dict[str, Any]
 DIALECT = "3.1.0"

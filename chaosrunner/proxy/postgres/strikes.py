@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from chaosrunner.proxy import postgres_framing as framing
 from chaosrunner.proxy.dialect import Wires
-from chaosrunner.proxy.postgres_framing import Frame, message
-from chaosrunner.proxy.postgres_kinds import PostgresDelay, PostgresFail, matches
-from chaosrunner.proxy.postgres_lane import Hold, Part
+from chaosrunner.proxy.postgres import framing
+from chaosrunner.proxy.postgres.framing import Frame, message
+from chaosrunner.proxy.postgres.kinds import PostgresDelay, PostgresFail, matches
+from chaosrunner.proxy.postgres.lane import Hold, Part
 from chaosrunner.proxy.stats import AppliedToxic
 
 # What the server is given in place of a statement that is to fail: SQL that no server parses, a portal that nobody

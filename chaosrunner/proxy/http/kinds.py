@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from chaosrunner.proxy.kinds import Delay, Family, not_negative
 from chaosrunner.proxy.refusals import bad_value
+from chaosrunner.proxy.toxics.kinds import Delay, Family, not_negative
 
 MalformedKind = Literal["status_line", "header", "length", "chunk", "body"]
 _METHODS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: *, *[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")

@@ -3,8 +3,8 @@
 from time import monotonic
 from typing import Any
 
-from chaosrunner.proxy.kinds import LimitData, ResetPeer, SlowClose, Timeout
-from chaosrunner.proxy.stage import SOON_S, End, Item, Stage
+from chaosrunner.proxy.toxics.kinds import LimitData, ResetPeer, SlowClose, Timeout
+from chaosrunner.proxy.toxics.stage import SOON_S, End, Item, Stage
 
 
 class SlowCloseStage(Stage):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from chaosrunner.proxy.agenda import Agenda, Entry
-from chaosrunner.proxy.http_exchange import Parcel
-from chaosrunner.proxy.stage import SOON_S, End, Item, Sink, size_bytes
+from chaosrunner.proxy.http.exchange import Parcel
+from chaosrunner.proxy.toxics.stage import SOON_S, End, Item, Sink, size_bytes
 
 
 class Flight:

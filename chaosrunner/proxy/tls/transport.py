@@ -9,8 +9,8 @@ import asyncio
 import ssl
 from typing import Any
 
-from chaosrunner.proxy.tls_failures import Side, TlsFailedError, TlsWatch, reason_of
-from chaosrunner.proxy.tls_line import Line, Session
+from chaosrunner.proxy.tls.failures import Side, TlsFailedError, TlsWatch, reason_of
+from chaosrunner.proxy.tls.line import Line, Session
 
 # OpenSSL gives at most one record at a time (2^14 bytes, RFC 8446 §5.1); asking for more only costs memory.
 _READ_BYTES = 16 * 1024

@@ -6,11 +6,11 @@ may also begin with TLS at once.
 
 import struct
 
-from chaosrunner.proxy.postgres_framing import ERROR, GSS_REQUEST, SSL_REQUEST, message
-from chaosrunner.proxy.tls import TlsSide
-from chaosrunner.proxy.tls_failures import TlsFailedError
-from chaosrunner.proxy.tls_hello import HANDSHAKE
-from chaosrunner.proxy.tls_line import Line
+from chaosrunner.proxy.postgres.framing import ERROR, GSS_REQUEST, SSL_REQUEST, message
+from chaosrunner.proxy.tls.failures import TlsFailedError
+from chaosrunner.proxy.tls.hello import HANDSHAKE
+from chaosrunner.proxy.tls.line import Line
+from chaosrunner.proxy.tls.settings import TlsSide
 
 _REQUEST = struct.Struct(">ii")  # its length, and what it asks for
 _TLS_PLEASE = _REQUEST.pack(_REQUEST.size, SSL_REQUEST)

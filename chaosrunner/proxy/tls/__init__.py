@@ -1,0 +1,1 @@
+"""TLS on either side of a connection, or on both."""
