@@ -6,20 +6,18 @@ one that is refused has changed nothing.
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from chaosrunner.proxy import decode
 from chaosrunner.proxy.leases import Lease, Leases, Place, Term, parse_term
 from chaosrunner.proxy.listener import Endpoint, Listener, parse_address, resolve
-from chaosrunner.proxy.proxies import Protocol, Proxy, Settings, Shared, route
+from chaosrunner.proxy.proxies import Protocol, Proxy, Settings, Shared, route, understands
 from chaosrunner.proxy.refusals import RefusedError, bad_value, missing_field, proxy_not_found
 from chaosrunner.proxy.stats import AppliedToxic
 from chaosrunner.proxy.tls.settings import parse_tls
-from chaosrunner.proxy.toxics.toxic import Toxic, parse_toxic
-
-CREATED = "proxy created"
+from chaosrunner.proxy.toxics.toxic import parse_toxic
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Control:
         proxy.configure(wanted.settings)
         self._proxies[wanted.name] = proxy
         if term.given:
-            self.leases.hold(Lease(Place(proxy.name), CREATED, term, self._undo_created))
+            self.leases.hold(Lease(Place(proxy.name), "", "proxy created", term, self._undo_created))
         self._audit.info("proxy created", **_described(proxy), **_leased(term))
         return proxy
 
@@ -82,12 +80,10 @@ class Control:
         term = parse_term(fields)
         changes = await self._changes(fields)
         proxy, place = self.find(name), Place(name)
-        self.leases.guard(place, term)
-        if term.given and not changes and self.leases.get(place) is None:
-            raise bad_value("nothing to lease: no lease is open here, and no setting was given to change")
+        self._check_term(place, changes, term)
         before = {key: getattr(proxy.settings, key) for key in changes}
         proxy.configure(dataclasses.replace(proxy.settings, **changes))
-        self._lease_settings(place, term, before)
+        self._lease(Lease(place, "", "proxy changed", term, self._undo_settings), before)
         if changes:
             self._audit.info("proxy changed", **_described(proxy), **_leased(term))
         return proxy
@@ -117,27 +113,32 @@ class Control:
         listeners = self._listeners(fresh)
         for want in fresh:
             self._replace(want, listeners.get(want.name), kept=set(listeners.values()))
+        for name in names:
+            self.leases.forget(Place(name))  # it was asked for as it is now, and for good
         return [self._proxies[name] for name in names]
 
     def reset(self) -> None:
-        """Enable every proxy and remove every toxic, all or none.
+        """Enable every proxy, remove every toxic, and take back leased settings; all or none.
+
+        A proxy that was made for a time goes on to its end.
 
         Raises:
             RefusedError: 500 if a proxy cannot listen again; nothing has changed then.
         """
-        listeners = self._listeners(
-            [
-                Wanted(proxy.name, dataclasses.replace(proxy.settings, enabled=True))
-                for proxy in self.proxies()
-                if not proxy.settings.enabled
-            ]
-        )
+        wanted = {proxy.name: self._unleased(proxy) for proxy in self.proxies()}
+        changed = {name: settings for name, settings in wanted.items() if settings != self._proxies[name].settings}
+        listeners = self._listeners([Wanted(name, settings) for name, settings in changed.items()])
         for proxy in self.proxies():
             proxy.remove_toxics([applied.toxic.name for applied in proxy.toxics()])
-            if proxy.name in listeners:
-                proxy.configure(dataclasses.replace(proxy.settings, enabled=True), listeners[proxy.name])
-        self.leases.close()
+            if proxy.name in changed:
+                proxy.configure(changed[proxy.name], listeners[proxy.name])
+        self.leases.forget_changes()
         self._audit.info("all proxies reset", proxies=len(self._proxies))
+
+    def _unleased(self, proxy: Proxy) -> Settings:
+        """A proxy's settings without what is leased of them, enabled."""
+        before = {lease.field: lease.before for lease in self.leases.at(Place(proxy.name)) if lease.field}
+        return dataclasses.replace(proxy.settings, **{**before, "enabled": True})
 
     def add_toxic(self, name: str, fields: decode.Fields) -> AppliedToxic:
         """Add a toxic to a proxy, for its ttl if it gives one.
@@ -148,7 +149,7 @@ class Control:
         proxy, toxic, term = self.find(name), parse_toxic(fields), parse_term(fields)
         applied = proxy.add_toxic(toxic)
         if term.given:
-            self.leases.hold(Lease(Place(name, toxic.name), "toxic added", term, self._undo_added))
+            self.leases.hold(Lease(Place(name, toxic.name), "", "toxic added", term, self._undo_added))
         self._audit.info("toxic added", proxy=name, **toxic.as_json(), **_leased(term))
         return applied
 
@@ -160,15 +161,15 @@ class Control:
         """
         proxy, term = self.find(name), parse_term(fields)
         applied, place = proxy.find_toxic(toxic), Place(name, toxic)
-        self.leases.guard(place, term)
-        before, after = applied.toxic, applied.toxic.amended(fields)
-        changes = fields.get("attributes") is not None or fields.get("toxicity") is not None
-        if term.given and not changes and self.leases.get(place) is None:
-            raise bad_value("nothing to lease: no lease is open here, and nothing was given to change")
-        if changes:
+        before, after = applied.toxic.values(fields), applied.toxic.amended(fields)
+        self._check_term(place, before, term)
+        # What goes back later must go together with what is set now.
+        kept = [lease for lease in self.leases.at(place) if lease.field and (term.given or lease.field not in before)]
+        after.restored({lease.field: lease.before for lease in kept})
+        if before:
             proxy.change_toxic(applied, after)
             self._audit.info("toxic changed", proxy=name, **after.as_json(), **_leased(term))
-        self._lease_toxic(place, term, before, changed=changes)
+        self._lease(Lease(place, "", "toxic changed", term, self._undo_changed), before)
         return applied
 
     def remove_toxic(self, name: str, toxic: str) -> None:
@@ -283,47 +284,53 @@ class Control:
         self._proxies[wanted.name] = proxy
         self._audit.info("proxy created" if old is None else "proxy replaced", **_described(proxy))
 
-    def _lease_settings(self, place: Place, term: Term, before: dict[str, Any]) -> None:
-        lease = self.leases.get(place)
-        if lease is not None and lease.change == CREATED:
-            self.leases.renew(lease, term)  # when it ends the whole proxy goes, whatever was set meanwhile
-        elif lease is None:
-            if term.given:
-                self.leases.hold(Lease(place, "proxy changed", term, self._undo_settings, before))
-        elif term.given:
-            lease.before = {**before, **lease.before}
+    def _check_term(self, place: Place, fields: Collection[str], term: Term) -> None:
+        """See that a change of those fields, or with none a renewal, may be leased so."""
+        self.leases.guard(place, fields, term)
+        if term.given and not fields and not self.leases.at(place):
+            raise bad_value("nothing to lease: no lease is open here, and nothing was given to change")
+
+    def _lease(self, like: Lease, before: Mapping[str, Any]) -> None:
+        """Lease each field that was changed, from what it was `before`; with none, renew what is open at the place."""
+        place, term = like.place, like.term
+        if not term.given:  # set for good: not to be taken back when a lease ends
+            self.leases.forget(place, before)
+            return
+        for lease in () if before else self.leases.at(place):
             self.leases.renew(lease, term)
-        else:  # set for good: not to be taken back when the lease ends
-            lease.before = {key: value for key, value in lease.before.items() if key not in before}
-            if not lease.before:
-                self.leases.forget(place)
+        for key, value in before.items():
+            known = self.leases.get(place, key)
+            if known is None:
+                self.leases.hold(dataclasses.replace(like, field=key, before=value))
+            else:
+                self.leases.renew(known, term)
 
-    def _lease_toxic(self, place: Place, term: Term, before: Toxic, *, changed: bool) -> None:
-        lease = self.leases.get(place)
-        if lease is None:
-            if term.given:
-                way_back = {"toxic": before}
-                self.leases.hold(Lease(place, "toxic changed", term, self._undo_changed, way_back))
-        elif term.given:
-            self.leases.renew(lease, term)
-        elif changed and lease.before:  # set for good: not to be taken back when the lease ends
-            self.leases.forget(place)
+    def _undo_settings(self, leases: Sequence[Lease]) -> None:
+        proxy = self.find(leases[0].place.proxy)
+        wanted = dataclasses.replace(proxy.settings, **{lease.field: lease.before for lease in leases})
+        self._remove_not_understood(proxy, wanted)
+        proxy.configure(wanted)
 
-    def _undo_settings(self, lease: Lease) -> None:
-        proxy = self.find(lease.place.proxy)
-        proxy.configure(dataclasses.replace(proxy.settings, **lease.before))
+    def _remove_not_understood(self, proxy: Proxy, wanted: Settings) -> None:
+        """Remove the toxics that act on what the proxy is about to understand no more."""
+        for applied in list(proxy.toxics()):
+            if not understands(wanted.protocol, applied.toxic):
+                self.remove_toxic(proxy.name, applied.toxic.name)
 
-    def _undo_created(self, lease: Lease) -> None:
-        self.delete(lease.place.proxy)
+    def _undo_created(self, leases: Sequence[Lease]) -> None:
+        self.delete(leases[0].place.proxy)
 
-    def _undo_added(self, lease: Lease) -> None:
-        assert lease.place.toxic is not None
-        self.find(lease.place.proxy).remove_toxics([lease.place.toxic])
+    def _undo_added(self, leases: Sequence[Lease]) -> None:
+        place = leases[0].place
+        assert place.toxic is not None
+        self.remove_toxic(place.proxy, place.toxic)
 
-    def _undo_changed(self, lease: Lease) -> None:
-        assert lease.place.toxic is not None
-        proxy = self.find(lease.place.proxy)
-        proxy.change_toxic(proxy.find_toxic(lease.place.toxic), lease.before["toxic"])
+    def _undo_changed(self, leases: Sequence[Lease]) -> None:
+        place = leases[0].place
+        assert place.toxic is not None
+        proxy = self.find(place.proxy)
+        applied = proxy.find_toxic(place.toxic)
+        proxy.change_toxic(applied, applied.toxic.restored({lease.field: lease.before for lease in leases}))
 
 
 def _protocol(fields: decode.Fields) -> Protocol | None:

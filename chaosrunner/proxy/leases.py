@@ -5,9 +5,10 @@ here, in the process that carries the harm, so that it ends even if whoever aske
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any
 
 from chaosrunner.proxy import decode
@@ -18,6 +19,8 @@ from chaosrunner.proxy.refusals import RefusedError, bad_value
 LONGEST_TTL_S = 7 * 24 * 3600.0
 # An undo can only fail for want of the port; ask again until it is there.
 RETRY_UNDO_S = 0.5
+# Changes that were made by one call end within this time of each other, and then as one.
+TOGETHER_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +55,20 @@ class Lease:
 
     Attributes:
         place: What was changed.
+        field: Which setting or attribute of it; "" if it was made by the change.
         change: What happened, for people.
         term: As it was last given.
-        undo: Takes the change back; may raise `RefusedError`, and then is asked again.
-        before: Values to go back to, for those who undo by restoring.
+        undo: Takes changes to one place back that end together; may raise `RefusedError`, and then is asked again.
+        before: The value to go back to, for those who undo by restoring.
         deadline: Monotonic clock, in seconds, at which it ends; None never.
     """
 
     place: Place
+    field: str
     change: str
     term: Term
-    undo: Callable[["Lease"], None]
-    before: dict[str, Any] = field(default_factory=dict)
+    undo: Callable[[Sequence["Lease"]], None]
+    before: Any = None
     deadline: float | None = None
     timer: Entry | None = None
 
@@ -74,7 +79,9 @@ class Lease:
 
     def as_json(self) -> dict[str, object]:
         """The open change as the owners call shows it."""
-        return {"proxy": self.place.proxy, "toxic": self.place.toxic, "change": self.change, **self.shown()}
+        field = {"field": self.field} if self.field else {}
+        place = {"proxy": self.place.proxy, "toxic": self.place.toxic}
+        return {**place, "change": self.change, **field, **self.shown()}
 
 
 def parse_term(fields: decode.Fields) -> Term:
@@ -91,10 +98,10 @@ def parse_term(fields: decode.Fields) -> Term:
 
 
 class Leases:
-    """All open leases, at most one a place."""
+    """All open leases, at most one for each field of a place."""
 
     def __init__(self, audit: Audit, agenda: Agenda) -> None:
-        self._open: dict[Place, Lease] = {}
+        self._open: dict[tuple[Place, str], Lease] = {}
         self._audit = audit
         self._agenda = agenda
 
@@ -102,23 +109,32 @@ class Leases:
         """How many are open."""
         return len(self._open)
 
-    def get(self, place: Place) -> Lease | None:
-        """The open lease of that place."""
-        return self._open.get(place)
+    def get(self, place: Place, field: str) -> Lease | None:
+        """The open lease of that field."""
+        return self._open.get((place, field))
 
-    def guard(self, place: Place, term: Term) -> None:
+    def at(self, place: Place) -> list[Lease]:
+        """The open leases of that place, oldest first."""
+        return [lease for lease in self._open.values() if lease.place == place]
+
+    def next_at(self, place: Place) -> Lease | None:
+        """The one of that place that ends first."""
+        return min(self.at(place), key=lambda lease: inf if lease.deadline is None else lease.deadline, default=None)
+
+    def guard(self, place: Place, fields: Collection[str], term: Term) -> None:
         """See that a leased change would not fall between another owner's change and its way back.
 
         Raises:
-            RefusedError: 409 if another owner has a lease there.
+            RefusedError: 409 if another owner has a lease of one of the fields, or of the place itself.
         """
-        lease = self._open.get(place)
-        if lease is not None and term.owner is not None and lease.term.owner not in (None, term.owner):
-            raise RefusedError(409, f"held by owner {lease.term.owner}: {lease.change}")
+        for lease in self.at(place) if term.given else ():
+            meant = not fields or not lease.field or lease.field in fields
+            if meant and lease.term.owner not in (None, term.owner):
+                raise RefusedError(409, f"held by owner {lease.term.owner}: {lease.change}")
 
     def hold(self, lease: Lease) -> None:
         """Open a lease; its time starts now."""
-        self._open[lease.place] = lease
+        self._open[lease.place, lease.field] = lease
         self.renew(lease, lease.term)
 
     def renew(self, lease: Lease, term: Term) -> None:
@@ -128,18 +144,25 @@ class Leases:
         lease.term = Term(ttl_s, owner)
         if term.ttl_s is not None:
             lease.deadline = time.monotonic() + term.ttl_s
-            self._wake(lease, term.ttl_s)
+            self._wake(lease, lease.deadline)
 
-    def forget(self, place: Place) -> None:
-        """Drop the lease of that place: the change stays, or is gone already."""
-        lease = self._open.pop(place, None)
-        if lease is not None and lease.timer is not None:
-            lease.timer.cancel()
+    def forget(self, place: Place, fields: Collection[str] | None = None) -> None:
+        """Drop the leases of those fields of a place, or all of its: the changes stay, or are gone already."""
+        for lease in self.at(place):
+            if fields is None or lease.field in fields:
+                self._drop(lease)
+
+    def forget_changes(self) -> None:
+        """Drop every lease but those of proxies that were made for a time."""
+        for lease in list(self._open.values()):
+            if lease.field or lease.place.toxic is not None:
+                self._drop(lease)
 
     def forget_proxy(self, proxy: str) -> None:
         """Drop every lease about that proxy or a toxic of it."""
-        for place in [place for place in self._open if place.proxy == proxy]:
-            self.forget(place)
+        for lease in list(self._open.values()):
+            if lease.place.proxy == proxy:
+                self._drop(lease)
 
     def owners(self) -> dict[str, list[dict[str, object]]]:
         """Owner to their open changes, oldest first."""
@@ -156,37 +179,59 @@ class Leases:
             RefusedError: 500 if some could not be undone; they are tried again until they are.
         """
         leases = [lease for lease in reversed(self._open.values()) if lease.term.owner == owner]
-        shown = [(lease, lease.as_json()) for lease in leases]
-        undone = [entry for lease, entry in shown if self._end(lease, "undone for its owner")]
-        if len(undone) < len(leases):
-            raise RefusedError(
-                500, f"{len(leases) - len(undone)} of {len(leases)} changes not undone yet, trying again"
-            )
+        shown = {lease: lease.as_json() for lease in leases}
+        undone: list[dict[str, object]] = []
+        while leases:
+            together = [lease for lease in leases if _go_together(lease, leases[0])]
+            leases = [lease for lease in leases if lease not in together]
+            if self._end(together, "undone for its owner"):
+                undone += [shown[lease] for lease in together]
+        if len(undone) < len(shown):
+            raise RefusedError(500, f"{len(shown) - len(undone)} of {len(shown)} changes not undone yet, trying again")
         return undone
 
     def close(self) -> None:
         """Drop all leases: what they were about is going away."""
-        for place in list(self._open):
-            self.forget(place)
+        for lease in list(self._open.values()):
+            self._drop(lease)
 
     def _expire(self, lease: Lease) -> None:
-        self._end(lease, "ttl ended")
+        soon = time.monotonic() + TOGETHER_S
+        due = [each for each in self._open.values() if each.deadline is not None and each.deadline <= soon]
+        self._end([each for each in due if _go_together(each, lease)], "ttl ended")
 
-    def _end(self, lease: Lease, why: str) -> bool:
+    def _end(self, leases: Sequence[Lease], why: str) -> bool:
+        """Undo changes to one place that are undone alike, as one."""
+        still = [lease for lease in leases if self.get(lease.place, lease.field) is lease]
         try:
-            lease.undo(lease)
+            if still:
+                still[0].undo(still)
         except RefusedError as refusal:
-            self._audit.error("undo failed, trying again", reason=refusal.sentence, **_named(lease))
-            self._wake(lease, RETRY_UNDO_S)
+            self._audit.error("undo failed, trying again", reason=refusal.sentence, **_named(still[0]))
+            for lease in still:
+                lease.deadline = time.monotonic()  # their time is over, however it ended
+                self._wake(lease, lease.deadline + RETRY_UNDO_S)
             return False
-        self.forget(lease.place)
-        self._audit.info(why, change=lease.change, **_named(lease))
+        for lease in still:
+            self._drop(lease)
+            self._audit.info(why, change=lease.change, **_named(lease))
         return True
 
-    def _wake(self, lease: Lease, delay_s: float) -> None:
+    def _drop(self, lease: Lease) -> None:
+        if self.get(lease.place, lease.field) is lease:
+            del self._open[lease.place, lease.field]
         if lease.timer is not None:
             lease.timer.cancel()
-        lease.timer = self._agenda.at(time.monotonic() + delay_s, partial(self._expire, lease))
+
+    def _wake(self, lease: Lease, at_s: float) -> None:
+        if lease.timer is not None:
+            lease.timer.cancel()
+        lease.timer = self._agenda.at(at_s, partial(self._expire, lease))
+
+
+def _go_together(one: Lease, other: Lease) -> bool:
+    """Whether two changes are undone as one, if at the same time."""
+    return one.place == other.place and one.undo == other.undo
 
 
 def _named(lease: Lease) -> dict[str, object]:

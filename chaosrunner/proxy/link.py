@@ -123,7 +123,7 @@ class Link:
         self._blocked = False  # the target takes no more for now
         self._paused = False  # we do not read from the source
         self._ended = False  # the source has sent its end
-        self._arrived = False  # an end has reached the target; nothing follows it
+        self._arrived = False  # an end has reached the target; no data follows it
         self._dropped = False  # the connection is over
 
     def interpret(self, sink: Sink, held: Callable[[], int]) -> None:
@@ -233,8 +233,8 @@ class Link:
         self._head = sink
 
     def _deliver(self, item: Item) -> None:
-        if self._arrived and item is not End.RESET:
-            return  # only a reset still means something behind an end
+        if self._arrived and item is not End.RESET and item is not End.CLOSE:
+            return  # behind an end only what ends the other direction too still means something
         if self._early is not None:
             self._early.append(item)
         elif isinstance(item, End):

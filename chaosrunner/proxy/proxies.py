@@ -273,7 +273,12 @@ def route(settings: Settings) -> tuple[object, ...]:
     return settings.upstream, settings.protocol, settings.tls
 
 
+def understands(protocol: Protocol, toxic: Toxic) -> bool:
+    """Whether a proxy of that protocol can do what a toxic asks."""
+    return toxic.family not in {"http", "postgres"} or toxic.family == protocol
+
+
 def _check_understood(toxic: Toxic, protocol: Protocol) -> None:
     """Refuse a toxic that acts on what a proxy of that protocol does not understand."""
-    if toxic.family in {"http", "postgres"} and toxic.family != protocol:
+    if not understands(protocol, toxic):
         raise bad_value(f"{toxic.type} needs a proxy whose protocol is {toxic.family}, not {protocol}")

@@ -64,6 +64,7 @@ class Connection:
         self._doorstep = Doorstep(around.agenda, self._enter)
         self._dialect = self._interpreted()
         self._connecting: asyncio.Task[None] | None = None
+        self._draining = False  # it is being closed: no toxic acts any more
         self._over = False
         self._gone = asyncio.Event()
 
@@ -97,7 +98,9 @@ class Connection:
         self._server.close()
 
     async def closed(self) -> None:
-        """Close, and wait until what was written has been sent to both sides."""
+        """Let go what toxics hold, close, and wait until what was written has been sent to both sides."""
+        self._draining = True
+        self.refit()
         self.close()
         if not (self._client.gone and self._server.gone):
             await self._gone.wait()
@@ -118,7 +121,7 @@ class Connection:
         wires = Wires(
             up=self._up.pass_on,
             down=self._down.pass_on,
-            toxics=lambda: [applied for applied in around.toxics() if applied.toxic.family == around.family],
+            toxics=lambda: [applied for applied in self._toxics() if applied.toxic.family == around.family],
             random=self._random,
             review=self._review,
             agenda=around.agenda,
@@ -132,10 +135,13 @@ class Connection:
         return dialect
 
     def _fit(self) -> None:
-        self._lucks = {applied: self._luck(applied) for applied in self._around.toxics()}
+        self._lucks = {applied: self._luck(applied) for applied in self._toxics()}
         struck = [applied for applied, _ in self._struck("stream")]
         for link, stream in ((self._up, "upstream"), (self._down, "downstream")):
             link.refit([applied for applied in struck if applied.toxic.stream == stream], self._stage)
+
+    def _toxics(self) -> Iterable[AppliedToxic]:
+        return () if self._draining else self._around.toxics()
 
     def _luck(self, applied: AppliedToxic) -> Luck:
         return self._lucks.get(applied) or Luck(self._around.seed, applied)
@@ -204,6 +210,8 @@ class Connection:
         match end:
             case End.RESET:
                 self.reset()
+            case End.CLOSE if self._draining:
+                pass  # closed anyway, behind what the other direction still lets go
             case End.CLOSE:
                 self.close()
             case End.FIN:

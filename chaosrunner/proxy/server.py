@@ -1,7 +1,9 @@
 """The fault proxy as one thing to start and stop: the control API and what it controls."""
 
+import logging
 import secrets
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,7 +88,7 @@ class FaultProxy:
         except RefusedError as refusal:
             raise StartError(refusal.sentence) from None
         app = make_app(self._control, self._guard, self._manner)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+        runner = web.AppRunner(app, access_log=None, logger=_web_log(self._audit), shutdown_timeout=DRAIN_S)
         try:
             await self._control.populate(proxies)
             await runner.setup()
@@ -115,3 +117,31 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+class _ToAudit(logging.Handler):
+    """Makes one line of what aiohttp logs: its tracebacks hold requests, tokens and all, and take long to render."""
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__()
+        self._audit = audit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write down which error it was and where it was raised; its message may quote the request."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._audit.error("API request failed", error=type(error).__name__, raised_at=_place(error))
+
+
+def _place(error: BaseException | None) -> str:
+    """File and line that raised `error`, empty if it was never raised."""
+    trace = None if error is None else error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+def _web_log(audit: Audit) -> logging.Logger:
+    # Outside the tree of loggers: no configuration of the process brings the tracebacks back.
+    logger = logging.Logger("chaosrunner.proxy.api", logging.ERROR)
+    logger.addHandler(_ToAudit(audit))
+    return logger

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 
 import aiohttp
 import pytest
 from aiohttp import web
-from proxy_rig import Api, free_port, running_api
+from proxy_rig import Api, free_port, running_api, until
 
+from chaosrunner.proxy import FaultProxy
 from chaosrunner.proxy.agenda import Agenda
 from chaosrunner.proxy.api.calls import Manner, make_app
 from chaosrunner.proxy.api.guards import Guard
@@ -20,6 +22,23 @@ from chaosrunner.proxy.proxies import Shared
 UP = "127.0.0.1:9"
 P = {"name": "p", "listen": "127.0.0.1:0", "upstream": UP}
 AUDITED = ["proxy created", "undone for its owner", "undone for its owner", "all proxies reset"]
+
+
+NOT_GZIP = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+MALFORMED = [
+    b"GET /version HTTP/1.1\r\nHost: a\r\nHost: b\r\nAuthorization: Bearer secret\r\n\r\n",
+    b"GET /version HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nBad Name: secret\r\n\r\n",
+    b"secret secret secret\r\n\r\n",
+]
+
+
+async def exchange(port: int, request: bytes) -> bytes:
+    """What the API answers to these bytes before it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
 
 
 def a_control() -> Control:
@@ -117,3 +136,65 @@ async def test_every_change_is_audited_once(api: Api) -> None:
     await api.ok("DELETE", "/proxies/p/toxics/latency_downstream")
     await api.ok("DELETE", "/proxies/p")
     assert api.audit.getvalue().count("\n") - lines == 5
+
+
+async def test_a_token_may_be_any_bytes() -> None:
+    """Credentials that are no UTF-8 are compared as bytes: a 401 where they are wrong, let in where they are right."""
+    request = b"GET /version HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n"
+    for token, status in (("secret", b" 401 "), (b"\xff\xfe".decode(errors="surrogateescape"), b" 200 ")):
+        async with running_api(token=token) as api:
+            assert status in (await exchange(api.proxy.port, request)).partition(b"\r\n")[0]
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_a_400(api: Api) -> None:
+    """What calls itself gzip and is not is refused with a sentence, and the next call is served."""
+    status, body = await api.call("POST", "/proxies", data=b"garbage", headers=NOT_GZIP)
+    assert (status, body["error"]) == (400, "bad request body: it is not encoded as its headers say")
+    await api.ok("GET", "/version")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_client_that_leaves_in_mid_body_is_no_error(reset: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that closes or resets before its body is whole leaves no line in the audit, nor in the process's log."""
+    async with running_api() as api:
+        before, others = api.audit.getvalue(), asyncio.all_tasks()
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.proxy.port)
+        writer.write(b"POST /proxies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n{")
+        assert b" 100 " in await asyncio.wait_for(reader.readline(), 10)
+        if reset:
+            writer.transport.abort()
+        else:
+            writer.close()
+        await until(lambda: asyncio.all_tasks() <= others)
+        assert api.audit.getvalue() == before
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED)
+async def test_a_malformed_request_is_one_line_without_its_bytes(
+    request_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is no HTTP is a 400 and one line of the audit, in its format, that shows nothing of what was sent."""
+    stream = io.StringIO()
+    async with FaultProxy("127.0.0.1", 0, token="secret", audit=audit_to(stream, as_json=True)) as proxy:
+        before = stream.getvalue()
+        assert b" 400 " in (await exchange(proxy.port, request_bytes)).partition(b"\r\n")[0]
+        line = stream.getvalue().removeprefix(before)
+        assert json.loads(line)["event"] == "API request failed"
+        assert "secret" not in line
+        assert caplog.records == []
+
+
+async def test_a_seed_is_not_changed_in_silence(api: Api) -> None:
+    """Another seed for a toxic is refused and nothing else is changed; the one it has may come back."""
+    await api.proxy_to(9)
+    await api.toxic("latency", more={"seed": 4})
+    await api.toxic("noop")
+    latency, noop = "/proxies/p/toxics/latency_downstream", "/proxies/p/toxics/noop_downstream"
+    for path in (latency, noop):
+        status, body = await api.call("PATCH", path, {"seed": 7, "toxicity": 0.5})
+        assert (status, "seed" in body["error"]) == (400, True)
+        assert (await api.ok("GET", path))["toxicity"] == 1
+    assert (await api.ok("PATCH", latency, {"seed": 4, "toxicity": 0.5}))["toxicity"] == 0.5
+    shown = await api.ok("GET", noop)
+    assert await api.ok("PATCH", noop, shown) == shown

@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from proxy_rig import Api, EchoServer, connected, eventually
+from proxy_rig import Api, EchoServer, connected, eventually, port_of
 
 TOXIC = "/proxies/p/toxics/latency_downstream"
 
@@ -44,14 +44,15 @@ async def test_a_leased_toxic_removes_itself(api: Api, echo: EchoServer) -> None
 
 
 async def test_a_lease_can_be_renewed(api: Api) -> None:
-    """A PATCH with a ttl starts the time anew and changes nothing else."""
+    """A PATCH with a ttl by its owner starts the time anew and changes nothing else; nobody else can."""
     await api.proxy_to(9)
     await api.toxic("latency", more={"ttl": 0.2, "owner": "run-1"}, latency=50)
-    renewed = await api.ok("PATCH", TOXIC, {"ttl": 60})
+    assert (await api.call("PATCH", TOXIC, {"ttl": 0.01}))[0] == 409
+    renewed = await api.ok("PATCH", TOXIC, {"ttl": 60, "owner": "run-1"})
     assert (renewed["ttl"] > 50, renewed["owner"], renewed["attributes"]["latency"]) == (True, "run-1", 50)
     await asyncio.sleep(0.25)  # beyond the first ttl
     assert (await api.ok("GET", TOXIC))["ttl"] > 50
-    await api.ok("PATCH", TOXIC, {"ttl": 0.05})
+    await api.ok("PATCH", TOXIC, {"ttl": 0.05, "owner": "run-1"})
     await gone(api, TOXIC)
 
 
@@ -195,3 +196,68 @@ async def test_an_undo_that_cannot_be_done_yet_is_tried_until_it_is(api: Api, ec
         assert list(await api.ok("GET", "/owners")) == ["run-1"]
     await settled(api, "/proxies/p", listen=f"127.0.0.1:{port}")
     assert await api.ok("GET", "/owners") == {}
+
+
+async def test_each_field_goes_back_at_its_own_time(api: Api) -> None:
+    """Changes with different ttls each end by themselves, and what is set for good of one field leaves the others."""
+    await api.proxy_to(9)
+    await api.toxic("latency", latency=100, jitter=5)
+    await api.ok("PATCH", TOXIC, {"attributes": {"latency": 1000}, "ttl": 0.1, "owner": "run-1"})
+    await api.ok("PATCH", TOXIC, {"attributes": {"jitter": 50}, "ttl": 60, "owner": "run-1"})
+    await api.ok("PATCH", TOXIC, {"toxicity": 0.5})
+    await settled(api, TOXIC, attributes={"latency": 100, "jitter": 50}, toxicity=0.5)
+    await api.ok("DELETE", "/owners/run-1")
+    await settled(api, TOXIC, attributes={"latency": 100, "jitter": 5}, toxicity=0.5)
+
+
+async def test_a_short_outage_of_a_leased_proxy_is_not_its_end(api: Api) -> None:
+    """A leased change to what was itself made for a time undoes the change, not what was made."""
+    await api.proxy_to(9, ttl=60, owner="run-1")
+    await api.toxic("latency", more={"ttl": 60, "owner": "run-1"}, latency=100)
+    await api.ok("PATCH", "/proxies/p", {"enabled": False, "ttl": 0.1, "owner": "run-1"})
+    await api.ok("PATCH", TOXIC, {"attributes": {"latency": 900}, "ttl": 0.1, "owner": "run-1"})
+    await settled(api, "/proxies/p", enabled=True)
+    await settled(api, TOXIC, attributes={"latency": 100, "jitter": 0})
+    await api.ok("DELETE", "/owners/run-1")
+    await gone(api, "/proxies/p")
+
+
+async def test_a_reset_takes_leased_settings_back(api: Api) -> None:
+    """After a reset a proxy leads where it led before a leased change; one that was made for a time still ends."""
+    port = await api.proxy_to(9)
+    await api.ok("PATCH", "/proxies/p", {"upstream": "127.0.0.1:10", "listen": "127.0.0.1:0", "ttl": 60})
+    await api.proxy_to(9, name="q", ttl=0.3)
+    await api.ok("POST", "/reset")
+    shown = await api.ok("GET", "/proxies/p")
+    assert (shown["upstream"], port_of(shown), "ttl" in shown) == ("127.0.0.1:9", port, False)
+    await gone(api, "/proxies/q")
+
+
+async def test_what_populate_names_is_there_for_good(api: Api) -> None:
+    """A proxy that was made for a time stays when a populate call asks for it as it is."""
+    port = await api.proxy_to(9, ttl=0.1, owner="dead")
+    await api.ok("POST", "/populate", [{"name": "p", "listen": f"127.0.0.1:{port}", "upstream": "127.0.0.1:9"}])
+    assert await api.ok("GET", "/owners") == {}
+    await asyncio.sleep(0.15)  # beyond the ttl
+    assert "ttl" not in await api.ok("GET", "/proxies/p")
+
+
+async def test_a_leased_protocol_goes_back_with_its_toxics(api: Api) -> None:
+    """Toxics that act on requests go when the proxy, at the end of a lease, no longer understands them."""
+    await api.proxy_to(9)
+    await api.ok("PATCH", "/proxies/p", {"protocol": "http", "ttl": 60, "owner": "run-1"})
+    await api.toxic("http_status")
+    await api.toxic("latency", latency=1)
+    await api.ok("DELETE", "/owners/run-1")
+    shown = await api.ok("GET", "/proxies/p")
+    assert ("protocol" in shown, [toxic["type"] for toxic in shown["toxics"]]) == (False, ["latency"])
+
+
+async def test_a_change_that_would_be_in_the_way_of_going_back_is_refused(api: Api) -> None:
+    """What could not stay once a leased change is undone is a 400 and changes nothing."""
+    await api.proxy_to(9)
+    await api.toxic("slicer", average_size=100)
+    slicer = "/proxies/p/toxics/slicer_downstream"
+    await api.ok("PATCH", slicer, {"attributes": {"average_size": 1000}, "ttl": 60})
+    assert (await api.call("PATCH", slicer, {"attributes": {"size_variation": 500}}))[0] == 400
+    assert (await api.ok("GET", slicer))["attributes"]["size_variation"] == 0

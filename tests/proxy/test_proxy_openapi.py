@@ -124,3 +124,11 @@ def test_the_command_line_prints_it() -> None:
     )
     assert json.loads(done.stdout) == DOCUMENT
     assert done.stderr == ""
+
+
+def test_the_reference_names_every_toxic_and_attribute() -> None:
+    """docs/reference has a row, or a page, for each type of toxic, with each of its attributes."""
+    pages = "".join(page.read_text() for page in (ROOT / "docs/reference").glob("proxy*.md"))
+    for kind, attributes in TYPES.items():
+        assert f"`{kind}`" in pages
+        assert [name for name in (f.name for f in dataclasses.fields(attributes)) if f"`{name}`" not in pages] == []

@@ -15,7 +15,7 @@ from chaosrunner.proxy.api.metrics import Metrics, exposition
 from chaosrunner.proxy.control import Control
 from chaosrunner.proxy.leases import Place
 from chaosrunner.proxy.proxies import Proxy, Settings
-from chaosrunner.proxy.refusals import RefusedError
+from chaosrunner.proxy.refusals import RefusedError, bad_body
 from chaosrunner.proxy.stats import AppliedToxic
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -181,6 +181,10 @@ class _Calls:
             raise RefusedError(408, "the request body did not arrive in time") from None
         except web.HTTPRequestEntityTooLarge:
             raise RefusedError(413, f"the request body is larger than {BODY_LIMIT_BYTES} bytes") from None
+        except web.RequestPayloadError:
+            raise bad_body("it is not encoded as its headers say") from None
+        except OSError:  # the client is gone: nobody reads the answer, and nothing went wrong here
+            raise bad_body("it ended too early") from None
 
     def _proxy(self, request: web.Request) -> Proxy:
         return self._control.find(request.match_info["proxy"])
@@ -205,7 +209,7 @@ class _Calls:
         return {**applied.toxic.as_json(), **self._lease_json(Place(proxy.name, applied.toxic.name))}
 
     def _lease_json(self, place: Place) -> dict[str, object]:
-        lease = self._control.leases.get(place)
+        lease = self._control.leases.next_at(place)
         return {} if lease is None else lease.shown()
 
 

@@ -35,7 +35,7 @@ class Guard:
         if self.token is None:
             # A page that rebinds its own name to 127.0.0.1 still sends that name.
             return None if _names_loopback(request.host) else (403, "Host not allowed without --token")
-        if hmac.compare_digest(_credential(request.headers.get(hdrs.AUTHORIZATION, "")), self.token.encode()):
+        if hmac.compare_digest(_credential(request.headers.get(hdrs.AUTHORIZATION, "")), _raw(self.token)):
             return None
         return 401, "a token is needed, as bearer token or as the password of the URL"
 
@@ -87,11 +87,16 @@ def _credential(header: str) -> bytes:
     """The token in an Authorization header: as it is after Bearer, the password after Basic (RFC 7617)."""
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "basic":
-        return credential.strip().encode() if scheme.lower() == "bearer" else b""
+        return _raw(credential.strip()) if scheme.lower() == "bearer" else b""
     try:
         return base64.b64decode(credential.encode(), validate=True).partition(b":")[2]
     except ValueError:
         return b""
+
+
+def _raw(text: str) -> bytes:
+    # Headers, and the command line, keep bytes that are no UTF-8 as lone surrogates.
+    return text.encode(errors="surrogateescape")
 
 
 def _names_loopback(host_header: str) -> bool:

@@ -68,7 +68,7 @@ class Doorstep:
         assert isinstance(attributes, DelayConnect)
         known = self._delays.get(applied)
         if known is None:
-            applied.connections += 1  # it waits from now on, which is to be seen while it does
+            luck.touch()  # it waits from now on, which is to be seen while it does
         return known if known and known[0] is applied.toxic else (applied.toxic, attributes.draw_s(luck.random))
 
     def _enter(self) -> None:

@@ -23,7 +23,7 @@ class SlowCloseStage(Stage):
         if isinstance(item, bytes):
             self.next(item)
         elif self._end is None:
-            self._touch()
+            self._luck.touch()
             self._end, self._came = item, monotonic()
             self.retune()
 
@@ -52,7 +52,7 @@ class SlowCloseStage(Stage):
 
 
 class TimeoutStage(Stage):
-    """Swallows everything, and closes the connection when its time is up."""
+    """Swallows data, passes the end, and closes the connection when its time is up."""
 
     __slots__ = ("_lossy", "_since")
 
@@ -66,10 +66,14 @@ class TimeoutStage(Stage):
         self.retune()
 
     def take(self, item: Item) -> None:
-        """Swallow one item."""
+        """Swallow data; pass an end, so that a connection which one side gave up does not stay for ever."""
         self._count(item)
+        if isinstance(item, End):
+            # A torn stream must not look finished to a side that would go on: it is over for both.
+            self.next(End.CLOSE if item is End.FIN and self._lossy else item)
+            return
         self._lossy = True
-        if self._means.restarting_timeouts and isinstance(item, bytes):
+        if self._means.restarting_timeouts:
             self._since = monotonic()
             self.retune()
 
@@ -89,7 +93,7 @@ class TimeoutStage(Stage):
             self.next(End.CLOSE)
 
     def _on_time(self) -> None:
-        self._touch()
+        self._luck.touch()
         self.next(End.CLOSE)
 
 
@@ -160,7 +164,7 @@ class LimitDataStage(Stage):
     def retune(self) -> None:
         """Close if no more may pass."""
         if self._left() <= 0:
-            self._touch()
+            self._luck.touch()
             self.next(End.CLOSE)
 
     def _left(self) -> int:

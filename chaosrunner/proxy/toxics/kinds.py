@@ -109,7 +109,7 @@ class SlowClose:
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """Nothing passes; the connection is closed `timeout` milliseconds after the toxic took hold, at 0 never."""
+    """Data is lost, its end arrives; the connection is closed `timeout` ms after the toxic took hold, at 0 never."""
 
     family: ClassVar[Family] = "stream"
     timeout: float = 0

@@ -73,7 +73,7 @@ class SilenceStage(Stage):
     def take(self, item: Item) -> None:
         """Lose one item."""
         self._count(item)
-        self._touch()
+        self._luck.touch()
         self._lost = True
 
     def retire(self) -> None:

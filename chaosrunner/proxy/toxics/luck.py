@@ -13,7 +13,7 @@ class Luck:
     so a toxic of the same seed strikes the same of the connections that come in the same order.
     """
 
-    __slots__ = ("__dict__", "_applied", "_seed")
+    __slots__ = ("__dict__", "_applied", "_seed", "_touched")
 
     def __init__(self, seed: str, applied: AppliedToxic) -> None:
         """Draw as the next connection of `applied`; `seed` is the proxy's."""
@@ -21,12 +21,19 @@ class Luck:
         origin = f"{seed}/{toxic.name}" if toxic.seed is None else str(toxic.seed)
         self._seed = f"{origin}/{applied.drawn}"
         self._applied = applied
+        self._touched = False
         applied.drawn += 1
 
     def strikes(self) -> bool:
         """Whether the connection is struck at the toxicity of now."""
         toxicity = self._applied.toxic.toxicity
         return toxicity >= 1 or self._once < toxicity
+
+    def touch(self) -> None:
+        """Count the connection as touched by the toxic: once, however often its toxicity turns it off and on again."""
+        if not self._touched:
+            self._touched = True
+            self._applied.connections += 1
 
     @cached_property
     def random(self) -> Random:

@@ -56,7 +56,7 @@ class Stage:
     """
 
     room_bytes: ClassVar[int] = SMALL_ROOM_BYTES
-    __slots__ = ("_entry", "_luck", "_means", "_touched", "applied", "held_bytes", "next")
+    __slots__ = ("_entry", "_luck", "_means", "applied", "held_bytes", "next")
 
     def __init__(self, applied: AppliedToxic, luck: Luck, means: Means) -> None:
         self.applied = applied
@@ -65,7 +65,6 @@ class Stage:
         self._luck = luck
         self._means = means
         self._entry: Entry | None = None
-        self._touched = False
 
     def start(self) -> None:
         """Begin to act; `next` is set."""
@@ -89,13 +88,8 @@ class Stage:
 
     def _count(self, item: Item) -> None:
         if isinstance(item, bytes):
-            self._touch()
+            self._luck.touch()
             self.applied.bytes += len(item)
-
-    def _touch(self) -> None:
-        if not self._touched:
-            self._touched = True
-            self.applied.connections += 1
 
     def _sleep(self) -> None:
         if self._entry is not None:

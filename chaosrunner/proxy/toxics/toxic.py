@@ -79,12 +79,35 @@ class Toxic:
         """This toxic with the attributes and toxicity that `fields` names changed.
 
         Raises:
-            RefusedError: 400 with a sentence if a value is of the wrong type or out of range.
+            RefusedError: 400 with a sentence if a value is of the wrong type or out of range, or the seed another one.
         """
+        seed = decode.number(fields, "seed", whole=True)
+        if seed is not None and seed != self.seed:  # its draws have begun; one that comes back as it was shown is fine
+            raise bad_value("the seed of a toxic cannot be changed; remove the toxic and add it anew")
         toxicity = _toxicity(fields, self.toxicity)
         changes = _given(type(self.attributes), decode.nested(fields, "attributes"))
         attributes: Any = self.attributes
         return dataclasses.replace(self, toxicity=toxicity, attributes=dataclasses.replace(attributes, **changes))
+
+    def values(self, fields: decode.Fields) -> dict[str, Any]:
+        """What those attributes, and the toxicity, that `fields` would change are now."""
+        named = _given(type(self.attributes), decode.nested(fields, "attributes"))
+        now = {name: getattr(self.attributes, name) for name in named}
+        return now if fields.get("toxicity") is None else {**now, "toxicity": self.toxicity}
+
+    def restored(self, values: Mapping[str, Any]) -> "Toxic":
+        """This toxic with attributes and toxicity put back to earlier `values`.
+
+        Raises:
+            RefusedError: 400 if they do not go together with the others.
+        """
+        attributes: Any = self.attributes
+        changes = {name: value for name, value in values.items() if name != "toxicity"}
+        return dataclasses.replace(
+            self,
+            toxicity=values.get("toxicity", self.toxicity),
+            attributes=dataclasses.replace(attributes, **changes),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The toxic as Toxiproxy shows it; what Toxiproxy has no word for only if it was given."""
