@@ -94,9 +94,7 @@ class Control:
         Raises:
             RefusedError: 404 if there is none.
         """
-        self.find(name).remove()
-        del self._proxies[name]
-        self.leases.forget_proxy(name)
+        self._delete(self.find(name))
         self._audit.info("proxy deleted", proxy=name)
 
     async def populate(self, entries: Sequence[decode.Fields]) -> list[Proxy]:
@@ -317,13 +315,19 @@ class Control:
             if not understands(wanted.protocol, applied.toxic):
                 self.remove_toxic(proxy.name, applied.toxic.name)
 
+    def _delete(self, proxy: Proxy) -> None:
+        proxy.remove()
+        del self._proxies[proxy.name]
+        self.leases.forget_proxy(proxy.name)
+
     def _undo_created(self, leases: Sequence[Lease]) -> None:
-        self.delete(leases[0].place.proxy)
+        self._delete(self.find(leases[0].place.proxy))
 
     def _undo_added(self, leases: Sequence[Lease]) -> None:
         place = leases[0].place
         assert place.toxic is not None
-        self.remove_toxic(place.proxy, place.toxic)
+        self.find(place.proxy).remove_toxics([place.toxic])
+        self.leases.forget(place)
 
     def _undo_changed(self, leases: Sequence[Lease]) -> None:
         place = leases[0].place

@@ -338,6 +338,20 @@ TABLE = (
         test="test_reset_peer_resets_open_connections_only_in_ours",
     ),
     Difference(
+        "reset-idle",
+        "Under `reset_peer` the server sees a reset also when a client goes that has had no byte.",
+        "It sees the client's own end: the first byte starts the toxic.",
+        "A connection that was not struck ends as it would.",
+        test="test_reset_peer_resets_the_server_of_an_idle_client_only_in_toxiproxy",
+    ),
+    Difference(
+        "limit-nothing",
+        "`limit_data` of 0 closes a connection at the first byte: the server has had the request by then.",
+        "At once.",
+        "No byte may pass, and none is waited for.",
+        test="test_limit_data_of_0_waits_for_a_byte_only_in_toxiproxy",
+    ),
+    Difference(
         "end-late",
         "`latency` delays data and lets the end of the stream overtake its time.",
         "The end is late as well.",

@@ -28,7 +28,7 @@ NOT_GZIP = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 MALFORMED = [
     b"GET /version HTTP/1.1\r\nHost: a\r\nHost: b\r\nAuthorization: Bearer secret\r\n\r\n",
     b"GET /version HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nBad Name: secret\r\n\r\n",
-    b"secret secret secret\r\n\r\n",
+    b"POST /proxies HTTP/1.1\r\nHost: a\r\nContent-Length: secret\r\n\r\n",
 ]
 
 
@@ -174,7 +174,7 @@ async def test_a_client_that_leaves_in_mid_body_is_no_error(reset: bool, caplog:
 async def test_a_malformed_request_is_one_line_without_its_bytes(
     request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is no HTTP is a 400 and one line of the audit, in its format, that shows nothing of what was sent."""
+    """A malformed request is a 400 and one line of the audit, in its format, that shows nothing of what was sent."""
     stream = io.StringIO()
     async with FaultProxy("127.0.0.1", 0, token="secret", audit=audit_to(stream, as_json=True)) as proxy:
         before = stream.getvalue()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from effects_rig import SHOT, Life, boundaries, critical, distance, distance_between, likely_hits, live, quantiles
 from proxy_processes import own_process
-from proxy_rig import Api, Client, EchoServer, allow_descriptors, api_at, connected, port_of
+from proxy_rig import Api, Client, EchoServer, SinkServer, allow_descriptors, api_at, connected, port_of, until
 from toxiproxy_peer import their_server
 
 if TYPE_CHECKING:
@@ -306,6 +306,35 @@ async def test_reset_peer_resets_open_connections_only_in_ours(both: Both) -> No
             client.writer.write(b"x")
         assert {await client.end() for client in opened[OURS]} == {"reset"}
         assert {await client.end() for client in opened[THEIRS]} == {"fin"}
+
+
+async def test_reset_peer_resets_the_server_of_an_idle_client_only_in_toxiproxy(both: Both) -> None:
+    """When a client goes that has had no byte, its server sees an ordinary end in ours, a reset in Toxiproxy's."""
+    ends = {}
+    for name, api in both.apis.items():
+        async with SinkServer() as sink:
+            port = await api.proxy_to(sink.port, "idle")
+            await api.toxic("reset_peer", "idle")
+            async with connected(port) as client:
+                await until(lambda: sink.writers)
+                client.writer.close()
+                await until(lambda: sink.ended)
+            ends[name] = sink.ended
+            await api.ok("DELETE", "/proxies/idle")
+    assert ends == {OURS: "fin", THEIRS: "reset"}
+
+
+async def test_limit_data_of_0_waits_for_a_byte_only_in_toxiproxy(both: Both) -> None:
+    """Where no byte may pass, ours closes at once; Toxiproxy when the server has answered what it was asked."""
+    await both.toxic("limit_data", bytes=0)
+    async with AsyncExitStack() as stack:
+        opened = await both.clients(stack, 1)
+        ends = {name: asyncio.create_task(clients[0].end()) for name, clients in opened.items()}
+        assert await ends[OURS] == "fin"
+        await asyncio.wait([ends[THEIRS]], timeout=0.5)
+        assert not ends[THEIRS].done()
+        opened[THEIRS][0].writer.write(b"x")
+        assert await ends[THEIRS] == "fin"
 
 
 async def test_a_neighbour_redraws_the_lot_only_in_toxiproxy(both: Both) -> None:

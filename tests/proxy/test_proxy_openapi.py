@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from chaosrunner.proxy.toxics.toxic import TYPES
 if TYPE_CHECKING:
     from proxy_rig import Api
 
+ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = FaultProxy(metrics=["proxy"]).document()
 
 

@@ -106,6 +106,22 @@ def test_a_signal_stops_it_cleanly(number: signal.Signals) -> None:
         assert refused(port)
 
 
+def test_a_signal_lets_go_what_toxics_hold() -> None:
+    """Told to stop, it sends the 50,019 bytes that a latency toxic holds, and then the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server, proxy_process() as (process, url):
+        upstream = f"127.0.0.1:{server.getsockname()[1]}"
+        made = call("POST", f"{url}/proxies", {"name": "p", "upstream": upstream})
+        call("POST", f"{url}/proxies/p/toxics", {"type": "latency", "attributes": {"latency": 600_000}})
+        port = int(made["listen"].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as client, server.accept()[0] as serving:
+            serving.sendall(bytes(50_019))
+            wait_until(lambda: call("GET", f"{url}/proxies/p/stats")["toxics"]["latency_downstream"]["bytes"] == 50_019)
+            process.send_signal(signal.SIGTERM)
+            with client.makefile("rb") as heard:
+                assert heard.read() == bytes(50_019)
+            assert process.wait(DEADLINE_S) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "config", "words"),
     [

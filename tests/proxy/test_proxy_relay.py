@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import AsyncExitStack
 
 import pytest
 from proxy_rig import (
@@ -193,6 +194,110 @@ async def test_what_we_took_is_delivered_before_we_stop() -> None:
             reading = asyncio.create_task(Client(reader, writer).count())
         assert await reading >= passed > 0
         writer.transport.abort()
+
+
+HOLDING = {
+    "latency": {"latency": 600_000},
+    "bandwidth": {"rate": 0.001},
+    "slicer": {"average_size": 10, "delay": 600_000_000},
+}
+HELD = bytes(range(251)) * 199
+
+
+@pytest.mark.parametrize("spoilt_upstream", [False, True])
+@pytest.mark.parametrize("kind", HOLDING)
+async def test_what_toxics_hold_is_delivered_before_we_stop(echo: EchoServer, kind: str, spoilt_upstream: bool) -> None:
+    """When the proxy stops, a client gets what a toxic held back, also if what it sent is torn meanwhile."""
+    async with AsyncExitStack() as stack:
+        async with running_api() as api:
+            client = await stack.enter_async_context(connected(await api.proxy_to(echo.port)))
+            await api.toxic(kind, **HOLDING[kind])
+            client.writer.write(HELD)
+            await entered(api, f"{kind}_downstream", len(HELD))
+            if spoilt_upstream:
+                await api.toxic("timeout", more={"stream": "upstream"})
+                client.writer.write(b"swallowed")
+                await entered(api, "timeout_upstream", 9)
+        async with asyncio.timeout(10):
+            assert await client.reader.read(-1) == HELD
+
+
+async def test_the_server_gets_what_toxics_hold_before_we_stop() -> None:
+    """When the proxy stops, a server gets what two toxics in a row held back, in order, and then the end."""
+    async with SinkServer() as sink, AsyncExitStack() as stack:
+        async with running_api() as api:
+            client = await stack.enter_async_context(connected(await api.proxy_to(sink.port)))
+            await api.toxic("bandwidth", more={"stream": "upstream"}, rate=1)
+            await api.toxic("latency", more={"stream": "upstream"}, latency=600_000)
+            client.writer.write(HELD)
+            await entered(api, "bandwidth_upstream", len(HELD))
+            await entered(api, "latency_upstream")
+        await until(lambda: sink.ended)
+    assert (sink.received, sink.ended) == (HELD, "fin")
+
+
+@pytest.mark.parametrize(("kind", "end"), [("timeout", "fin"), ("reset_peer", "reset"), ("silence", "reset")])
+async def test_what_is_torn_ends_so_when_we_stop(echo: EchoServer, kind: str, end: str) -> None:
+    """When the proxy stops, a client that missed bytes gets no later ones, and the end that the toxic has for it."""
+    async with AsyncExitStack() as stack:
+        async with running_api() as api:
+            client = await stack.enter_async_context(connected(await api.proxy_to(echo.port)))
+            await api.toxic("latency")
+            await api.toxic(kind, **({} if kind == "silence" else {"timeout": 600_000}))
+            client.writer.write(b"lost")
+            await entered(api, f"{kind}_downstream", 4)
+            await api.ok("PATCH", "/proxies/p/toxics/latency_downstream", {"attributes": {"latency": 600_000}})
+            client.writer.write(b"later")
+            await entered(api, "latency_downstream", 9)
+        assert await ending(client) == (b"", end)
+
+
+async def ending(client: Client) -> tuple[bytes, str]:
+    """What a client still hears, and how it ends: fin or reset."""
+    heard = b""
+    try:
+        async with asyncio.timeout(10):
+            while data := await client.reader.read(65536):
+                heard += data
+    except ConnectionError:
+        return heard, "reset"
+    return heard, "fin"
+
+
+class AnswerHttp(Server):
+    """Answers one HTTP request with HELD."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer it, and wait."""
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(HELD) + HELD)
+        await reader.read(1)
+
+
+async def test_an_answer_that_is_late_is_delivered_before_we_stop() -> None:
+    """When the proxy stops, a client gets the HTTP answer that a toxic held back."""
+    async with AnswerHttp() as server, AsyncExitStack() as stack:
+        async with running_api() as api:
+            port = await api.proxy_to(server.port, protocol="http")
+            await api.toxic("http_latency", latency=600_000)
+            client = await stack.enter_async_context(connected(port))
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+
+            async def held() -> bool:
+                return bool((await api.stats())["toxics"]["http_latency_downstream"]["struck"])
+
+            await eventually(held)
+        heard, end = await ending(client)
+    assert (heard.partition(b"\r\n\r\n")[2], end) == (HELD, "fin")
+
+
+async def entered(api: Api, toxic: str, least: int = 1) -> None:
+    """Wait until at least so many bytes have entered a toxic."""
+
+    async def so_many() -> bool:
+        return bool((await api.stats())["toxics"][toxic]["bytes"] >= least)
+
+    await eventually(so_many)
 
 
 async def test_many_connections_at_once_all_work(api: Api, echo: EchoServer) -> None:

@@ -8,7 +8,18 @@ import time
 from typing import Any
 
 import pytest
-from proxy_rig import Api, Client, EchoServer, SinkServer, connected, eventually, port_of, running_api, until
+from proxy_rig import (
+    Api,
+    Client,
+    DeafServer,
+    EchoServer,
+    SinkServer,
+    connected,
+    eventually,
+    port_of,
+    running_api,
+    until,
+)
 
 
 async def test_latency_is_felt_by_a_warm_connection_and_only_while_it_is_there(api: Api, echo: EchoServer) -> None:
@@ -223,6 +234,34 @@ async def test_timeout_swallows_and_closes_after_its_time(api: Api, echo: EchoSe
     await eventually(api.all_closed)
 
 
+@pytest.mark.parametrize("timeout_ms", [0, 600_000])
+@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+@pytest.mark.parametrize("sent", [b"", b"lost"])
+async def test_timeout_passes_the_end(api: Api, echo: EchoServer, sent: bytes, stream: str, timeout_ms: int) -> None:
+    """Clients that come and go under a timeout toxic hear the end and nothing else, and none of them stays open."""
+    port = await api.proxy_to(echo.port)
+    await api.toxic("timeout", more={"stream": stream}, timeout=timeout_ms)
+    for _ in range(5):
+        async with connected(port) as client:
+            client.writer.write(sent)
+            client.writer.write_eof()
+            assert await client.count() == 0
+    await eventually(api.all_closed)
+    assert (await api.stats())["toxics"][f"timeout_{stream}"]["bytes"] == 5 * len(sent)
+
+
+async def test_timeout_closes_also_what_is_half_closed(api: Api) -> None:
+    """A client that has finished sending is closed in time although its server never ends."""
+    async with DeafServer() as deaf, connected(await api.proxy_to(deaf.port)) as client:
+        await until(lambda: deaf.writers)
+        start = time.monotonic()
+        await api.toxic("timeout", more={"stream": "upstream"}, timeout=150)
+        client.writer.write_eof()
+        assert await client.end() == "fin"
+        assert time.monotonic() - start >= 0.149
+        await eventually(api.all_closed)
+
+
 async def test_a_removed_timeout_leaves_whole_connections_and_closes_torn_ones(api: Api, echo: EchoServer) -> None:
     """When a timeout toxic is removed, a connection that lost nothing goes on, one that lost bytes is closed."""
     port = await api.proxy_to(echo.port)
@@ -333,3 +372,35 @@ async def test_stats_prove_what_a_toxic_did(api: Api, echo: EchoServer) -> None:
     assert 58 <= toxic["delayed_ms_total"] < 60_000
     assert toxic["added_seconds_ago"] >= 0.06
     assert stats["connections"] == {"open": 3, "opened": 3, "refused": 0, "cut": 0}
+
+
+async def test_a_connection_is_counted_once_however_often_it_is_struck(api: Api, echo: EchoServer) -> None:
+    """Five times turned off and on again, toxics have still touched the one connection that there is."""
+    async with connected(await api.proxy_to(echo.port)) as client:
+        await client.ask()
+        for stream in ("upstream", "downstream"):
+            await api.toxic("noop", more={"stream": stream})
+        for toxicity in [1, 0] * 5:
+            for stream in ("upstream", "downstream"):
+                await api.ok("PATCH", f"/proxies/p/toxics/noop_{stream}", {"toxicity": toxicity})
+            await client.ask()
+        stats = await api.stats()
+    assert stats["connections"]["opened"] == 1
+    assert [(toxic["connections"], toxic["bytes"]) for toxic in stats["toxics"].values()] == [(1, 20)] * 2
+
+
+async def test_a_connection_that_waits_is_counted_once(api: Api, echo: EchoServer) -> None:
+    """A delay that is turned off and on while a client waits behind another one has delayed one connection."""
+    port = await api.proxy_to(echo.port)
+    for name in ("one", "two"):
+        await api.toxic("delay_connect", more={"name": name}, latency=600_000)
+    async with connected(port):
+
+        async def waits() -> bool:
+            return bool((await api.stats())["toxics"]["one"]["connections"])
+
+        await eventually(waits)
+        for toxicity in [0, 1] * 5:
+            await api.ok("PATCH", "/proxies/p/toxics/one", {"toxicity": toxicity})
+        toxics = (await api.stats())["toxics"]
+    assert [toxic["connections"] for toxic in toxics.values()] == [1, 1]
