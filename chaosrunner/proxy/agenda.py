@@ -75,6 +75,7 @@ class Agenda:
         self._closed = True
         if self._alarm is not None:
             self._alarm.close()
+            self._alarm = None
 
     def _ring(self) -> None:
         try:

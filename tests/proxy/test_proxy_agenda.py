@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 from proxy_rig import until
@@ -70,6 +71,17 @@ async def test_an_entry_that_fails_does_not_stop_the_others() -> None:
     await until(lambda: done == ["beside it", "later"])
     assert [type(error) for error in raised] == [ZeroDivisionError]
     agenda.close()
+
+
+async def test_closing_twice_closes_once() -> None:
+    """A second close leaves descriptors alone that are somebody else's by now."""
+    agenda = Agenda()
+    agenda.at(time.monotonic() + 3600, again_never)
+    agenda.close()
+    reader, writer = os.pipe()  # takes the numbers that have become free
+    agenda.close()
+    os.close(reader)
+    os.close(writer)
 
 
 def again_never() -> None:
