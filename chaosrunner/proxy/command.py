@@ -22,7 +22,10 @@ TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"  # noqa: S105 -- the name of a variab
 
 def run(argv: Sequence[str] | None) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; the exit code: 0, or 2 if it could not start as asked."""
-    options = _parser().parse_args(argv)
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as done:  # argparse has said it all: the help, the version, or what is wrong
+        return int(done.code or 0)
     if options.openapi:
         return _print_document()
     _allow_many_descriptors()

@@ -67,3 +67,11 @@ def test_places_that_cannot_be_used_are_mistakes(desk: Desk) -> None:
     assert state.returncode == 2
     assert "CHAOSRUNNER_STATE" in state.stderr
     assert desk.runs == []
+
+
+def test_the_proxys_command_line_is_its_own(desk: Desk) -> None:
+    """`proxy` says its version on a pipe, too, and an option that it does not have is exit 2."""
+    version = desk.run("proxy", "-version")
+    assert (version.returncode, version.stdout != "") == (0, True)
+    wrong = desk.run("proxy", "--pott", "1")
+    assert (wrong.returncode, "--pott" in wrong.stderr) == (2, True)
