@@ -66,7 +66,7 @@ async def test_a_child_may_be_started_again(tmp_path):
 
 async def test_the_last_words_of_a_child_are_on_one_line(tmp_path):
     """The end of the log, without empty lines, fits into an error message."""
-    child = await started((sys.executable, "-c", "print('up'); raise SystemExit('no way')"), tmp_path)
+    child = await started((sys.executable, "-c", "print('up', flush=True); raise SystemExit('no way')"), tmp_path)
     await child.ended()
     assert child.last_words() == "up | no way"
 
