@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := nginx-light chromium openssl
+PACKAGES := nginx-light chromium openssl curl postgresql
 ARGS ?=
 
 .PHONY: demo test lint bench packages peers clean
