@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl curl postgresql
 ARGS ?=
 
-.PHONY: demo test lint bench packages peers clean
+.PHONY: demo test lint bench bench-load soak packages peers generators clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -35,6 +35,16 @@ lint: $(VENV)/.test
 bench: PACKAGES := nginx-light wrk haproxy
 bench: $(VENV)/.test packages peers
 	@$(BIN)/python tests/benchmarks/proxy.py $(ARGS)
+
+# The load driver beside wrk, vegeta, k6, Locust and an aiohttp loop, in ten minutes; `ARGS=--quick` needs two.
+bench-load: PACKAGES := nginx-light wrk
+bench-load: $(VENV)/.test packages generators
+	@$(BIN)/python tests/benchmarks/load.py $(ARGS)
+
+# An hour of load on the real thing, watched for what grows; `ARGS="--minutes 3"` to look at.
+soak: PACKAGES := nginx-light
+soak: $(VENV)/.test packages
+	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
 
 # uv where it is installed, else pip: both read the same pins.
 define install
@@ -91,6 +101,26 @@ peers:
 	  && rmdir $(PEERS)/build \
 	  || echo "Toxiproxy could not be built; the tests that want it are skipped" >&2; \
 	else echo "no Go on PATH: the tests that compare with the real Toxiproxy are skipped" >&2; fi
+
+# The load generators that ours is compared with. Locust has a venv of its own: its dependencies are not ours.
+VEGETA := 12.13.0
+K6 := 1.8.1
+LOCUST := 2.47.0
+
+generators:
+	@mkdir -p $(PEERS); \
+	if ! command -v go >/dev/null 2>&1; then echo "no Go on PATH: vegeta and k6 are not compared with" >&2; \
+	else for module in vegeta=github.com/tsenart/vegeta/v12@v$(VEGETA) k6=go.k6.io/k6@v$(K6); do \
+	  name=$${module%%=*}; test -x $(PEERS)/$$name && continue; \
+	  echo "building $$name into $(PEERS) (once)" >&2; \
+	  GOBIN=$(abspath $(PEERS)) go install -ldflags "-X main.Version=$(VEGETA)" $${module#*=} || echo "$$name could not be built; it is not compared with" >&2; \
+	done; fi; \
+	test -x $(PEERS)/locust || { \
+	  echo "installing Locust $(LOCUST) into $(PEERS) (once)" >&2; \
+	  $(BIN)/python -m venv $(PEERS)/locust-venv \
+	  && $(PEERS)/locust-venv/bin/python -m pip install --quiet --disable-pip-version-check locust==$(LOCUST) \
+	  && ln -sf locust-venv/bin/locust $(PEERS)/locust \
+	  || echo "Locust could not be installed; it is not compared with" >&2; }
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -19,8 +19,9 @@ from chaosrunner.logic.judge import judge
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.fault import Context, Fault
+from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
-from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.load import Stage, single
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.slots import from_json as frame_from_json
 from chaosrunner.model.slots import to_json as frame_to_json
@@ -64,8 +65,8 @@ def experiment(*faults: Fault, **changes: object) -> Experiment:
         source="",
         system=System(name="s", file="s.yaml"),
         system_source="",
-        load=LoadProfile(
-            steps=(Step(name="read", method="GET", path="/"),),
+        load=single(
+            steps=(Request(name="read", method="GET", path="/"),),
             stages=(Stage(start=100.0, end=100.0, lasts_s=None),),
             warmup_s=2.0,
         ),

@@ -133,6 +133,12 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
     load = LoadDriver(
         experiment.load,
         entry=experiment.system.entry,
+        places={
+            place: dsn
+            for place in experiment.load.places
+            if (dsn := experiment.system.components[place].dsn) is not None
+        },
+        run=stage.run,
         seed=stage.plan.seed,
         longest_s=experiment.longest_s + AFTERWARDS_S,
         clock=clock,

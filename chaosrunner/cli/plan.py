@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
     from chaosrunner.logic.imagine import Planned
     from chaosrunner.model.experiment import Experiment
-    from chaosrunner.model.load import LoadProfile
+    from chaosrunner.model.load import Stream
 
 
 @click.command("plan")
@@ -54,7 +54,9 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     yield f"PLAN    {experiment.question}"
     where = f" @ {experiment.system.environment}" if experiment.system.environment else ""
     yield f"system  {experiment.system.name}{where}, {experiment.system.entry or 'no entry'}"
-    yield from textwrap.wrap(_load(load), 79, initial_indent="load    ", subsequent_indent=" " * 8)
+    for nth, stream in enumerate(load.streams):
+        begin = " " * 8 if nth else "load    "
+        yield from textwrap.wrap(_stream(stream), 79, initial_indent=begin, subsequent_indent=" " * 8)
     yield ""
     for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
         yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
@@ -81,20 +83,23 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     yield ""
 
 
-def _load(load: LoadProfile) -> str:
+def _stream(stream: Stream) -> str:
     """How much of what: at the plateau, and the whole line where that says more."""
-    from chaosrunner.logic.parse.arrivals import render
+    from chaosrunner.logic.parse.arrivals import of_whom, render_stream
     from chaosrunner.model.load import Stage
 
-    names = ", ".join(one.name for one in load.steps)
-    plain = len(load.stages) == 1 and isinstance(load.stages[0], Stage) and not load.at_random
-    if load.closed is not None:
-        times = f", {load.closed.iterations} journeys each" if load.closed.iterations else ""
-        text = f"{load.plateau:g} users, closed model{times}: {names}"
-        return text if plain and load.closed.every_s is None else f"{text}; {render(load)}"
-    requests = load.plateau * len(load.steps)
-    text = f"{load.plateau:g} users/s = {requests:g} requests/s: {names}"
-    return text if plain else f"{text}; {render(load)}"
+    names = ", ".join(one.name for scenario in stream.scenarios for one in scenario.steps)
+    plain = len(stream.stages) == 1 and isinstance(stream.stages[0], Stage) and not stream.at_random
+    whom = of_whom(stream)
+    begin = f"{whom}: " if whom else ""
+    if stream.closed is not None:
+        times = f", {stream.closed.iterations} journeys each" if stream.closed.iterations else ""
+        text = f"{begin}{stream.plateau:g} users, closed model{times}: {names}"
+        plain = plain and stream.closed.every_s is None
+    else:
+        requests = stream.plateau * stream.steps_a_journey
+        text = f"{begin}{stream.plateau:g} users/s = {requests:g} requests/s: {names}"
+    return text if plain and not stream.starts_s else f"{text}; {render_stream(stream)}"
 
 
 def sentence(experiment: Experiment, planned: Planned) -> str:

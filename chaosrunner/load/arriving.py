@@ -7,22 +7,26 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.alarm import FAR_NS
 from chaosrunner.load.journey import LATE_NS, Journey
+from chaosrunner.logic.chance import pick
+from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
     from chaosrunner.load.journey import Road
-    from chaosrunner.load.sender import Task
-    from chaosrunner.logic.pacing import Pace
+    from chaosrunner.load.sender import Coming, Task
 
 
 class Arrivals:
     """One shard of a schedule: journeys whose number n has n mod `of` = `shard`."""
 
-    def __init__(self, road: Road, task: Task, pace: Pace, epoch_ns: int) -> None:
+    def __init__(self, road: Road, task: Task, stream: Coming, epoch_ns: int) -> None:
+        assert isinstance(stream.plan, Pace)
         self._road = road
         self._task = task
-        self._pace = pace
+        self._stream = stream
+        self._weights = [route.weight for route in stream.routes]
+        self._pace = stream.plan
         self._epoch_ns = epoch_ns
         self._n = task.shard
         self._open = 0
@@ -33,14 +37,14 @@ class Arrivals:
         n, due_ns = self._n, self.next_ns
         self._n += self._task.of
         self.next_ns = self._due()
+        route = self._stream.routes[pick(self._weights, n, self._stream.chance)]
         if now_ns - due_ns > LATE_NS:
-            self._road.never(due_ns, Outcome.LATE)
-        elif self._open >= self._task.max_in_flight:
-            self._road.never(due_ns, Outcome.SHED)
+            self._road.never(route, due_ns, Outcome.LATE)
+        elif self._open >= self._stream.max_in_flight:
+            self._road.never(route, due_ns, Outcome.SHED)
         else:
             self._open += 1
-            rows = self._task.rows
-            self._road.begin(Journey(n, 0, due_ns, {**rows[n % len(rows)]} if rows else {}))
+            self._road.begin(Journey(self, route, n, 0, due_ns))
 
     def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
         """Room for one more."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from chaosrunner.errors import LoadBroken
 from chaosrunner.load.orders import Orders, cut, to_line
 from chaosrunner.load.process import WorkerProcess
-from chaosrunner.logic.reveal import reveal_text, revealed
-from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadStarted, SlotsArrived
+from chaosrunner.logic.reveal import revealed, revealed_auth
+from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadNoted, LoadStarted, SlotsArrived
 from chaosrunner.model.slots import from_json
 
 if TYPE_CHECKING:
     from chaosrunner.model.fault import Tools
     from chaosrunner.model.load import LoadProfile
+    from chaosrunner.model.secret import Secret
     from chaosrunner.model.slots import Frame
 
 READY_S = 20.0
@@ -30,8 +32,9 @@ EPOCH_LEAD_NS = 300_000_000
 STEER_LEAD_NS = 200_000_000
 """From a steering to the instant it takes effect at, the same for every worker."""
 
-END_S = 5.0
-"""A stopped worker drains for at most 2 s; one that has not sent its last frame after this long is lost."""
+END_S = 9.0
+"""A stopped worker drains for at most 2 s, and then settles for at most 5; one without a last
+frame after this long is lost."""
 
 SILENT_LOOKS = 8
 """A worker without a frame at this many looks in a row, one a second, is lost. Looks, not seconds: a runner that was
@@ -54,6 +57,8 @@ class LoadDriver:
     Args:
         profile: what to send.
         entry: base URL of relative paths.
+        places: component → its DSN, of those that steps ask.
+        run: the run's id; what the load creates is named after it.
         seed: of arrivals at random and of think times; the same seed, the same load.
         longest_s: the workers end by themselves this many seconds after the epoch, whatever happens to this process.
         clock: CLOCK_BOOTTIME.
@@ -66,6 +71,8 @@ class LoadDriver:
         profile: LoadProfile,
         *,
         entry: str,
+        places: Mapping[str, Secret] = MappingProxyType({}),
+        run: str = "",
         seed: int,
         longest_s: float,
         clock: Clock,
@@ -74,6 +81,8 @@ class LoadDriver:
     ) -> None:
         self._profile = profile
         self._entry = entry
+        self._places = places
+        self._run = run
         self.seed = seed
         self._longest_s = longest_s
         self._clock = clock
@@ -127,13 +136,14 @@ class LoadDriver:
     async def _start(self) -> None:
         """Spawn all workers and wait until every one is ready."""
         profile = revealed(self._profile, self._tools)
-        auth = None if profile.auth is None else reveal_text(profile.auth.template, self._tools)
-        most = profile.max_in_flight if profile.closed is None else ceil(profile.peak)
+        most = sum(ceil(stream.peak) if stream.closed else stream.max_in_flight for stream in profile.streams)
         of = max(1, min(profile.workers, profile.connections, most))
         whole = Orders(
             profile=profile,
             entry=self._entry,
-            auth=auth,
+            auths=tuple(revealed_auth(scenario, self._tools) for scenario in profile.scenarios),
+            places={name: self._tools.reveal(dsn) for name, dsn in self._places.items()},
+            run=self._run,
             shard=0,
             of=of,
             seed=self.seed,
@@ -192,6 +202,9 @@ class LoadDriver:
             if isinstance(frame, str):
                 self._lose(worker, report, frame)
                 return
+            if isinstance(frame, LoadNoted):
+                report(frame)
+                continue
             worker.heard += 1
             worker.ended = worker.ended or frame.last
             report(SlotsArrived(frame=frame))
@@ -232,13 +245,18 @@ class LoadDriver:
             raise asyncio.CancelledError
 
 
-async def _frame(worker: WorkerProcess) -> Frame | str | None:
-    """A worker's next frame; None when it says nothing more, a text when what it says is that or why it broke."""
+async def _frame(worker: WorkerProcess) -> Frame | LoadNoted | str | None:
+    """What a worker says next; None when it says nothing more, a text when what it says is that or why it broke."""
     try:
         message = await worker.hear()
         if message is None:
             return None
-        return str(message["broken"]) if "broken" in message else from_json(message["frame"])  # type: ignore[arg-type]
+        if "broken" in message:
+            return str(message["broken"])
+        if "note" in message:
+            note: Mapping[str, object] = message["note"]  # type: ignore[assignment]
+            return LoadNoted(worker=worker.number, about=str(note["about"]), data=note["data"])  # type: ignore[arg-type]
+        return from_json(message["frame"])  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError) as error:
         return f"broke its protocol: {type(error).__name__}: {error}"
 

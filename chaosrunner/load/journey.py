@@ -2,23 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from chaosrunner.model.journey import Think
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chaosrunner.load.act import Act
+    from chaosrunner.model.journey import Again
     from chaosrunner.model.load import Outcome
 
 LATE_NS = NANOS
 """Further behind than this a hit is not fired any more: the load then would not be the one that was asked for."""
 
 
+class Held(Protocol):
+    """Something that lives as long as a journey."""
+
+    def close(self) -> None:
+        """End it; never waits, never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One step of a scenario, made ready."""
+
+    name: int
+    """Index among the profile's names."""
+    act: Act
+    think: Think
+    again: Again | None
+    timeout_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One scenario, made ready."""
+
+    legs: Sequence[Leg]
+    rows: Sequence[Mapping[str, str]] = ()
+    weight: float = 1.0
+
+    def row(self, who: int) -> dict[str, object]:
+        """The row of the data for an arrival, or for a user."""
+        return {**self.rows[who % len(self.rows)]} if self.rows else {}
+
+
+class Repeats:
+    """A step under way that is done more than once."""
+
+    __slots__ = ("begun", "first_ns", "more", "open")
+
+    def __init__(self, first_ns: int) -> None:
+        self.first_ns = first_ns
+        """When the first of them was due."""
+        self.begun = 0
+        self.open = 0
+        """Begun, and without an outcome."""
+        self.more = True
+        """Whether another one is due, or will be."""
+
+
 class Journey:
     """One journey under way. On the hot path, hence no dataclass."""
 
-    __slots__ = ("due_ns", "lag_ns", "nth", "variables", "who")
+    __slots__ = ("due_ns", "held", "lag_ns", "nth", "repeats", "route", "source", "variables", "who")
 
-    def __init__(self, who: int, nth: int, due_ns: int, variables: dict[str, object]) -> None:
+    def __init__(self, source: Source, route: Route, who: int, nth: int, due_ns: int) -> None:
+        self.source = source
+        self.route = route
         self.who = who
         """The arrival's number, or the user's."""
         self.nth = nth
@@ -26,8 +82,24 @@ class Journey:
         self.due_ns = due_ns
         self.lag_ns = 0
         """How long this process was late with its steps so far, in all."""
-        self.variables = variables
+        self.variables: dict[str, object] = route.row(who)
         """What it knows: its row of the data, and what it kept."""
+        self.held: list[Held] | None = None
+        """What lives as long as it does, such as an open socket; closed in reverse when it is over."""
+        self.repeats: Repeats | None = None
+        """Of the step under way, when that is done more than once."""
+
+    def hold(self, thing: Held) -> None:
+        """Have something closed when the journey is over."""
+        if self.held is None:
+            self.held = []
+        self.held.append(thing)
+
+    def let_go(self) -> None:
+        """Close what it holds."""
+        held, self.held = self.held, None
+        for thing in reversed(held or ()):
+            thing.close()
 
 
 class Road(Protocol):
@@ -37,7 +109,7 @@ class Road(Protocol):
         """Fire its first step."""
         ...
 
-    def never(self, due_ns: int, outcome: Outcome) -> None:
+    def never(self, route: Route, due_ns: int, outcome: Outcome) -> None:
         """Book a journey that was due and is not begun, with all its steps."""
         ...
 

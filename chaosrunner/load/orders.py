@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import cast
+from dataclasses import dataclass, field, replace
+from functools import cache
 
-from chaosrunner.model.load import Closed, LoadProfile, Shape, Stage, Step, Think, Wave
+from pydantic import TypeAdapter
+
+from chaosrunner.model.load import LoadProfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,14 +16,19 @@ class Orders:
     """The share of one worker."""
 
     profile: LoadProfile
-    """With `connections` and `max_in_flight` cut to this worker's share; `auth` is in the field beside it."""
+    """With `connections` and `max_in_flight` cut to this worker's share; the scenarios' `auth` is in the field beside
+    it."""
     entry: str
-    auth: str | None
-    """Revealed; its placeholders are still in it."""
+    auths: tuple[str | None, ...] = ()
+    """Of each scenario, revealed; placeholders are still in it."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Component → its DSN, revealed."""
+    run: str = ""
+    """What the load's own things are called after; empty outside a run."""
     shard: int
     of: int
     seed: int
-    """Of arrivals at random and of think times."""
+    """Of arrivals at random, of think times and of every other choice."""
     longest_s: float
     """The load ends this long after the epoch, whatever happens to the parent."""
 
@@ -34,39 +40,28 @@ def share(total: int, shard: int, of: int) -> int:
 
 def cut(orders: Orders) -> Orders:
     """The same orders with the limits of the whole load cut to this worker's share."""
-    profile = replace(
-        orders.profile,
-        connections=share(orders.profile.connections, orders.shard, orders.of),
-        max_in_flight=share(orders.profile.max_in_flight, orders.shard, orders.of),
+    streams = tuple(
+        replace(stream, max_in_flight=share(stream.max_in_flight, orders.shard, orders.of))
+        for stream in orders.profile.streams
     )
-    return replace(orders, profile=profile)
+    connections = share(orders.profile.connections, orders.shard, orders.of)
+    return replace(orders, profile=replace(orders.profile, streams=streams, connections=connections))
 
 
 def to_line(orders: Orders) -> bytes:
-    """The wire form."""
-    raw = asdict(replace(orders, profile=replace(orders.profile, auth=None)))
-    return json.dumps(raw).encode() + b"\n"
+    """The wire form, without any secret that is not revealed."""
+    streams = tuple(
+        replace(stream, scenarios=tuple(replace(scenario, auth=None) for scenario in stream.scenarios))
+        for stream in orders.profile.streams
+    )
+    return _adapter().dump_json(replace(orders, profile=replace(orders.profile, streams=streams))) + b"\n"
 
 
 def from_line(line: bytes) -> Orders:
-    """From the wire form. Raises KeyError, TypeError or ValueError when it is not one."""
-    raw = cast("dict[str, object]", json.loads(line))
-    profile = cast("dict[str, object]", raw.pop("profile"))
-    steps = tuple(_step(step) for step in cast("list[dict[str, object]]", profile.pop("steps")))
-    stages = tuple(_shape(stage) for stage in cast("list[Mapping[str, float]]", profile.pop("stages")))
-    closed = cast("Mapping[str, object] | None", profile.pop("closed"))
-    if closed is not None:
-        profile["closed"] = Closed(**closed)  # type: ignore[arg-type]
-    data = tuple(cast("list[Mapping[str, str]]", profile.pop("data")))
-    whole = LoadProfile(steps=steps, stages=stages, data=data, **profile)  # type: ignore[arg-type]
-    return Orders(profile=whole, **raw)  # type: ignore[arg-type]
+    """From the wire form. Raises ValueError when it is not one."""
+    return _adapter().validate_json(line)
 
 
-def _step(raw: dict[str, object]) -> Step:
-    expect = tuple(cast("list[int]", raw.pop("expect")))
-    think = Think(**cast("Mapping[str, float]", raw.pop("think")))
-    return Step(expect=expect, think=think, **raw)  # type: ignore[arg-type]
-
-
-def _shape(raw: Mapping[str, float]) -> Shape:
-    return Wave(**raw) if "period_s" in raw else Stage(**raw)
+@cache
+def _adapter() -> TypeAdapter[Orders]:
+    return TypeAdapter(Orders)

@@ -1,15 +1,16 @@
 """The firing loop of a worker: fires every step of every journey when it is due.
 
 When step 1 of a journey is due is its source's matter: a schedule (`arriving`, the open model) or users (`users`, the
-closed one). A later step is due at its predecessor's done plus its think time. Every hit that becomes due ends in the
-ledger with exactly one outcome:
+closed one); a load may have several of them. A later step is due at its predecessor's done plus its think time. Every
+hit that becomes due ends in the ledger with exactly one outcome:
 
 * fired, and then whatever the target made of it, a TIMEOUT (counted from due; CONNECT if no connection could be
   opened meanwhile), or UNFINISHED when the load ended first;
 * SHED, if `max_in_flight` journeys were open (open model);
 * LATE, if this process could not start it within a second of its due time: ours, not the target's.
 
-A journey ends with its first hit that is not OK; its remaining steps are never due, and counted as skipped.
+A journey ends with its first hit that is not OK; its remaining steps are never due, and counted as skipped. Only the
+failures of a step that is done again and again do not end it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from chaosrunner.alarm import FAR_NS, alarm
+from chaosrunner.load.act import OpenHit
 from chaosrunner.load.arriving import Arrivals
-from chaosrunner.load.exchange import Exchange
-from chaosrunner.load.journey import LATE_NS, Journey
+from chaosrunner.load.journey import LATE_NS, Journey, Repeats
 from chaosrunner.load.users import Users
 from chaosrunner.logic.chance import pause_s
 from chaosrunner.logic.crowd import Crowd
@@ -33,10 +34,8 @@ from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
-    from chaosrunner.load.journey import Source
+    from chaosrunner.load.journey import Leg, Route, Source
     from chaosrunner.load.ledger import Ledger
-    from chaosrunner.load.pool import Pool
-    from chaosrunner.load.script import Ready
     from chaosrunner.logic.pacing import Pace
     from chaosrunner.model.load import Closed
 
@@ -51,49 +50,32 @@ SWEEP_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """One stream, made ready: who comes to this shard, and what they do."""
+
+    routes: Sequence[Route]
+    plan: Pace | Crowd
+    """When journeys arrive, or how many users there are."""
+    starts_ns: int = 0
+    """The plan's time begins this long after the epoch."""
+    max_in_flight: int = 1000
+    closed: Closed | None = None
+    """How the users of a crowd behave."""
+    chance: int | None = None
+    """The seed by which scenarios are drawn; None: in turn, by their weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What a sender is to send."""
 
-    steps: Sequence[tuple[Ready, Pool]]
-    plan: Pace | Crowd
-    """When journeys arrive, or how many users there are."""
-    rows: Sequence[dict[str, str]]
+    streams: Sequence[Coming]
     shard: int
     of: int
     longest_s: float
     """Nothing that is due later than this after the epoch is ever fired."""
-    timeout_s: float
-    max_in_flight: int
-    closed: Closed | None = None
-    """How the users of a crowd behave."""
     seed: int = 0
     """Of think times."""
-
-
-class OpenHit(Exchange):
-    """A hit that was fired and has no outcome yet."""
-
-    __slots__ = ("due_ns", "fired_ns", "journey", "name", "sender")
-
-    def __init__(self, sender: Sender, name: int, journey: Journey, due_ns: int) -> None:
-        ready = sender.task.steps[name][0]
-        super().__init__(ready.request(journey.variables), is_head=ready.is_head, keeps_body=bool(ready.keep))
-        self.sender = sender
-        self.name = name
-        self.journey = journey
-        self.due_ns = due_ns
-        self.fired_ns = time.monotonic_ns()
-
-    def answered(self, status: int, body: bytes, now_ns: int) -> None:
-        """A whole reply: the step judges it."""
-        outcome, kept = self.sender.task.steps[self.name][0].judge(status, body)
-        if kept:
-            self.journey.variables.update(kept)
-        self.sender.ended(self, outcome, now_ns)
-
-    def failed(self, outcome: Outcome, now_ns: int) -> None:
-        """No reply."""
-        self.sender.ended(self, outcome, now_ns)
 
 
 class Sender:
@@ -105,22 +87,28 @@ class Sender:
         self._ledger = ledger
         self._epoch_ns = epoch_ns
         self._steered_ns = epoch_ns
-        self._timeout_ns = int(task.timeout_s * NANOS)
-        self._open: dict[OpenHit, None] = {}
-        """In the order fired, which is nearly that of their timeouts."""
+        self._open: dict[int, dict[OpenHit, None]] = {}
+        """Timeout in ns → its open hits, in the order fired, which is nearly that of their timeouts."""
         self._later: list[tuple[int, int, int, Journey]] = []
-        """A heap of later steps in their think time: (due, tie-breaker, step, journey)."""
+        """A heap of later steps in their think time: (due, tie-breaker, leg, journey)."""
         self._ties = count()
         self._stop_ns = FAR_NS
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._alarm = alarm(self._loop, self._tick)
         self._sweeper: asyncio.TimerHandle | None = None
-        self._source: Source
-        if isinstance(task.plan, Crowd):
-            self._source = Users(self, task, task.plan, epoch_ns)
-        else:
-            self._source = Arrivals(self, task, task.plan, epoch_ns)
+        self._sources: list[Source] = [self._source(stream) for stream in task.streams]
+        for stream in task.streams:
+            for route in stream.routes:
+                for leg in route.legs:
+                    self._open.setdefault(leg.timeout_ns, {})
+        self._next_ns = self._soonest()
+
+    def _source(self, stream: Coming) -> Source:
+        begins_ns = self._epoch_ns + stream.starts_ns
+        if isinstance(stream.plan, Crowd):
+            return Users(self, self.task, stream, begins_ns)
+        return Arrivals(self, self.task, stream, begins_ns)
 
     def start(self) -> None:
         """Begin; nothing is fired before the epoch."""
@@ -130,13 +118,16 @@ class Sender:
     def steer(self, factor: float, at_ns: int) -> None:
         """From an instant on, `factor` times the arrivals, or users, that the stages say. Raises ValueError."""
         self._steered_ns = max(self._steered_ns, at_ns)
-        self._source.steer(factor, (self._steered_ns - self._epoch_ns) / NANOS)
+        for stream, source in zip(self.task.streams, self._sources, strict=True):
+            begins_ns = self._epoch_ns + stream.starts_ns
+            source.steer(factor, max(0, self._steered_ns - begins_ns) / NANOS)
+        self._next_ns = self._soonest()
         self._tick()
 
     def until_ns(self) -> int:
         """Everything due before this has been fired or counted."""
         later = self._later[0][0] if self._later else FAR_NS
-        return min(time.monotonic_ns(), self._source.next_ns, later, self._stop_ns, self._end_ns)
+        return min(time.monotonic_ns(), self._next_ns, later, self._stop_ns, self._end_ns)
 
     async def stop(self) -> None:
         """End the load now: what is due is fired, what is open gets a short while, the rest is UNFINISHED."""
@@ -146,28 +137,28 @@ class Sender:
             self._tick()
             await asyncio.sleep(0)
         self._alarm.close()
-        if self._open:
+        if any(self._open.values()):
             try:
-                await asyncio.wait_for(self._drained.wait(), min(DRAIN_S, self.task.timeout_s))
+                await asyncio.wait_for(self._drained.wait(), min(DRAIN_S, max(self._open) / NANOS))
             except TimeoutError:
                 pass  # booked just below
         if self._sweeper is not None:
             self._sweeper.cancel()
         now = time.monotonic_ns()
-        for hit in list(self._open):
-            self._give_up(hit, Outcome.UNFINISHED, now)
+        for hit in [hit for some in self._open.values() for hit in some]:
+            self._give_up(hit, now, Outcome.UNFINISHED)
 
-    # --- what its source asks of it
+    # --- what its sources ask of it
 
     def begin(self, journey: Journey) -> None:
         """A journey is due: fire its first step."""
         self._ledger.journeys += 1
-        self._fire(0, journey, journey.due_ns)
+        self._enter(0, journey, journey.due_ns)
 
-    def never(self, due_ns: int, outcome: Outcome) -> None:
+    def never(self, route: Route, due_ns: int, outcome: Outcome) -> None:
         """A journey is due and not begun."""
         self._ledger.journeys += 1
-        self._unfired(0, due_ns, outcome)
+        self._unfired(route, 0, due_ns, outcome)
 
     def behind(self) -> None:
         """A journey begins later than its user's pacing says."""
@@ -179,11 +170,13 @@ class Sender:
         """Fire what is due; then sleep until the next is."""
         limit = min(time.monotonic_ns(), self._stop_ns, self._end_ns)
         for _ in range(BATCH):
-            if self._source.next_ns <= limit:
-                self._source.take(time.monotonic_ns())
+            if self._next_ns <= limit:
+                source = min(self._sources, key=_next_of) if len(self._sources) > 1 else self._sources[0]
+                source.take(time.monotonic_ns())
+                self._next_ns = self._soonest()
             elif self._later and self._later[0][0] <= limit:
-                due_ns, _, name, journey = heapq.heappop(self._later)
-                self._go_on(name, journey, due_ns)
+                due_ns, _, leg, journey = heapq.heappop(self._later)
+                self._go_on(leg, journey, due_ns)
             else:
                 break
         else:
@@ -192,79 +185,157 @@ class Sender:
         if self._stop_ns == FAR_NS:
             self._wake()
 
-    def _go_on(self, name: int, journey: Journey, due_ns: int) -> None:
+    def _soonest(self) -> int:
+        return self._sources[0].next_ns if len(self._sources) == 1 else min(map(_next_of, self._sources))
+
+    def _go_on(self, leg: int, journey: Journey, due_ns: int) -> None:
         """A later step of an open journey is due."""
         now = time.monotonic_ns()
-        if now - due_ns > LATE_NS:
-            self._unfired(name, due_ns, Outcome.LATE)
-            self._over(journey, now, ok=False)
+        if now - due_ns <= LATE_NS:
+            self._enter(leg, journey, due_ns)
+        elif journey.repeats is not None:
+            self._ledger.unfired(journey.route.legs[leg].name, due_ns, Outcome.LATE, now)
+            self._after_this(leg, journey, due_ns)
+            self._past_repeats(leg, journey, now)
         else:
-            self._fire(name, journey, due_ns)
+            self._unfired(journey.route, leg, due_ns, Outcome.LATE)
+            self._over(journey, now, ok=False)
 
-    def _fire(self, name: int, journey: Journey, due_ns: int) -> None:
-        hit = OpenHit(self, name, journey, due_ns)
-        journey.lag_ns += hit.fired_ns - due_ns
-        self._ledger.fired(name, due_ns, hit.fired_ns)
-        self._open[hit] = None
-        self.task.steps[name][1].send(hit)
+    def _enter(self, leg: int, journey: Journey, due_ns: int) -> None:
+        """Fire a step; of one that is done again, know when the next is due."""
+        if journey.route.legs[leg].again is not None:
+            if journey.repeats is None:
+                journey.repeats = Repeats(due_ns)
+            journey.repeats.open += 1
+            self._after_this(leg, journey, due_ns)
+        self._fire(leg, journey, due_ns)
 
-    def _unfired(self, name: int, due_ns: int, outcome: Outcome) -> None:
-        self._ledger.unfired(name, due_ns, outcome, time.monotonic_ns())
-        self._ledger.skipped += len(self.task.steps) - 1 - name
+    def _fire(self, leg: int, journey: Journey, due_ns: int) -> None:
+        step = journey.route.legs[leg]
+        fired_ns = time.monotonic_ns()
+        hit = OpenHit(self, journey, leg, due_ns, fired_ns)
+        journey.lag_ns += fired_ns - due_ns
+        self._ledger.fired(step.name, due_ns, fired_ns)
+        self._open[step.timeout_ns][hit] = None
+        step.act.begin(hit)
+
+    def _unfired(self, route: Route, leg: int, due_ns: int, outcome: Outcome) -> None:
+        self._ledger.unfired(route.legs[leg].name, due_ns, outcome, time.monotonic_ns())
+        self._ledger.skipped += len(route.legs) - 1 - leg
 
     # --- ending
 
     def ended(self, hit: OpenHit, outcome: Outcome, now_ns: int) -> None:
         """A fired hit has its outcome: book it, and go on with its journey or end that."""
         hit.over = True
-        del self._open[hit]
-        self._ledger.done(hit.name, outcome, (hit.due_ns, hit.fired_ns, hit.sent_ns, now_ns))
-        following = hit.name + 1
-        if outcome is not Outcome.OK:
-            self._ledger.skipped += len(self.task.steps) - following
-            self._over(hit.journey, now_ns, ok=False)
-        elif following == len(self.task.steps):
-            self._over(hit.journey, now_ns, ok=True)
+        journey, leg = hit.journey, hit.leg
+        legs = journey.route.legs
+        del self._open[legs[leg].timeout_ns][hit]
+        self._ledger.done(hit, outcome, now_ns)
+        following = leg + 1
+        if journey.repeats is not None:
+            journey.repeats.open -= 1
+            self._past_repeats(leg, journey, now_ns)
+        elif outcome is not Outcome.OK:
+            self._ledger.skipped += len(legs) - following
+            self._over(journey, now_ns, ok=False)
+        elif following == len(legs):
+            self._over(journey, now_ns, ok=True)
         elif self._stop_ns == FAR_NS:
-            self._follow(following, hit.journey, now_ns)
-        if not self._open and self._stop_ns < FAR_NS:
+            self._follow(following, journey, now_ns)
+        if self._stop_ns < FAR_NS and not any(self._open.values()):
             self._drained.set()
+
+    def _after_this(self, leg: int, journey: Journey, due_ns: int) -> None:
+        """One more of a repeated step has become due: is there another, and, if it does not wait for this one, when?"""
+        repeats, step = journey.repeats, journey.route.legs[leg]
+        assert repeats is not None
+        assert step.again is not None
+        repeats.begun += 1
+        again = step.again
+        repeats.more = again.times is None or repeats.begun < again.times
+        if again.every_s is None or not repeats.more:
+            return
+        next_ns = repeats.first_ns + round(repeats.begun * again.every_s * NANOS)
+        repeats.more = self._in_time(repeats, step, next_ns)
+        if repeats.more:
+            self._at(leg, journey, next_ns)
+
+    def _past_repeats(self, leg: int, journey: Journey, now_ns: int) -> None:
+        """One of a repeated step has ended: the next is due, or the journey goes on, or both wait."""
+        repeats, step = journey.repeats, journey.route.legs[leg]
+        assert repeats is not None
+        assert step.again is not None
+        if repeats.open or self._stop_ns < FAR_NS:
+            return
+        if repeats.more and step.again.every_s is None:
+            due_ns = now_ns + round(self._pause_s(leg, journey) * NANOS)
+            repeats.more = self._in_time(repeats, step, due_ns)
+            if repeats.more:
+                self._at(leg, journey, due_ns)
+        if repeats.more:
+            return
+        journey.repeats = None
+        if leg + 1 == len(journey.route.legs):
+            self._over(journey, now_ns, ok=True)
+        else:
+            self._follow(leg + 1, journey, now_ns)
+
+    @staticmethod
+    def _in_time(repeats: Repeats, step: Leg, due_ns: int) -> bool:
+        assert step.again is not None
+        return step.again.for_s is None or due_ns - repeats.first_ns < step.again.for_s * NANOS
 
     def _over(self, journey: Journey, now_ns: int, *, ok: bool) -> None:
         """A journey has ended; after the end of the load nobody begins another."""
+        if journey.held is not None:
+            journey.let_go()
         if self._stop_ns < FAR_NS or now_ns >= self._end_ns:
             return
-        before = self._source.next_ns
-        self._source.over(journey, now_ns, ok=ok)
-        if self._source.next_ns < before:
+        journey.source.over(journey, now_ns, ok=ok)
+        before = self._next_ns
+        self._next_ns = self._soonest()
+        if self._next_ns < before:
             self._wake()
 
-    def _follow(self, name: int, journey: Journey, done_ns: int) -> None:
-        pause = pause_s(self.task.steps[name][0].think, self.task.seed, journey.who, journey.nth, name)
-        if not pause:
-            self._fire(name, journey, done_ns)
-            return
-        due_ns = done_ns + round(pause * NANOS)
-        heapq.heappush(self._later, (due_ns, next(self._ties), name, journey))
-        if self._later[0][0] == due_ns < self._source.next_ns:
+    def _pause_s(self, leg: int, journey: Journey) -> float:
+        step = journey.route.legs[leg]
+        nth = journey.repeats.begun if journey.repeats else 0
+        return pause_s(step.think, self.task.seed, journey.who, journey.nth, step.name, nth)
+
+    def _follow(self, leg: int, journey: Journey, done_ns: int) -> None:
+        pause = self._pause_s(leg, journey)
+        if pause:
+            self._at(leg, journey, done_ns + round(pause * NANOS))
+        else:
+            self._enter(leg, journey, done_ns)
+
+    def _at(self, leg: int, journey: Journey, due_ns: int) -> None:
+        """A later step is due at an instant, which may be past."""
+        heapq.heappush(self._later, (due_ns, next(self._ties), leg, journey))
+        if self._later[0][0] == due_ns < self._next_ns:
             self._wake()
 
     def _wake(self) -> None:
-        self._alarm.set(min(self._source.next_ns, self._later[0][0] if self._later else FAR_NS))
+        self._alarm.set(min(self._next_ns, self._later[0][0] if self._later else FAR_NS))
 
-    def _give_up(self, hit: OpenHit, outcome: Outcome, now_ns: int) -> None:
-        self.task.steps[hit.name][1].cancel(hit)
-        self.ended(hit, outcome, now_ns)
+    def _give_up(self, hit: OpenHit, now_ns: int, outcome: Outcome | None = None) -> None:
+        spent_on = hit.act.cancel(hit)
+        self.ended(hit, outcome or spent_on, now_ns)
 
     def _sweep(self) -> None:
         """Book the hits whose time is up."""
         now = time.monotonic_ns()
         expired = []
-        for hit in self._open:
-            if now - hit.due_ns < self._timeout_ns:
-                break
-            expired.append(hit)
+        for timeout_ns, some in self._open.items():
+            for hit in some:
+                if now - hit.due_ns < timeout_ns:
+                    break
+                expired.append(hit)
         for hit in expired:
-            connecting = not hit.sent_ns and not self.task.steps[hit.name][1].connected
-            self._give_up(hit, Outcome.CONNECT if connecting else Outcome.TIMEOUT, now)
+            self._give_up(hit, now)
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+
+def _next_of(source: Source) -> int:
+    return source.next_ns

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.alarm import FAR_NS
 from chaosrunner.load.journey import LATE_NS, Journey
-from chaosrunner.logic.chance import pause_s
+from chaosrunner.logic.chance import pause_s, pick
+from chaosrunner.logic.crowd import Crowd
 from chaosrunner.model.load import Closed, Outcome
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
-    from chaosrunner.load.journey import Road
-    from chaosrunner.load.sender import Task
-    from chaosrunner.logic.crowd import Crowd
+    from chaosrunner.load.journey import Road, Route
+    from chaosrunner.load.sender import Coming, Task
 
 AGAIN_NS = 100_000_000
 """A journey that failed is due again this long after it was, at the earliest."""
@@ -34,10 +34,12 @@ AGAIN_NS = 100_000_000
 class User:
     """One user, present or not."""
 
-    __slots__ = ("due_ns", "from_s", "kept_ns", "laps", "number", "present")
+    __slots__ = ("due_ns", "from_s", "kept_ns", "laps", "number", "present", "route")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, route: Route) -> None:
         self.number = number
+        self.route = route
+        """What it does, for good."""
         self.laps = 0
         """Journeys begun."""
         self.present = False
@@ -53,12 +55,15 @@ class User:
 class Users:
     """One shard of a crowd: users whose number k has k mod `of` = `shard`."""
 
-    def __init__(self, road: Road, task: Task, crowd: Crowd, epoch_ns: int) -> None:
+    def __init__(self, road: Road, task: Task, stream: Coming, epoch_ns: int) -> None:
+        assert isinstance(stream.plan, Crowd)
         self._road = road
         self._task = task
-        self._crowd = crowd
+        self._stream = stream
+        self._weights = [route.weight for route in stream.routes]
+        self._crowd = stream.plan
         self._epoch_ns = epoch_ns
-        closed = task.closed or Closed()
+        closed = stream.closed or Closed()
         self._every_ns = None if closed.every_s is None else round(closed.every_s * NANOS)
         self._iterations = inf if closed.iterations is None else closed.iterations
         self._users: dict[int, User] = {}
@@ -76,7 +81,7 @@ class Users:
         elif now_ns - due_ns > LATE_NS:
             user.present = True
             self._schedule(user, due_ns + (self._every_ns or LATE_NS))
-            self._road.never(due_ns, Outcome.LATE)
+            self._road.never(user.route, due_ns, Outcome.LATE)
         else:
             self._begin(user, due_ns)
         self._look_ahead()
@@ -108,8 +113,8 @@ class Users:
     def _after(self, journey: Journey, done_ns: int) -> int:
         """When a user's next journey is due."""
         if self._every_ns is None:
-            think = self._task.steps[0][0].think
-            pause = pause_s(think, self._task.seed, journey.who, journey.nth + 1, 0)
+            first = journey.route.legs[0]
+            pause = pause_s(first.think, self._task.seed, journey.who, journey.nth + 1, first.name)
             return done_ns + round(pause * NANOS)
         planned = journey.due_ns + self._every_ns
         if done_ns - journey.lag_ns > planned:  # else it is this process that was late, and lag says so
@@ -117,9 +122,7 @@ class Users:
         return max(planned, done_ns)
 
     def _begin(self, user: User, due_ns: int) -> None:
-        rows = self._task.rows
-        row: dict[str, object] = {**rows[user.number % len(rows)]} if rows else {}
-        journey = Journey(user.number, user.laps, due_ns, row)
+        journey = Journey(self, user.route, user.number, user.laps, due_ns)
         user.present = True
         user.due_ns = FAR_NS
         user.laps += 1
@@ -144,7 +147,8 @@ class Users:
         """Reckon anew when everybody who is not there will come."""
         for number in range(self._task.shard, self._crowd.most(), self._task.of):
             if number not in self._users:
-                self._users[number] = User(number)
+                route = self._stream.routes[pick(self._weights, number, self._stream.chance)]
+                self._users[number] = User(number, route)
         for user in self._users.values():
             if not user.present:
                 self._enter(user)

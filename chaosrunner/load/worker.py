@@ -2,9 +2,9 @@
 
 stdin, one JSON object a line: the orders; `{"epoch": ns}` once every worker is ready (CLOCK_BOOTTIME); then any
 number of `{"steer": factor, "at": ns}` and at last `{"stop": true}`. The end of stdin means that the parent is gone:
-the worker ends at once. stdout, one JSON object a line: `{"ready": true}`, or `{"broken": why}`; then frames, four a
-second, the last one marked. A frame is only cut once the one before has left, so a parent that does not read delays
-reports, never a hit, and loses none.
+the worker ends at once. stdout, one JSON object a line: `{"ready": true}`, or `{"broken": why}`; then `{"note": …}`,
+and frames, four a second, the last one marked. A frame is only cut once the one before has left, so a parent that does
+not read delays reports, never a hit, and loses none.
 
 The epoch is turned into CLOCK_MONOTONIC, the clock of all stamps, once. The two clocks differ only by the time the
 machine has slept; should that change during the load, the worker ends: its instants would mean nothing any more.
@@ -16,25 +16,24 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, cast
 
 from chaosrunner.errors import LoadBroken
+from chaosrunner.load.act import SETTLE_S
+from chaosrunner.load.bench import Bench
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.orders import from_line
-from chaosrunner.load.pool import Budget, Pool, resolve
-from chaosrunner.load.script import script
-from chaosrunner.load.sender import Sender, Task
+from chaosrunner.load.script import Script
+from chaosrunner.load.sender import Sender
 from chaosrunner.load.wire import line, line_in_turns
-from chaosrunner.logic.crowd import Crowd
-from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
     from chaosrunner.load.orders import Orders
+    from chaosrunner.load.sender import Task
     from chaosrunner.model.slots import Frame
 
 FRAME_S = 0.25
@@ -42,8 +41,6 @@ LINE_BYTES = 1 << 28
 """Orders carry the data file."""
 
 SLEPT_NS = 5_000_000
-SPARE_FILES = 64
-"""Descriptors this process needs beside its connections."""
 
 
 class Pipe(asyncio.Protocol):
@@ -105,7 +102,8 @@ class Worker:
         self._orders = orders
         self._commands = commands
         self._pipe = pipe
-        self._budget = Budget(orders.profile.connections)
+        self._ledger = Ledger(worker=orders.shard, names=len(orders.profile.steps))
+        self._script = Script(Bench(orders, self._ledger))
         self._stop = asyncio.Event()
         self._sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """The frame on its way; done when there is none."""
@@ -117,11 +115,12 @@ class Worker:
         Raises:
             LoadBroken: the orders cannot be carried out on this machine.
         """
-        task = await self._task()
         try:
+            task = self._script.task()
+            await asyncio.gather(*(driver.ready() for driver in self._script.drivers))
             await self._play(task)
         finally:
-            await asyncio.gather(*(pool.close() for pool in self._budget.pools))
+            await asyncio.gather(*(driver.close() for driver in self._script.drivers))
 
     async def _play(self, task: Task) -> None:
         # What lives now lives until the end: the collector need not look at it again and again.
@@ -133,10 +132,10 @@ class Worker:
             return
         slept = slept_ns()
         epoch_ns = int(json.loads(word)["epoch"]) - slept
-        ledger = Ledger(worker=self._orders.shard, names=len(task.steps), epoch_ns=epoch_ns)
-        sender = Sender(task, ledger, epoch_ns)
+        self._ledger.epoch_ns = epoch_ns
+        sender = Sender(task, self._ledger, epoch_ns)
         sender.start()
-        reports = asyncio.create_task(self._report(sender, ledger, slept))
+        reports = asyncio.create_task(self._report(sender, slept))
         orders = asyncio.create_task(self._listen(sender, slept))
         stop = asyncio.create_task(self._stop.wait())
         # A little over: a loop's timer may ring a millisecond early, and nothing due after the end is fired anyway.
@@ -147,46 +146,32 @@ class Worker:
         if orders.done():
             orders.result()
             return
-        await asyncio.wait({asyncio.create_task(sender.stop()), orders}, return_when=asyncio.FIRST_COMPLETED)
+        ending = asyncio.create_task(self._end(sender))
+        await asyncio.wait({ending, orders}, return_when=asyncio.FIRST_COMPLETED)
         reports.cancel()
         if not orders.done():
+            ending.result()
             await self._sending  # a frame that was cut is sent, also when the end comes in the middle of it
-            self._pipe.send(line(ledger.cut(sender.until_ns(), connects=self._budget.opened, last=True)))
+            self._say_notes()
+            self._pipe.send(line(self._cut(sender, last=True)))
             await self._pipe.close()
 
-    async def _task(self) -> Task:
-        """Everything that can be done before the epoch: compile the steps, look up the hosts."""
-        profile = self._orders.profile
-        steps = script(profile, self._orders.entry, self._orders.auth)
-        _room_for(profile.connections)
-        origins = list(dict.fromkeys(step.origin for step in steps))
-        found = await asyncio.gather(*map(resolve, origins))
-        pools = {
-            origin: Pool(origin, addresses, self._budget, profile.timeout_s)
-            for origin, addresses in zip(origins, found, strict=True)
-        }
-        return Task(
-            steps=[(step, pools[step.origin]) for step in steps],
-            plan=self._plan(),
-            rows=[dict(row) for row in profile.data],
-            shard=self._orders.shard,
-            of=self._orders.of,
-            longest_s=self._orders.longest_s,
-            timeout_s=profile.timeout_s,
-            max_in_flight=profile.max_in_flight,
-            closed=profile.closed,
-            seed=self._orders.seed,
-        )
+    async def _end(self, sender: Sender) -> None:
+        """Let open hits end, then let the drivers book what only the end can tell."""
+        await sender.stop()
+        for driver in self._script.drivers:
+            try:
+                await asyncio.wait_for(driver.settle(), SETTLE_S)
+            except TimeoutError:
+                self._ledger.count("settle.timeout")
 
-    def _plan(self) -> Pace | Crowd:
-        """When journeys arrive, or how many users there are. Raises LoadBroken for stages that say neither."""
-        profile = self._orders.profile
-        try:
-            if profile.closed is not None:
-                return Crowd.of(profile.stages, profile.closed)
-            return Pace.of(profile.stages, self._orders.seed if profile.at_random else None)
-        except ValueError as error:
-            raise LoadBroken(str(error)) from error
+    def _cut(self, sender: Sender, *, last: bool = False) -> Frame:
+        opened = sum(driver.opened for driver in self._script.drivers)
+        return self._ledger.cut(sender.until_ns(), connects=opened, last=last)
+
+    def _say_notes(self) -> None:
+        for note in self._ledger.notes():
+            self._pipe.say({"note": note})
 
     async def _listen(self, sender: Sender, slept: int) -> None:
         """Obey until the parent is gone."""
@@ -197,7 +182,7 @@ class Worker:
             elif "stop" in command:
                 self._stop.set()
 
-    async def _report(self, sender: Sender, ledger: Ledger, slept: int) -> None:
+    async def _report(self, sender: Sender, slept: int) -> None:
         """Frames, workers taking turns within the quarter of a second; ends only by raising."""
         await asyncio.sleep(FRAME_S * self._orders.shard / self._orders.of)
         while True:
@@ -206,24 +191,11 @@ class Worker:
                 raise LoadBroken("the machine slept during the load")
             if self._sending.done() and self._pipe.empty:
                 self._sending.result()
-                frame = ledger.cut(sender.until_ns(), connects=self._budget.opened)
-                self._sending = asyncio.ensure_future(self._send(frame))
+                self._say_notes()
+                self._sending = asyncio.ensure_future(self._send(self._cut(sender)))
 
     async def _send(self, frame: Frame) -> None:
         self._pipe.send(await line_in_turns(frame))
-
-
-def _room_for(connections: int) -> None:
-    """Raise the limit of open files as far as needed. Raises LoadBroken where the system does not allow it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = connections + SPARE_FILES
-    if hard != resource.RLIM_INFINITY and need > hard:
-        raise LoadBroken(
-            f"{connections} connections need {need} open files, and {hard} are allowed",
-            advice="raise `ulimit -Hn` or lower `connections`",
-        )
-    if soft != resource.RLIM_INFINITY and need > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
 
 
 def _on_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

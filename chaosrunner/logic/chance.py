@@ -6,17 +6,22 @@ pseudorandom number generators", 2014). On them rest think times, and the unit-r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from math import cos, exp, expm1, log, pi, sqrt
 
-from chaosrunner.model.load import Think
+from chaosrunner.model.journey import Think
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 """2⁶⁴ ÷ the golden ratio, odd: counters that are multiples of it never meet."""
 
-ARRIVALS, PAUSES = 0, 1
+ARRIVALS, PAUSES, CHOICES, RECONNECTS, RETRIES, ROWS = range(6)
 """The first key of a draw says what it is for, so that no two uses ever share one."""
+
+ROOT_2 = 0.41421356237309515
+"""√2 without its whole part."""
 
 LEAF_BITS = 4
 ROOT_BITS = 48
@@ -36,6 +41,21 @@ def pause_s(think: Think, seed: int, *keys: int) -> float:
     if think.to_s is not None:
         return think.at_s + (think.to_s - think.at_s) * uniform(seed, PAUSES, *keys)
     return think.at_s * exp(think.sigma * _normal(seed, PAUSES, *keys)) if think.sigma else think.at_s
+
+
+def pick(weights: Sequence[float], n: int, seed: int | None = None) -> int:
+    """Which of several things by weight the n-th (from 0) gets; an index into `weights`.
+
+    With a seed it is drawn. Without, shares are kept as evenly as can be: multiples of an irrational number, without
+    their whole part, fill [0, 1) evenly (Weyl), so of any m in a row each gets its share of m to within a few.
+    """
+    if len(weights) == 1:
+        return 0
+    at = (n * ROOT_2 % 1.0 if seed is None else uniform(seed, CHOICES, n)) * sum(weights)
+    for index, end in enumerate(accumulate(weights)):
+        if at < end:
+            return index
+    return len(weights) - 1
 
 
 def arrival(seed: int, n: int) -> float:

@@ -14,6 +14,7 @@ from chaosrunner.logic.traffic import Sample, Traffic
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.histogram import highest_in, lowest_in
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
+from chaosrunner.model.journey import SERIES
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import Hit, Slot
 
@@ -82,8 +83,9 @@ def _condition(seen: Seen, tolerance: Tolerance) -> Condition:
                 raise NoConditionError(
                     f"'{tolerance.text}' asks for the worse: it cannot say that something has recovered"
                 )
-            rule = Rule(tolerance, bound, _name(seen.traffic, tolerance))
-            return _of_hits(seen, rule) if seen.exact else _of_slots(seen, rule)
+            rule = Rule(tolerance, bound, _names(seen.traffic, tolerance))
+            of_series = any(name >= SERIES for name in rule.names or ())
+            return _of_hits(seen, rule) if seen.exact and not of_series else _of_slots(seen, rule)
 
 
 def _bound(traffic: Traffic, tolerance: Tolerance) -> float:
@@ -108,18 +110,16 @@ def _baseline(traffic: Traffic, name: str) -> Sample | None:
     return traffic.sample(span, name) if span else None
 
 
-def _name(traffic: Traffic, tolerance: Tolerance) -> int | None:
-    if not tolerance.metric.of:
-        return None
-    return next(i for i, step in enumerate(traffic.experiment.load.steps) if step.name == tolerance.metric.of)
+def _names(traffic: Traffic, tolerance: Tolerance) -> frozenset[int] | None:
+    return traffic.experiment.load.called(tolerance.metric.of) if tolerance.metric.of else None
 
 
 def _of_hits(seen: Seen, rule: Rule) -> Trace:
-    own = seen.hits if rule.name is None else [hit for hit in seen.hits if hit.name == rule.name]
+    own = seen.hits if rule.names is None else [hit for hit in seen.hits if hit.name in rule.names]
     limit = rule.limit_us
     return Trace(
         rule=rule,
-        due=seen.due if rule.name is None else [hit.due_us for hit in own],
+        due=seen.due if rule.names is None else [hit.due_us for hit in own],
         before=range(len(own) + 1),
         bad=[(i, 1) for i, hit in enumerate(own) if hit.outcome is not Outcome.OK or hit.response_us > limit],
         failed_due=seen.failed_due,
@@ -132,8 +132,7 @@ def _of_slots(seen: Seen, rule: Rule) -> Trace:
     hits: list[int] = []
     bad: list[tuple[int, int]] = []
     for number in range(seen.first, seen.last):
-        slots = seen.traffic.state.slots.get(number, {})
-        own = [slot for name, slot in slots.items() if rule.name in (None, name)]
+        own = list(seen.traffic.state.named(number, rule.names))
         if count := sum(slot.finished - slot.done.get(Outcome.LATE, 0) for slot in own):
             wrong = sum(slot.errors + slot.ok.above(rule.limit_us) for slot in own)
             bad += [(len(due), wrong)] if wrong else []
@@ -154,7 +153,7 @@ def _of_slots(seen: Seen, rule: Rule) -> Trace:
 def _longest_gap(traffic: Traffic, rule: Rule) -> float:
     """Ten times the usual distance of hits of this name, at least 1 s; infinite for all names: arrivals go on."""
     sample = _baseline(traffic, rule.tolerance.metric.of)
-    if rule.name is None or sample is None or not sample.hits:
+    if rule.names is None or sample is None or not sample.hits:
         return float("inf")
     return max(1.0, 10 * sample.seconds / sample.hits) * 1e6
 
@@ -174,11 +173,10 @@ def _answers(seen: Seen, rule: Rule) -> Trace:
 
 
 def _level(seen: Seen, tolerance: Tolerance, bound: float) -> Level:
-    index = _name(seen.traffic, tolerance)
+    names = _names(seen.traffic, tolerance)
     amount, weight, hits = [], [], []
     for number in range(seen.first, seen.last):
-        slots = seen.traffic.state.slots.get(number, {})
-        own = [slot for name, slot in slots.items() if index in (None, name)]
+        own = list(seen.traffic.state.named(number, names))
         ok = sum(slot.done.get(Outcome.OK, 0) for slot in own)
         rate = tolerance.metric.stat is Stat.RATE
         amount.append(float(ok) if rate else sum(map(_seconds, own)))

@@ -7,12 +7,13 @@ its fold: `step` updates it in place and returns it, so that a frame costs what 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Phase
+from chaosrunner.model.journey import SERIES
 from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.units import SLOT_NS
 
@@ -21,6 +22,8 @@ FINE_SLOTS = 18_000
 
 HITS_KEPT = 400_000
 """Raw hits kept around transitions; at 2,000/s over three minutes."""
+
+NOTES_KEPT = 1_000
 
 BEFORE_INJECT_US = 30_000_000
 """Raw hits are kept from this long before the first inject."""
@@ -104,7 +107,9 @@ class State:
     asked: dict[str, int] = field(default_factory=dict)
     """Steps already decided (`inject 0`, `heal 0`, `enter fault`, `done`) → entry number."""
     slots: dict[int, dict[int, Slot]] = field(default_factory=dict)
-    """Slot number since the load's epoch → step index → slot."""
+    """Slot number since the load's epoch → name index → slot."""
+    series: dict[int, dict[int, Slot]] = field(default_factory=dict)
+    """The same for what is measured beside the hits: slot number → name index from `SERIES` on → slot."""
     coarse: dict[tuple[Phase, int], Slot] = field(default_factory=dict)
     """Sums of slots too old to be kept one by one."""
     coarse_until: int = 0
@@ -118,6 +123,9 @@ class State:
     """Journeys that began later than their user's pacing says."""
     connects: int = 0
     cpu_us: int = 0
+    counts: dict[tuple[Phase | None, str], int] = field(default_factory=dict)
+    """(phase, name) → how often it happened, by the phase that the frame reporting it ends in."""
+    notes: list[e.LoadNoted] = field(default_factory=list)
     probes: dict[str, list[tuple[int, bool, float | None]]] = field(default_factory=dict)
     pressure: list[tuple[int, float, float]] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
@@ -141,6 +149,14 @@ class State:
         if self.load_epoch_ns is None or len(self.covered_us) < self.workers:
             return 0
         return self.load_epoch_ns + min(self.covered_us.values(), default=0) * 1000
+
+    def named(self, number: int, names: frozenset[int] | None = None) -> Iterator[Slot]:
+        """The slots of one number: of some names, series among them, or (None) of all hits."""
+        if names is None:
+            yield from self.slots.get(number, {}).values()
+            return
+        for kind in (self.slots, self.series):
+            yield from (slot for name, slot in kind.get(number, {}).items() if name in names)
 
     def slot_number(self, at_ns: int) -> int:
         """The slot that begins at (or holds) an instant. Raises ValueError before the load has an epoch."""
@@ -191,6 +207,9 @@ def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one ar
             state.load_epoch_ns, state.workers = epoch_ns, workers
         case e.LoadLost(worker=worker, why=why):
             state.gaps.append(f"worker {worker}: {why}")
+        case e.LoadNoted() as note:
+            if len(state.notes) < NOTES_KEPT:
+                state.notes.append(note)
         case e.LoadEnded(at_ns=at_ns):
             state.load_ended_ns = at_ns
         case e.SlotsArrived(frame=frame):
@@ -263,7 +282,8 @@ def _frame(state: State, frame: Frame) -> None:
         if number < state.coarse_until:
             _into_coarse(state, number, name, delta)
         else:
-            state.slots.setdefault(number, {}).setdefault(name, Slot()).add(delta)
+            kind = state.slots if name < SERIES else state.series
+            kind.setdefault(number, {}).setdefault(name, Slot()).add(delta)
     state.covered_us[frame.worker] = max(frame.until_us, state.covered_us.get(frame.worker, 0))
     _keep_hits(state, frame.hits)
     state.skipped += frame.skipped
@@ -271,16 +291,28 @@ def _frame(state: State, frame: Frame) -> None:
     state.behind += frame.behind
     state.connects += frame.connects
     state.cpu_us += frame.cpu_us
+    _count(state, frame)
     if frame.last:
         state.last_workers.add(frame.worker)
     if len(state.hits) > HITS_KEPT:
         state.hits_dropped += len(state.hits) - HITS_KEPT
         del state.hits[: len(state.hits) - HITS_KEPT]
-    while len(state.slots) > FINE_SLOTS:
-        oldest = min(state.slots)
-        for name, slot in state.slots.pop(oldest).items():
-            _into_coarse(state, oldest, name, slot)
+    while len(state.slots) > FINE_SLOTS or len(state.series) > FINE_SLOTS:
+        oldest = min([*state.slots, *state.series])
+        for kind in (state.slots, state.series):
+            for name, slot in kind.pop(oldest, {}).items():
+                _into_coarse(state, oldest, name, slot)
         state.coarse_until = oldest + 1
+
+
+def _count(state: State, frame: Frame) -> None:
+    phase = _phase_at(state, frame.until_us)
+    for name, n in frame.counts.items():
+        state.counts[phase, name] = state.counts.get((phase, name), 0) + n
+
+
+def _phase_at(state: State, until_us: int) -> Phase | None:
+    return None if state.load_epoch_ns is None else state.phase_of_slot(until_us * 1000 // SLOT_NS)
 
 
 def _keep_hits(state: State, hits: tuple[Hit, ...]) -> None:

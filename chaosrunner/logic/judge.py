@@ -51,9 +51,9 @@ def judge(experiment: Experiment, state: State) -> Verdict:
         phases=tuple(phase_stats(traffic)),
         trust=trust(traffic),
         seconds=_seconds(state),
-        users_per_s=_journeys_per_s(traffic) if experiment.load.closed else experiment.load.plateau,
+        users_per_s=_journeys_per_s(traffic),
         requests_per_s=_per_s(traffic),
-        users=experiment.load.plateau if experiment.load.closed else None,
+        users=sum(stream.plateau for stream in experiment.load.streams if stream.closed) or None,
     )
 
 
@@ -64,9 +64,14 @@ def _per_s(traffic: Traffic, name: str = "") -> float:
 
 
 def _journeys_per_s(traffic: Traffic) -> float:
-    """Journeys a second that the users of a closed model came to begin in the baseline."""
-    first = next(iter(traffic.experiment.load.steps), None)
-    return _per_s(traffic, first.name) if first else 0.0
+    """Journeys a second: what the open streams ask for, and what the users of closed ones came to begin."""
+    total = 0.0
+    for stream in traffic.experiment.load.streams:
+        if stream.closed is None:
+            total += stream.plateau
+        else:
+            total += sum(_per_s(traffic, one.steps[0].name) for one in stream.scenarios if one.steps)
+    return total
 
 
 def _recovery(experiment: Experiment, state: State) -> Recovery:

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 from chaosrunner.logic.parse.substitute import Reference, parts
 from chaosrunner.model.secret import Secret
 
 if TYPE_CHECKING:
     from chaosrunner.model.fault import Tools
-    from chaosrunner.model.load import LoadProfile
+    from chaosrunner.model.load import LoadProfile, Scenario, Step
+
+PLAIN = ("name", "kind", "keep")
+"""Texts of a step that hold no references."""
 
 
 def revealed(profile: LoadProfile, tools: Tools) -> LoadProfile:
-    """The same load with every `${…}` of its paths, headers and bodies replaced by its value.
+    """The same load with every `${…}` in its steps' texts replaced by its value.
 
-    `auth` stays a Secret; see `reveal_text`.
+    `auth` stays a Secret; see `revealed_auth`.
 
     Raises:
         InjectorError: names a reference that cannot be resolved, never a value.
     """
-    steps = tuple(
-        replace(
-            step,
-            path=reveal_text(step.path, tools),
-            headers={name: reveal_text(value, tools) for name, value in step.headers.items()},
-            body=_revealed(step.body, tools),
-        )
-        for step in profile.steps
+    streams = tuple(
+        replace(stream, scenarios=tuple(_scenario(scenario, tools) for scenario in stream.scenarios))
+        for stream in profile.streams
     )
-    return replace(profile, steps=steps)
+    tls = profile.tls and replace(profile.tls, password=tools.reveal(Secret(profile.tls.password)))
+    return replace(profile, streams=streams, tls=tls)
+
+
+def revealed_auth(scenario: Scenario, tools: Tools) -> str | None:
+    """The scenario's Authorization with its references replaced. Raises InjectorError like `revealed`."""
+    return None if scenario.auth is None else reveal_text(scenario.auth.template, tools)
 
 
 def reveal_text(template: str, tools: Tools) -> str:
@@ -46,13 +51,25 @@ def _value(reference: Reference, tools: Tools) -> str:
     return tools.reveal(Secret(reference.text)).replace("<", "<<")
 
 
-def _revealed(body: object, tools: Tools) -> object:
-    match body:
+def _scenario(scenario: Scenario, tools: Tools) -> Scenario:
+    return replace(scenario, steps=tuple(_step(step, tools) for step in scenario.steps))
+
+
+def _step(step: Step, tools: Tools) -> Step:
+    """Every text of a step, except what it is called."""
+    texts = {it.name: _revealed(getattr(step, it.name), tools) for it in fields(step) if it.name not in PLAIN}
+    return replace(step, **texts)
+
+
+def _revealed(value: object, tools: Tools) -> Any:
+    match value:
         case str():
-            return reveal_text(body, tools)
-        case dict():
-            return {key: _revealed(value, tools) for key, value in body.items()}
+            return reveal_text(value, tools)
+        case Mapping():
+            return {key: _revealed(inner, tools) for key, inner in value.items()}
         case list():
-            return [_revealed(value, tools) for value in body]
+            return [_revealed(inner, tools) for inner in value]
+        case tuple():
+            return tuple(_revealed(inner, tools) for inner in value)
         case _:
-            return body
+            return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chaosrunner.logic.traffic import Sample, Span, Traffic
+from chaosrunner.model.journey import SERIES
+from chaosrunner.model.load import LoadProfile
 from chaosrunner.model.slots import Slot
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import PhaseStats, Trust
@@ -19,8 +21,17 @@ def phase_stats(traffic: Traffic) -> Iterator[PhaseStats]:
         span = traffic.span(phase)
         if span is None:
             continue
-        for name in ("", *[step.name for step in traffic.experiment.load.steps]):
+        for name in _words(traffic.experiment.load):
             yield _stats(span, name, traffic.sample(span, name))
+
+
+def _words(load: LoadProfile) -> tuple[str, ...]:
+    """What figures are given for: everything, each step, each scenario, each tag, and what is measured beside them."""
+    scenarios = [scenario.name for scenario in load.scenarios if scenario.name]
+    tags = [tag for scenario in load.scenarios for tag in scenario.tags]
+    steps = [step.name for step in load.steps]
+    series = [name for index, name in load.names.items() if index >= SERIES]
+    return tuple(dict.fromkeys(["", *steps, *scenarios, *tags, *series]))
 
 
 def _stats(span: Span, name: str, sample: Sample) -> PhaseStats:
@@ -43,8 +54,9 @@ def _stats(span: Span, name: str, sample: Sample) -> PhaseStats:
 def trust(traffic: Traffic) -> Trust:
     """The generator's own account, over the whole run."""
     state, whole = traffic.state, Slot()
-    for slot in state.coarse.values():
-        whole.add(slot)
+    for (_, name), slot in state.coarse.items():
+        if name < SERIES:
+            whole.add(slot)
     for names in state.slots.values():
         for slot in names.values():
             whole.add(slot)
@@ -63,17 +75,19 @@ def trust(traffic: Traffic) -> Trust:
 def _closed(traffic: Traffic) -> Iterator[str]:
     """What a closed model cannot see, and how far it kept its pace."""
     load, state = traffic.experiment.load, traffic.state
-    if load.closed is None:
+    if not load.closed:
         return
     yield (
         "closed model: who waits for an answer asks nothing more meanwhile, so while the target is slow there are "
         "fewer requests, and percentiles flatter it (coordinated omission)"
     )
-    if load.closed.every_s is not None:
-        every = human_duration(load.closed.every_s)
+    turns = [
+        human_duration(stream.closed.every_s) for stream in load.streams if stream.closed and stream.closed.every_s
+    ]
+    if turns:
         yield (
             f"{state.behind} of {state.journeys} journeys began behind their turn, "
-            f"because the one before took longer than {every}"
+            f"because the one before took longer than {' or '.join(dict.fromkeys(turns))}"
         )
 
 

@@ -40,8 +40,8 @@ class Rule:
 
     tolerance: Tolerance
     bound: float
-    name: int | None = None
-    """Index of the request name; None = all."""
+    names: frozenset[int] | None = None
+    """Indices of the names it is about; None = all hits."""
 
     @property
     def limit_us(self) -> float:

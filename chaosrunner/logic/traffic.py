@@ -76,6 +76,7 @@ class Traffic:
     experiment: Experiment
     state: State
     _samples: dict[tuple[Span, str], Sample] = field(default_factory=dict)
+    _called: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def span(self, phase: Phase) -> Span | None:
         """The slots by which a phase is judged; None if it was not entered.
@@ -106,10 +107,20 @@ class Traffic:
         """What is known of the hits due in `span`, of one request name or (empty) of all."""
         if (span, name) not in self._samples:
             slot = Slot()
-            for part in self._slots(span, name):
+            for part in self._slots(span, self._wanted(name)):
                 slot.add(part)
             self._samples[span, name] = Sample(slot, span.seconds)
         return self._samples[span, name]
+
+    def stream(self, span: Span, nth: int) -> Slot:
+        """All hits due in a span that belong to one stream of the load; not kept."""
+        streams = self.experiment.load.streams
+        before = sum(len(scenario.steps) for stream in streams[:nth] for scenario in stream.scenarios)
+        own = sum(len(scenario.steps) for scenario in streams[nth].scenarios)
+        slot = Slot()
+        for part in self._slots(span, frozenset(range(before, before + own))):
+            slot.add(part)
+        return slot
 
     def windows(self, span: Span, seconds: float, name: str = "") -> Iterator[Sample]:
         """Every window of that length in `span`, by steps of 1 s (or of itself, if shorter), and the last one.
@@ -156,28 +167,24 @@ class Traffic:
         return reported if ended is None else min(reported, self.slot_before(ended))
 
     def _bucket(self, span: Span, start: int, size: int, name: str) -> Slot:
-        slot = Slot()
-        for part in self._fine(start, min(start + size, span.last), name):
-            slot.add(part)
+        slot, wanted = Slot(), self._wanted(name)
+        for number in range(start, min(start + size, span.last)):
+            for part in self.state.named(number, wanted):
+                slot.add(part)
         return slot
 
-    def _slots(self, span: Span, name: str) -> Iterator[Slot]:
+    def _slots(self, span: Span, wanted: frozenset[int]) -> Iterator[Slot]:
         if span.first < self.state.coarse_until:
-            wanted = self._wanted(name)
             for (phase, index), slot in self.state.coarse.items():
                 if phase is span.phase and index in wanted:
                     yield slot
-        yield from self._fine(span.first, span.last, name)
-
-    def _fine(self, first: int, last: int, name: str) -> Iterator[Slot]:
-        wanted = self._wanted(name)
-        for number in range(first, last):
-            for index, slot in self.state.slots.get(number, {}).items():
-                if index in wanted:
-                    yield slot
+        for number in range(span.first, span.last):
+            yield from self.state.named(number, wanted)
 
     def _wanted(self, name: str) -> frozenset[int]:
-        return frozenset(i for i, step in enumerate(self.experiment.load.steps) if name in ("", step.name))
+        if name not in self._called:
+            self._called[name] = self.experiment.load.called(name)
+        return self._called[name]
 
 
 def slots_in(seconds: float) -> int:

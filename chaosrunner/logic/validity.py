@@ -10,6 +10,7 @@ from chaosrunner.logic.traffic import SLOTS_A_SECOND, Sample, Span, Traffic
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.histogram import cell_of, lowest_in
 from chaosrunner.model.hypothesis import Tolerance
+from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import human_duration
 
 LATE_ALLOWED = 0.01
@@ -72,14 +73,18 @@ def unfit_delivery(traffic: Traffic, span: Span) -> str:
 def user_time_lost(traffic: Traffic, span: Span) -> float:
     """Closed model: the share of the users' time in a span that the generator took from them; 0 in the open model."""
     load = traffic.experiment.load
-    if load.closed is None:
-        return 0.0
-    crowd = Pace.of(load.stages)
-    there_s = crowd.count(span.last / SLOTS_A_SECOND) - crowd.count(span.first / SLOTS_A_SECOND)
-    sample = traffic.sample(span)
-    stalls_s = sum(lowest_in(cell) * count for cell, count in sample.slot.lag if cell >= cell_of(STALL_US)) / 1e6
-    turn_s = LATE_S if load.closed.every_s is None else load.closed.every_s
-    return (stalls_s + sample.late * turn_s) / there_s if there_s else 0.0
+    there_s, lost_s = 0.0, 0.0
+    for nth, stream in enumerate(load.streams):
+        if stream.closed is None:
+            continue
+        crowd = Pace.of(stream.stages)
+        begin_s, end_s = (max(0.0, slot / SLOTS_A_SECOND - stream.starts_s) for slot in (span.first, span.last))
+        there_s += crowd.count(end_s) - crowd.count(begin_s)
+        slot = traffic.stream(span, nth)
+        stalls_s = sum(lowest_in(cell) * count for cell, count in slot.lag if cell >= cell_of(STALL_US)) / 1e6
+        turn_s = LATE_S if stream.closed.every_s is None else stream.closed.every_s
+        lost_s += stalls_s + slot.done.get(Outcome.LATE, 0) * turn_s
+    return lost_s / there_s if there_s else 0.0
 
 
 def unfit_lag(tolerance: Tolerance, sample: Sample, plain: Judgement, adjusted: Judgement) -> str:

@@ -74,6 +74,15 @@ class LoadLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadNoted(Event):
+    """Something a worker found that is no number: a slow query's plan, a leaked connection, a failover's timeline."""
+
+    worker: int
+    about: str
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadEnded(Event):
     """Every worker has sent its last frame or was lost."""
 
@@ -249,8 +258,8 @@ class Entry:
 KINDS: Mapping[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        RunStarted, OwnerChanged, WatchdogReady, WatchdogLost, LoadStarted, LoadLost, LoadEnded, PhaseEntered,
-        Decided, Prepared, Injecting, Injected, InjectFailed, Verified, Undoing, Undone, UndoFailed,
+        RunStarted, OwnerChanged, WatchdogReady, WatchdogLost, LoadStarted, LoadLost, LoadNoted, LoadEnded,
+        PhaseEntered, Decided, Prepared, Injecting, Injected, InjectFailed, Verified, Undoing, Undone, UndoFailed,
         ProbeAnswered, Signalled, Crashed, Pressure, Ended,
     )
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""A latency histogram with HdrHistogram's layout at three digits: relative error ≤ 0.1 %, merging is adding."""
+"""A latency histogram with HdrHistogram's layout at three digits: relative error ≤ 0.1 %, merging is adding.
+
+Its range is 1 µs to 1 h, so it never has more than `TOP_CELL + 1` (23,221) cells, whatever is recorded.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,21 @@ from dataclasses import dataclass, field
 SUB_BITS = 10
 """Each power of two above 2047 is cut in 2**10 cells: three significant digits."""
 
+DIGITS = 3
+
+HOUR_US = 3_600_000_000
+"""The end of the range: what takes longer is counted in the last cell, and `hour_or_more` tells how many those are."""
+
 
 def cell_of(micros: int) -> int:
-    """The index of the cell that holds `micros` (µs, ≥ 0)."""
+    """The index of the cell that holds `micros` (µs, ≥ 0); above an hour the last one."""
+    if micros > HOUR_US:
+        return TOP_CELL
     shift = max(0, micros.bit_length() - SUB_BITS - 1)
     return (shift << SUB_BITS) + (micros >> shift)
+
+
+TOP_CELL = cell_of(HOUR_US)
 
 
 def lowest_in(cell: int) -> int:
@@ -82,6 +95,11 @@ class Histogram:
     def max(self) -> float | None:
         """The largest value in µs; None when empty."""
         return float(highest_in(max(self.cells))) if self.cells else None
+
+    @property
+    def hour_or_more(self) -> int:
+        """How many values were too long to be told apart: they took an hour (to a thousandth), or longer."""
+        return self.cells.get(TOP_CELL, 0)
 
     def pairs(self) -> list[list[int]]:
         """`[[cell, count], …]`, sorted: the wire form."""

@@ -1,4 +1,4 @@
-"""A LoadProfile: journeys of steps, and who makes them.
+"""A LoadProfile: scenarios, journeys of steps, and who makes them.
 
 Open model: journeys arrive on a schedule that never depends on replies. Closed model: so many users, each of whom
 begins a journey when the one before is over.
@@ -7,10 +7,16 @@ begins a journey when the one before is over.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
+from chaosrunner.model.http_client import Tls
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.journey import SERIES
 from chaosrunner.model.secret import Secret
+
+Step = Request
+"""A step of any protocol; each class says in `kind` which."""
 
 
 class Outcome(StrEnum):
@@ -36,49 +42,28 @@ class Outcome(StrEnum):
     """Due, but never sent: `max_in_flight` journeys were already open. An error, not silence."""
     UNFINISHED = "unfinished"
     """Still open when the load ended: censored at its age."""
+    LOST = "lost"
+    """Acknowledged, or numbered by the target, and missing."""
+    REPEATED = "repeated"
+    """A message that came a second time."""
+    REORDERED = "reordered"
+    """A message that came after a later one."""
+    STALLED = "stalled"
+    """Nothing came although the connection was open and something was due."""
+    CLOSED = "closed"
+    """The peer closed properly while an answer was due."""
+    SQL = "sql"
+    """The database reported an error."""
+    CONFLICT = "conflict"
+    """A serialization failure or a deadlock, also at the last of all retries."""
+    POOL = "pool"
+    """No connection of the pool came free in time."""
     LATE = "late"
     """Due before the load ended, never started by the generator. Ours, not the target's."""
 
 
 ERRORS = frozenset(Outcome) - {Outcome.OK, Outcome.LATE}
 """The outcomes that blame the target. LATE blames the generator and makes findings UNKNOWN instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Think:
-    """A pause before a step: always the same, evenly spread over a range, or lognormal."""
-
-    at_s: float = 0.0
-    """The pause; the shortest one of a range; the median of a lognormal."""
-    to_s: float | None = None
-    """The longest pause of a range."""
-    sigma: float = 0.0
-    """Standard deviation of the pause's natural logarithm; above zero, the pause is lognormal."""
-
-    @property
-    def constant(self) -> bool:
-        """Whether chance has no part in it."""
-        return self.to_s is None and not self.sigma
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One request of a journey. `<name>` in texts is a kept variable or a data column."""
-
-    name: str
-    method: str
-    path: str
-    """Path relative to the system's entry, or an absolute http(s) URL."""
-    body: object = None
-    """JSON value; a placeholder that is a whole string keeps its JSON type."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    expect: tuple[int, ...] = ()
-    """Statuses that are ok; empty = any below 400."""
-    keep: Mapping[str, str] = field(default_factory=dict)
-    """Variable → JSON path (`$.a.b[0]`) in the reply."""
-    think: Think = Think()
-    """Pause between the previous step's done and this step's due. Before the first step: nothing in the open model; in
-    the closed one the pause since the user's previous journey."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +137,27 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadProfile:
-    """Journeys, and who makes them."""
+class Scenario:
+    """What one kind of user does: a journey, with all that belongs to it."""
 
+    name: str = ""
+    """Empty when it is the only one."""
     steps: tuple[Step, ...]
+    weight: float = 1.0
+    """Its share of the stream's journeys (closed model: of its users), beside the weights of the others."""
+    tags: tuple[str, ...] = ()
+    """Words that stand for all steps of the scenarios that have them, in tolerances and reports."""
+    auth: Secret | None = None
+    """`bearer <token>` or a fixed header value; sent as `Authorization` once every variable in it is known."""
+    data: tuple[Mapping[str, str], ...] = ()
+    """Rows of the data file, dealt to journeys in turn; in a closed model each user keeps its row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """Who comes, when, and what they do: one scenario, or several by weight."""
+
+    scenarios: tuple[Scenario, ...]
     stages: tuple[Shape, ...]
     """At least one; only the last may be open-ended, and then it is flat or a wave. Journeys per second; in a closed
     model users, without waves."""
@@ -163,19 +165,10 @@ class LoadProfile:
     """Journeys arrive as a Poisson process of that rate instead of evenly. Not in a closed model."""
     closed: Closed | None = None
     """None: the open model."""
-    auth: Secret | None = None
-    """`bearer <token>` or a fixed header value; sent as `Authorization` once every variable in it is known."""
-    data: tuple[Mapping[str, str], ...] = ()
-    """Rows of the data file, dealt to journeys in turn; in a closed model each user keeps its row."""
-    timeout_s: float = 10.0
-    """A hit without a whole reply after this long, counted from its due time, is a TIMEOUT."""
+    starts_s: float = 0.0
+    """Its stages begin this long after the load does."""
     max_in_flight: int = 1000
     """Journeys open at once, over all workers; one more is SHED. Not in a closed model: users are its limit."""
-    connections: int = 200
-    """Connections open at once, over all workers; a hit that must wait for one counts the wait as the target's."""
-    workers: int = 1
-    warmup_s: float = 0.0
-    """Traffic before this is not judged; the ramp, unless the file says otherwise."""
 
     @property
     def plateau(self) -> float:
@@ -186,3 +179,92 @@ class LoadProfile:
     def peak(self) -> float:
         """The most journeys per second, or users, that it ever asks for."""
         return max(shape.peak for shape in self.stages)
+
+    @property
+    def steps_a_journey(self) -> float:
+        """How many steps a journey has on average, a repeated one counted once."""
+        weights = sum(scenario.weight for scenario in self.scenarios)
+        return sum(scenario.weight * len(scenario.steps) for scenario in self.scenarios) / weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProfile:
+    """Streams of journeys at once, and what they share."""
+
+    streams: tuple[Stream, ...]
+    timeout_s: float = 10.0
+    """A hit without a whole reply after this long, counted from its due time, is a TIMEOUT."""
+    connections: int = 200
+    """Connections open at once, over all workers; a hit that must wait for one counts the wait as the target's."""
+    workers: int = 1
+    warmup_s: float = 0.0
+    """Traffic before this is not judged; the ramp, unless the file says otherwise."""
+    tls: Tls | None = None
+    """Of https and of whatever else speaks TLS; None = the system's."""
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """All scenarios, in the order of the file."""
+        return tuple(scenario for stream in self.streams for scenario in stream.scenarios)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps of all scenarios, in order; a hit's `name` is an index into these."""
+        return tuple(step for scenario in self.scenarios for step in scenario.steps)
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """What a slot's name index means: the steps from 0 on; from `SERIES` on, what is measured beside them."""
+        steps = self.steps
+        series = (one for step in steps for one in step.series)
+        return {**dict(enumerate(step.name for step in steps)), **dict(enumerate(series, SERIES))}
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The components whose DSN its steps need."""
+        return frozenset(place for step in self.steps for place in step.places)
+
+    @property
+    def closed(self) -> bool:
+        """Whether any stream is of the closed model."""
+        return any(stream.closed is not None for stream in self.streams)
+
+    def called(self, name: str) -> frozenset[int]:
+        """The name indices that a word means: a step or series, a scenario's, a tag's; all steps' when it is empty.
+
+        Raises KeyError for a word that means nothing.
+        """
+        found = {index for index, known in self.names.items() if known == name}
+        first = 0
+        for scenario in self.scenarios:
+            after = first + len(scenario.steps)
+            if not name or name == scenario.name or name in scenario.tags:
+                found.update(range(first, after))
+            first = after
+        if name and not found:
+            raise KeyError(name)
+        return frozenset(found)
+
+
+def single(  # noqa: PLR0913 - one value a field, all by keyword
+    *,
+    steps: tuple[Step, ...],
+    stages: tuple[Shape, ...],
+    at_random: bool = False,
+    closed: Closed | None = None,
+    auth: Secret | None = None,
+    data: tuple[Mapping[str, str], ...] = (),
+    max_in_flight: int = 1000,
+    timeout_s: float = 10.0,
+    connections: int = 200,
+    workers: int = 1,
+    warmup_s: float = 0.0,
+) -> LoadProfile:
+    """A profile with one stream of one scenario; see their fields."""
+    scenario = Scenario(steps=steps, auth=auth, data=data)
+    stream = Stream(
+        scenarios=(scenario,), stages=stages, at_random=at_random, closed=closed, max_in_flight=max_in_flight
+    )
+    return LoadProfile(
+        streams=(stream,), timeout_s=timeout_s, connections=connections, workers=workers, warmup_s=warmup_s
+    )

@@ -26,6 +26,8 @@ class Slot:
     """Generator lag = fired − due: ours."""
     wait: Histogram = field(default_factory=Histogram)
     """Connection wait = sent − fired: the target's."""
+    service: Histogram = field(default_factory=Histogram)
+    """Service = done − sent, of OK hits: what the target took once it had been asked."""
 
     def add(self, other: Slot) -> None:
         """Merge `other` into this one."""
@@ -37,7 +39,7 @@ class Slot:
 
     def histograms(self) -> tuple[Histogram, ...]:
         """Its histograms in wire order."""
-        return (self.ok, self.failed, self.adjusted, self.lag, self.wait)
+        return (self.ok, self.failed, self.adjusted, self.lag, self.wait, self.service)
 
     @property
     def errors(self) -> int:
@@ -61,10 +63,16 @@ class Hit:
 
     due_us: int
     name: int
-    """Index into the profile's steps."""
+    """Index into the profile's names."""
     outcome: Outcome
     response_us: int
     lag_us: int
+    sent_us: int | None = None
+    """Asked on an open connection so long after it was due; None = never."""
+    connected_us: int | None = None
+    """The connection it waited for was open so long after it was due; None = it waited for none, or none came."""
+    first_us: int | None = None
+    """The answer's first byte came so long after it was due; None = it never did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +84,7 @@ class Frame:
     until_us: int
     """Everything due before this (µs after the epoch) has been fired or counted; later deltas only finish open hits."""
     slots: Mapping[tuple[int, int], Slot]
-    """(slot number since the epoch, step index) → delta."""
+    """(slot number since the epoch, name index) → delta."""
     hits: tuple[Hit, ...] = ()
     skipped: int = 0
     """Later steps never asked because an earlier step of their journey failed."""
@@ -88,6 +96,10 @@ class Frame:
     """Connections opened."""
     cpu_us: int = 0
     """CPU time this worker used since its previous frame."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What else happened since then, by name: `chat.reconnects`, `read.sqlstate.40001`."""
+    watch: Mapping[str, float] = field(default_factory=dict)
+    """How the worker found itself since then: see `chaosrunner.load.selfwatch`."""
     last: bool = False
     """The worker has ended; everything still open was reported as UNFINISHED."""
 
@@ -102,12 +114,17 @@ def to_json(frame: Frame) -> dict[str, object]:
             [number, name, slot.due, dict(slot.done), *[h.pairs() for h in slot.histograms()]]
             for (number, name), slot in sorted(frame.slots.items())
         ],
-        "hits": [[h.due_us, h.name, h.outcome.value, h.response_us, h.lag_us] for h in frame.hits],
+        "hits": [
+            [h.due_us, h.name, h.outcome.value, h.response_us, h.lag_us, h.sent_us, h.connected_us, h.first_us]
+            for h in frame.hits
+        ],
         "skipped": frame.skipped,
         "journeys": frame.journeys,
         "behind": frame.behind,
         "connects": frame.connects,
         "cpu": frame.cpu_us,
+        "counts": dict(frame.counts),
+        "watch": dict(frame.watch),
         "last": frame.last,
     }
 
@@ -119,7 +136,7 @@ def from_json(data: Mapping[str, object]) -> Frame:
     for number, name, due, done, *histograms in raw["slots"]:  # type: ignore[attr-defined]
         counts = {Outcome(outcome): int(count) for outcome, count in done.items()}
         slots[int(number), int(name)] = Slot(int(due), counts, *[Histogram.of(pairs) for pairs in histograms])
-    hits = tuple(Hit(h[0], h[1], Outcome(h[2]), h[3], h[4]) for h in raw["hits"])  # type: ignore[attr-defined]
+    hits = tuple(Hit(h[0], h[1], Outcome(h[2]), *h[3:]) for h in raw["hits"])  # type: ignore[attr-defined]
     return Frame(
         worker=_int(raw, "worker"),
         seq=_int(raw, "seq"),
@@ -131,6 +148,8 @@ def from_json(data: Mapping[str, object]) -> Frame:
         behind=_int(raw, "behind") if "behind" in raw else 0,  # journals of earlier versions have none
         connects=_int(raw, "connects"),
         cpu_us=_int(raw, "cpu"),
+        counts=dict(raw.get("counts", {})),  # type: ignore[call-overload]
+        watch=dict(raw.get("watch", {})),  # type: ignore[call-overload]
         last=bool(raw["last"]),
     )
 

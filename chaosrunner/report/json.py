@@ -62,15 +62,18 @@ def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict
 
 def _load(verdict: Verdict, experiment: Experiment, state: State) -> dict[str, object]:
     """What was asked for; what only a closed model has is null in an open one."""
-    closed = experiment.load.closed
+    streams = experiment.load.streams
+    closed = [stream.closed for stream in streams if stream.closed]
+    models = ("closed model" if len(closed) == len(streams) else "open and closed model") if closed else "open model"
+    iterations = {one.iterations for one in closed}
     return {
-        "model": "open model" if closed is None else "closed model",
+        "model": models,
         "asked": render(experiment.load),
         "users_per_s": verdict.users_per_s,
         "requests_per_s": verdict.requests_per_s,
         "users": verdict.users,
-        "iterations": None if closed is None else closed.iterations,
-        "behind": None if closed is None else state.behind,
+        "iterations": iterations.pop() if len(iterations) == 1 else None,
+        "behind": state.behind if closed else None,
     }
 
 

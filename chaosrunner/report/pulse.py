@@ -140,8 +140,9 @@ def _earlier(one: Phase, other: Phase) -> bool:
 def _of(experiment: Experiment, names: dict[int, Tally], name: str) -> Tally:
     """The tally of one request name, or of all."""
     tally = Tally()
+    wanted = experiment.load.called(name)
     for index, one in names.items():
-        if not name or experiment.load.steps[index].name == name:
+        if index in wanted:
             tally.add(one)
     return tally
 

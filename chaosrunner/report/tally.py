@@ -131,8 +131,9 @@ def _add(into: dict[Phase, dict[int, Tally]], state: State, number: int) -> None
     if phase is None:
         return
     names = into.setdefault(phase, {})
-    for name, slot in state.slots.get(number, {}).items():
-        names.setdefault(name, Tally()).add(slot)
+    for kind in (state.slots, state.series):
+        for name, slot in kind.get(number, {}).items():
+            names.setdefault(name, Tally()).add(slot)
 
 
 def _copy(tally: Tally) -> Tally:

@@ -1,11 +1,19 @@
-"""How contended this host is while the experiment runs: pressure stall information and the target's run-queue delay.
+"""How contended this host is while the experiment runs, and by whom: what the kernel says, once a second.
 
-Both come from the kernel (`/proc/pressure/cpu`, `/proc/<pid>/schedstat`); where a kernel has neither, nothing is
-written, and the verdict says that contention was not measured.
+Three questions. Did tasks wait for a CPU (`/proc/pressure/cpu`)? Did the target's threads (their run-queue delay, in
+`/proc/<pid>/task/*/schedstat`)? And who had the CPUs meanwhile: the target, we, or somebody who has no part in this
+experiment (`/proc/stat` minus what target and runner used)? A target that waits because it is overloaded fills the
+CPUs itself; one that waits for strangers must not be judged by it (`chaosrunner.logic.relief`).
+
+Where a kernel does not tell, nothing is written, and the verdict says that contention was not measured.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,26 +21,162 @@ from chaosrunner.model.events import Pressure
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from chaosrunner.model.events import Event
     from chaosrunner.world.clock import Clock
 
 EVERY_NS = NANOS
 
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+"""What the kernel counts CPU time in."""
+
+BUSY = 0.2
+"""A stranger that uses at least so many CPUs is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A process and the CPU time it has used, its reaped children's with it. In ticks."""
+
+    parent: int
+    ticks: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at the host. Counters since boot."""
+
+    at_ns: int
+    stalled_us: int | None
+    """Time in which some task waited for a CPU; None where the kernel does not count it."""
+    busy: Mapping[int, int] = field(default_factory=dict)
+    """CPU → ticks in which it was not idle."""
+    processes: Mapping[int, Spent] = field(default_factory=dict)
+    target: frozenset[int] = frozenset()
+    """The target's processes."""
+    ours: frozenset[int] = frozenset()
+    """The runner's and its children's, unless they are the target's."""
+    waited_ns: Mapping[int, int] = field(default_factory=dict)
+    """Thread of the target → time it has waited on a run queue."""
+    cpus: frozenset[int] = frozenset()
+    """CPUs that the target's processes may use."""
+
 
 async def watch_pressure(pids: Callable[[], Iterable[int]], *, clock: Clock, report: Callable[[Event], object]) -> None:
-    """Write one Pressure a second until cancelled; return at once where the kernel does not tell."""
-    before = (clock.now(), stalled_us(), waited_ns(pids()))
-    while before[1] is not None:
-        await clock.sleep_until(before[0] + EVERY_NS)
-        after = (clock.now(), stalled_us(), waited_ns(pids()))
-        if after[1] is not None:
-            span = after[0] - before[0]
-            waited = sum(max(0, ns - before[2].get(pid, ns)) for pid, ns in after[2].items())
-            some = (after[1] - before[1]) * 1000 / span
-            report(Pressure(at_ns=after[0], cpu_some=round(some, 3), target_wait_s=round(waited / span, 3)))
+    """Write one Pressure a second until cancelled; return at once where the kernel does not tell.
+
+    Args:
+        pids: the target's processes on this host; their children count as well.
+        clock: CLOCK_BOOTTIME.
+        report: takes the facts.
+    """
+    before = await asyncio.to_thread(look, clock.now(), pids)
+    while before.stalled_us is not None:
+        await clock.sleep_until(before.at_ns + EVERY_NS)
+        after = await asyncio.to_thread(look, clock.now(), pids)
+        if after.stalled_us is not None:
+            report(between(before, after))
         before = after
+
+
+def look(at_ns: int, pids: Callable[[], Iterable[int]]) -> Look:
+    """Look at the host once; a few milliseconds."""
+    if (stalled := stalled_us()) is None:
+        return Look(at_ns=at_ns, stalled_us=None)
+    processes = spent()
+    target = family_of(pids(), processes)
+    return Look(
+        at_ns=at_ns,
+        stalled_us=stalled,
+        busy=busy_ticks(),
+        processes=processes,
+        target=target,
+        ours=family_of([os.getpid()], processes) - target,
+        waited_ns=waited_ns(target),
+        cpus=_cpus(target),
+    )
+
+
+def between(before: Look, after: Look) -> Pressure:
+    """What happened between two looks. Shares and CPUs are means over that time."""
+    span_s = (after.at_ns - before.at_ns) / NANOS
+    assert before.stalled_us is not None
+    assert after.stalled_us is not None
+    waited = sum(max(0, ns - before.waited_ns.get(thread, ns)) for thread, ns in after.waited_ns.items())
+    pressure = Pressure(
+        at_ns=after.at_ns,
+        cpu_some=round((after.stalled_us - before.stalled_us) / 1e6 / span_s, 3),
+        target_wait_s=round(waited / NANOS / span_s, 3),
+        lasted_s=round(span_s, 3),
+    )
+    if not after.target:
+        return pressure
+    target = used(before, after, before.target | after.target)
+    ours = used(before, after, before.ours | after.ours) if _meet(after) else 0
+    busy = sum(after.busy[cpu] - before.busy.get(cpu, after.busy[cpu]) for cpu in after.cpus & after.busy.keys())
+    return Pressure(
+        at_ns=pressure.at_ns,
+        cpu_some=pressure.cpu_some,
+        target_wait_s=pressure.target_wait_s,
+        lasted_s=pressure.lasted_s,
+        target_cpu=round(target * TICK_S / span_s, 3),
+        our_cpu=round(ours * TICK_S / span_s, 3),
+        others_cpu=round(max(0, busy - target - ours) * TICK_S / span_s, 3),
+        busiest=_busiest(before, after, span_s),
+    )
+
+
+def used(before: Look, after: Look, group: frozenset[int]) -> int:
+    """Ticks that a group used between two looks.
+
+    What a child used passes to its parent when that reaps it, so only the sum counts: what a dead child had used
+    before is taken off what its parent has inherited.
+    """
+    total = 0
+    for pid in group:
+        then, now = before.processes.get(pid), after.processes.get(pid)
+        if now is not None:
+            total += now.ticks - (then.ticks if then else 0)
+        elif then is not None and then.parent in group:
+            total -= then.ticks
+    return max(0, total)
+
+
+def family_of(pids: Iterable[int], processes: Mapping[int, Spent]) -> frozenset[int]:
+    """These processes and all their descendants."""
+    children: dict[int, list[int]] = {}
+    for pid, process in processes.items():
+        children.setdefault(process.parent, []).append(pid)
+    found: set[int] = set()
+    todo = [pid for pid in pids if pid in processes]
+    while todo:
+        pid = todo.pop()
+        if pid not in found:
+            found.add(pid)
+            todo += children.get(pid, ())
+    return frozenset(found)
+
+
+def _meet(seen: Look) -> bool:
+    """Whether our processes may run where the target's do."""
+    return bool(_cpus(seen.ours) & seen.cpus)
+
+
+def _busiest(before: Look, after: Look, span_s: float) -> str:
+    """The stranger that used most, as `name (pid)`; empty when none used much."""
+    known = after.target | after.ours
+    ticks = {
+        pid: now.ticks - before.processes[pid].ticks
+        for pid, now in after.processes.items()
+        if pid in before.processes and pid not in known
+    }
+    pid = max(ticks, key=lambda one: ticks[one], default=0)
+    if not pid or ticks[pid] * TICK_S / span_s < BUSY:
+        return ""
+    return f"{after.processes[pid].name} ({pid})"
+
+
+# --- what the kernel says
 
 
 def stalled_us(path: Path = Path("/proc/pressure/cpu")) -> int | None:
@@ -44,12 +188,61 @@ def stalled_us(path: Path = Path("/proc/pressure/cpu")) -> int | None:
         return None
 
 
+def busy_ticks(path: Path = Path("/proc/stat")) -> dict[int, int]:
+    """CPU → ticks since boot in which it was not idle; time that a hypervisor gave to others counts as busy."""
+    found = {}
+    for line in path.read_text().splitlines():
+        name, *numbers = line.split()
+        if name.startswith("cpu") and name[3:].isdigit():
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, numbers[:8])
+            found[int(name[3:])] = user + nice + system + irq + softirq + steal
+    return found
+
+
+def spent(proc: Path = Path("/proc")) -> dict[int, Spent]:
+    """Every process that can be seen."""
+    found = {}
+    for entry in os.scandir(proc):
+        if not entry.name.isdigit():
+            continue
+        try:
+            name, fields = _parts(Path(entry.path, "stat").read_text())
+            # proc(5): state is field 3, ppid 4, utime stime cutime cstime 14–17.
+            found[int(entry.name)] = Spent(int(fields[1]), sum(map(int, fields[11:15])), name)
+        except (OSError, ValueError, IndexError):
+            continue  # gone meanwhile
+    return found
+
+
+def _parts(stat: str) -> tuple[str, list[str]]:
+    """The name, which may hold anything, and the fields after it."""
+    _, _, rest = stat.partition("(")
+    name, _, fields = rest.rpartition(")")
+    return name, fields.split()
+
+
 def waited_ns(pids: Iterable[int]) -> dict[int, int]:
-    """Pid → nanoseconds its main thread has waited on a run queue; processes that are gone are left out."""
+    """Thread → nanoseconds it has waited on a run queue, of these processes; those that are gone are left out."""
     found = {}
     for pid in pids:
         try:
-            found[pid] = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
-        except (OSError, ValueError, IndexError):
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+        except OSError:
             continue
+        for thread in threads:
+            try:
+                found[int(thread.name)] = int((thread / "schedstat").read_text().split()[1])
+            except (OSError, ValueError, IndexError):
+                continue
     return found
+
+
+def _cpus(pids: Iterable[int]) -> frozenset[int]:
+    """The CPUs that any of these may use."""
+    found: set[int] = set()
+    for pid in pids:
+        try:
+            found |= os.sched_getaffinity(pid)
+        except OSError:
+            continue
+    return frozenset(found)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -36,16 +38,97 @@ def family() -> frozenset[int]:
 
 
 def targets_here(system: System) -> Callable[[], frozenset[int]]:
-    """The pids that listen on the ports of a system's components on this host; looked up once a few seconds."""
-    ports = frozenset(port for part in system.components.values() if part.processes for port in part.processes.ports)
+    """The pids of a system on this host, looked up once a few seconds.
+
+    Who listens where the load or a component's clients connect to, on the ports that processes are found by and on the
+    fault proxy's; and, one by one, whoever on this host those are connected to: a gateway's replicas, their database.
+    """
+    ports = frozenset(_ports(system))
     seen: list[tuple[float, frozenset[int]]] = []
 
     def pids() -> frozenset[int]:
         if not seen or time.monotonic() - seen[-1][0] > LOOK_AGAIN_S:
-            seen[:] = [(time.monotonic(), _listening_on(ports))]
+            seen[:] = [(time.monotonic(), _behind(ports) | _named(system))]
         return seen[-1][1]
 
     return pids
+
+
+def _ports(system: System) -> Iterable[int]:
+    """Ports of this host that belong to the system."""
+    for part in system.components.values():
+        yield from part.processes.ports if part.processes else ()
+    places = [system.entry, system.fault_proxy, *(at for part in system.components.values() for at in part.at)]
+    dsns = [part.dsn.template for part in system.components.values() if part.dsn]
+    for place in (*places, *dsns):
+        if (port := port_here(place)) is not None:
+            yield port
+
+
+def port_here(place: str) -> int | None:
+    """The port of an URL or `host:port` on this host; None if it is elsewhere, unsaid or secret."""
+    try:
+        url = urlsplit(place if "//" in place else f"//{place}")
+        port = url.port or {"http": 80, "https": 443, "ws": 80, "wss": 443}.get(url.scheme)
+    except ValueError:
+        return None
+    return port if url.hostname and _here(url.hostname) else None
+
+
+def _here(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host in _addresses()
+
+
+def _addresses() -> frozenset[str]:
+    """Every address of this host, also as IPv6 spells those of IPv4."""
+    import psutil
+
+    found = {one.address for addresses in psutil.net_if_addrs().values() for one in addresses} | {"::1"}
+    return frozenset({*found, *(f"::ffff:{address}" for address in found)})
+
+
+def _named(system: System) -> frozenset[int]:
+    """The processes that a system file names otherwise than by their ports."""
+    import psutil
+
+    ways = [part.processes for part in system.components.values() if part.processes]
+    found = {pid for way in ways for pid in (*way.pids, *_pids_in(way.pidfiles))}
+    patterns = [way.command for way in ways if way.command]
+    for process in psutil.process_iter(["cmdline"]) if patterns else ():
+        command = " ".join(process.info["cmdline"] or ())
+        if any(re.search(pattern, command) for pattern in patterns):
+            found.add(process.pid)
+    return frozenset(found)
+
+
+def _pids_in(files: Iterable[str]) -> Iterable[int]:
+    for file in files:
+        try:
+            yield int(Path(file).read_text())
+        except (OSError, ValueError):
+            continue  # not there now; whoever needs it says so
+
+
+def _behind(ports: frozenset[int]) -> frozenset[int]:
+    """Who listens on these ports, and whoever those are connected to on this host, and so on."""
+    import psutil
+
+    here = _addresses()
+    listeners: dict[int, set[int]] = {}
+    calls: dict[int, set[int]] = {}
+    for one in psutil.net_connections("tcp") if ports else ():
+        if one.status == psutil.CONN_LISTEN and one.laddr:
+            listeners.setdefault(one.laddr.port, set()).add(one.pid or 0)
+        elif one.raddr and (one.raddr.ip in here or one.raddr.ip.startswith("127.")):
+            calls.setdefault(one.pid or 0, set()).add(one.raddr.port)
+    found: set[int] = set()
+    todo = {pid for port in ports for pid in listeners.get(port, ())}
+    while todo:
+        pid = todo.pop()
+        if pid and pid not in found:
+            found.add(pid)
+            todo |= {peer for port in calls.get(pid, ()) for peer in listeners.get(port, ())}
+    return frozenset(found)
 
 
 def _fault_proxy(system: System) -> frozenset[int]:

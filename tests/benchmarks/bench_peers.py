@@ -183,12 +183,12 @@ class Starting:
 
 
 def _origins(starting: Starting) -> dict[str, int]:
-    origins = {"clock": _free_port()}
+    origins = {"clock": free_port()}
     script = Path(__file__).with_name("bench_clock.py")
     starting.listening(origins["clock"], sys.executable, str(script), str(origins["clock"]))
     nginx, folder = find("nginx"), starting.folder
     if nginx:
-        origins["http"] = _free_port()
+        origins["http"] = free_port()
         (folder / "bulk").write_bytes(bytes(BULK_BYTES))
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=origins["http"]))
         files = ("-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf"))
@@ -197,14 +197,14 @@ def _origins(starting: Starting) -> dict[str, int]:
 
 
 def _ours(origins: dict[str, int], starting: Starting) -> Peer:
-    port = _free_port()
+    port = free_port()
     command = (sys.executable, "-m", "chaosrunner.proxy", "--host", "127.0.0.1", "--port", str(port))
     process = starting.listening(port, *command)
     return Peer(OURS, _opened_by_api(port, origins), process)
 
 
 def _toxiproxy(origins: dict[str, int], starting: Starting) -> Peer:
-    port = _free_port()
+    port = free_port()
     program = find("toxiproxy-server")
     assert program is not None
     # At its best: it writes a line for each connection unless it is told not to.
@@ -214,7 +214,7 @@ def _toxiproxy(origins: dict[str, int], starting: Starting) -> Peer:
 
 
 def _haproxy(origins: dict[str, int], starting: Starting) -> Peer:
-    ways = {name: _free_port() for name in origins}
+    ways = {name: free_port() for name in origins}
     program = find("haproxy")
     assert program is not None
     sections = [
@@ -264,7 +264,7 @@ def _version(program: str) -> str:
     return f"{program} {number.group() if number else first}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody has now, below the range from which the kernel gives ports to others meanwhile."""
     for port in random.sample(range(12_000, 30_000), 100):
         if not _listens(port):

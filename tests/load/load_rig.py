@@ -13,13 +13,14 @@ from itertools import pairwise
 
 from chaosrunner.load.orders import Orders
 from chaosrunner.load.worker import Worker
-from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadStarted, SlotsArrived
+from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadNoted, LoadStarted, SlotsArrived
 from chaosrunner.model.fault import Tools
-from chaosrunner.model.load import Closed, LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import Closed, LoadProfile, Outcome, Stage, Step, single
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.slots import Frame, Hit, Slot, from_json
 
-GET = Step(name="get", method="GET", path="/")
+GET = Request(name="get", method="GET", path="/")
 DEADLINE_S = 30.0
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -34,18 +35,18 @@ def reply(status: int = 200, body: object = None, *, headers: str = "") -> bytes
 def profile(*steps: Step, rate: float = 100, lasts_s: float | None = 0.2, **fields: object) -> LoadProfile:
     """20 journeys in 0.2 s unless said otherwise."""
     stages = fields.pop("stages", (Stage(start=rate, end=rate, lasts_s=lasts_s),))
-    return LoadProfile(steps=steps or (GET,), stages=stages, **fields)  # type: ignore[arg-type]
+    return single(steps=steps or (GET,), stages=stages, **fields)  # type: ignore[arg-type]
 
 
 def crowd(*steps: Step, users: float = 5, every_s: float | None = None, **fields: object) -> LoadProfile:
     """Five users for ever unless said otherwise."""
     stages = fields.pop("stages", (Stage(start=users, end=users, lasts_s=None),))
     closed = Closed(every_s=every_s, iterations=fields.pop("iterations", None))  # type: ignore[arg-type]
-    return LoadProfile(steps=steps or (GET,), stages=stages, closed=closed, **fields)  # type: ignore[arg-type]
+    return single(steps=steps or (GET,), stages=stages, closed=closed, **fields)  # type: ignore[arg-type]
 
 
 @dataclass
-class Request:
+class Asked:
     """What a target was sent."""
 
     method: str
@@ -60,7 +61,7 @@ class Request:
         return json.loads(self.body)
 
 
-Handler = Callable[["Target", Request, asyncio.StreamWriter], Awaitable[bytes | None]]
+Handler = Callable[["Target", Asked, asyncio.StreamWriter], Awaitable[bytes | None]]
 
 
 class Target:
@@ -69,7 +70,7 @@ class Target:
     def __init__(self, handler: Handler, *, ssl: object = None) -> None:
         self._handler = handler
         self._ssl = ssl
-        self.requests: list[Request] = []
+        self.requests: list[Asked] = []
         self.connections = 0
         self.open = 0
         self.most_open = 0
@@ -113,7 +114,7 @@ class Target:
             self._tasks.discard(task)
             writer.close()
 
-    async def _request(self, reader: asyncio.StreamReader) -> Request | None:
+    async def _request(self, reader: asyncio.StreamReader) -> Asked | None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
         except asyncio.IncompleteReadError:
@@ -122,7 +123,7 @@ class Target:
         method, path, _ = first.split(" ")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        request = Request(method, path, headers, body, len(self.requests))
+        request = Asked(method, path, headers, body, len(self.requests))
         self.requests.append(request)
         return request
 
@@ -130,13 +131,13 @@ class Target:
 def always(answer: bytes | None) -> Handler:
     """Give everybody the same reply."""
 
-    async def handler(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+    async def handler(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes | None:
         return answer
 
     return handler
 
 
-async def hang(target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+async def hang(target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes | None:
     """Answer nobody until released."""
     await target.release.wait()
     return OK
@@ -151,12 +152,15 @@ class Books:
     by_name: dict[int, Slot] = field(default_factory=dict)
     by_slot: dict[int, Slot] = field(default_factory=dict)
     hits: list[Hit] = field(default_factory=list)
+    notes: list[dict[str, object]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def report(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, SlotsArrived):
             self.frame(event.frame)
+        elif isinstance(event, LoadNoted):
+            self.notes.append({"about": event.about, "data": event.data})
         self.news.set()
 
     def frame(self, frame: Frame) -> None:
@@ -177,6 +181,13 @@ class Books:
     @property
     def done(self) -> dict[Outcome, int]:
         return dict(self.all.done)
+
+    @property
+    def counts(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for frame in self.frames:
+            counts.update(frame.counts)
+        return counts
 
     @property
     def journeys(self) -> int:
@@ -242,6 +253,12 @@ class Pipe:
         self.commands = commands
 
     def say(self, message: dict[str, object]) -> None:
+        if "note" in message:
+            self.books.notes.append(message["note"])  # type: ignore[arg-type]
+            return
+        if "note" in message:
+            self.books.notes.append(message["note"])  # type: ignore[arg-type]
+            return
         assert message == {"ready": True}
         epoch = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 20_000_000
         self.commands.feed_data(json.dumps({"epoch": epoch}).encode() + b"\n")
@@ -268,9 +285,7 @@ async def work(
     books = Books()
     commands = asyncio.StreamReader()
     steerings: list[tuple[Callable[[Books], bool], float]] = orders.pop("steer", [])  # type: ignore[assignment]
-    given = Orders(
-        profile=load, entry=entry, longest_s=longest_s, **{"auth": None, "shard": 0, "of": 1, "seed": 1, **orders}
-    )  # type: ignore[arg-type]
+    given = Orders(profile=load, entry=entry, longest_s=longest_s, **{"shard": 0, "of": 1, "seed": 1, **orders})  # type: ignore[arg-type]
     worker = Worker(given, commands, Pipe(books, commands))  # type: ignore[arg-type]
     async with asyncio.timeout(DEADLINE_S):
         running = asyncio.create_task(worker.run())

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from load_rig import GET, OK, Books, BootClock, Keys, Request, Target, always, finished, playing, profile, reply
+from load_rig import GET, OK, Asked, Books, BootClock, Keys, Target, always, finished, playing, profile, reply
 
 from chaosrunner.errors import JournalBroken, LoadBroken
 from chaosrunner.load.driver import LoadDriver
 from chaosrunner.load.process import WorkerProcess
 from chaosrunner.load.worker import slept_ns
 from chaosrunner.model.events import Event, LoadEnded, LoadStarted, SlotsArrived
-from chaosrunner.model.load import LoadProfile, Outcome, Step
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import LoadProfile, Outcome
 from chaosrunner.model.secret import Secret
 
 FOREVER = 120.0
@@ -62,12 +63,12 @@ async def test_figures_that_add_up() -> None:
 async def test_two_workers_are_one_load() -> None:
     """Two workers send the schedule of one between them; slots merge without loss and limits are shared."""
 
-    async def slow(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def slow(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         await asyncio.sleep(0.1)
         return OK
 
     books = Books()
-    step = Step(name="get", method="GET", path="/<n>")
+    step = Request(name="get", method="GET", path="/<n>")
     rows = tuple({"n": str(n)} for n in range(200))
     async with Target(slow) as target:
         load = driver(profile(step, rate=100, lasts_s=2, workers=2, connections=30, data=rows), target.url)
@@ -271,7 +272,7 @@ async def test_a_load_stopped_before_it_began() -> None:
 async def test_what_cannot_start_says_why() -> None:
     """A profile that cannot be sent is LoadBroken with the worker's reason, and no process stays."""
     books = Books()
-    load = driver(profile(Step(name="a", method="GET", path="/<x>")), "http://127.0.0.1:1")
+    load = driver(profile(Request(name="a", method="GET", path="/<x>")), "http://127.0.0.1:1")
     with pytest.raises(LoadBroken, match="nothing known as <x>"):
         await load.run(books.report)
     assert books.events == []
@@ -343,7 +344,7 @@ async def test_instants_are_those_of_the_boot_clock() -> None:
     """A hit's due time from the epoch is an instant of CLOCK_BOOTTIME: the target saw it then, not before."""
     seen: list[int] = []
 
-    async def note(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def note(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         seen.append(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         return OK
 
@@ -380,7 +381,7 @@ async def test_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch, *, truste
     context.load_cert_chain(certificate)
     books = Books()
     async with Target(always(reply(200, {"id": 1})), ssl=context) as target:
-        step = Step(name="get", method="GET", path="/", keep={"id": "$.id"})
+        step = Request(name="get", method="GET", path="/", keep={"id": "$.id"})
         async with playing(driver(profile(step, GET, rate=50, lasts_s=0.4), target.url), books):
             await books.until(finished(40 if trusted else 20))
     books.check()

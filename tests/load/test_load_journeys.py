@@ -6,18 +6,22 @@ import asyncio
 import time
 
 import pytest
-from load_rig import GET, OK, Request, Target, always, finished, hang, profile, reply, work
+from load_rig import GET, OK, Asked, Target, always, finished, hang, profile, reply, work
 
 from chaosrunner.errors import LoadBroken
-from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step, Think
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.journey import Think
+from chaosrunner.model.load import Outcome, Stage, single
 
-LOGIN = Step(
+LOGIN = Request(
     name="log in", method="POST", path="/login", body={"user": "<name>"}, keep={"token": "$.token", "id": "$.user.id"}
 )
-CREATE = Step(name="create", method="post", path="/users/<id>/agents?as=<name>", body={"owner": "<id>", "n": "<<<id>"})
+CREATE = Request(
+    name="create", method="post", path="/users/<id>/agents?as=<name>", body={"owner": "<id>", "n": "<<<id>"}
+)
 
 
-async def login_server(_target: Target, request: Request, _writer: asyncio.StreamWriter) -> bytes:
+async def login_server(_target: Target, request: Asked, _writer: asyncio.StreamWriter) -> bytes:
     if request.path == "/login":
         return reply(200, {"token": "t-1", "user": {"id": 7}})
     return reply(201, {})
@@ -27,7 +31,7 @@ async def test_variables_travel_from_replies_and_rows_into_requests() -> None:
     """Kept values keep their JSON type, are spelled for their place, and the token authorises once it is known."""
     load = profile(LOGIN, CREATE, data=({"name": "ann b/c"}, {"name": "bob"}))
     async with Target(login_server) as target:
-        books = await work(load, f"{target.url}/", until=finished(40), auth="bearer <token>")
+        books = await work(load, f"{target.url}/", until=finished(40), auths=("bearer <token>",))
     assert books.done == {Outcome.OK: 40}
     logins = [request for request in target.requests if request.path == "/login"]
     creates = [request for request in target.requests if request.path != "/login"]
@@ -43,7 +47,7 @@ async def test_variables_travel_from_replies_and_rows_into_requests() -> None:
 
 async def test_rows_are_dealt_over_all_workers_together() -> None:
     """Journey n gets row n mod rows, whichever worker fires it."""
-    step = Step(name="get", method="GET", path="/<n>")
+    step = Request(name="get", method="GET", path="/<n>")
     rows = tuple({"n": str(n)} for n in range(3))
     async with Target(always(OK)) as target:
         for shard in range(2):
@@ -56,10 +60,10 @@ async def test_rows_are_dealt_over_all_workers_together() -> None:
 async def test_a_failed_step_ends_its_journey() -> None:
     """After a step that is not OK the remaining ones are never due; they count as skipped."""
 
-    async def second_fails(_target: Target, request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def second_fails(_target: Target, request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         return reply(503) if request.path == "/b" else OK
 
-    steps = [Step(name=name, method="GET", path=f"/{name}") for name in "abcd"]
+    steps = [Request(name=name, method="GET", path=f"/{name}") for name in "abcd"]
     async with Target(second_fails) as target:
         books = await work(profile(*steps), target.url, until=finished(40))
     assert {name: dict(slot.done) for name, slot in books.by_name.items()} == {
@@ -71,7 +75,7 @@ async def test_a_failed_step_ends_its_journey() -> None:
 
 async def test_think_time_passes_before_a_step_is_due() -> None:
     """A step is due at its predecessor's done plus its think time, and fired then, not before."""
-    steps = (GET, Step(name="later", method="GET", path="/later", think=Think(0.15)))
+    steps = (GET, Request(name="later", method="GET", path="/later", think=Think(0.15)))
     async with Target(always(OK)) as target:
         books = await work(profile(*steps), target.url, until=finished(40))
     firsts = sorted(hit.due_us + hit.response_us for hit in books.hits if hit.name == 0)
@@ -82,10 +86,10 @@ async def test_think_time_passes_before_a_step_is_due() -> None:
 
 
 async def test_the_first_step_has_no_think_time() -> None:
-    """Step 1 is due by the schedule, whatever its think time says."""
+    """Asked 1 is due by the schedule, whatever its think time says."""
     async with Target(always(OK)) as target:
         books = await work(
-            profile(Step(name="a", method="GET", path="/", think=Think(5))), target.url, until=finished(20)
+            profile(Request(name="a", method="GET", path="/", think=Think(5))), target.url, until=finished(20)
         )
     assert [hit.due_us for hit in sorted(books.hits, key=lambda hit: hit.due_us)] == pytest.approx(
         [5_000 + 10_000 * n for n in range(20)], abs=1
@@ -114,7 +118,7 @@ async def test_open_hits_are_censored_at_their_age() -> None:
 async def test_hits_answered_during_the_drain_count_as_answered() -> None:
     """The end of the load cuts nobody off who answers within the drain, and starts no further step."""
 
-    async def slow(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def slow(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         await asyncio.sleep(0.6)
         return OK
 
@@ -128,11 +132,11 @@ async def test_hits_answered_during_the_drain_count_as_answered() -> None:
 async def test_a_connection_is_waited_for_in_turn() -> None:
     """No more connections than allowed are ever open; waiting hits are served first come, first served."""
 
-    async def slow(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def slow(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         await asyncio.sleep(0.04)
         return OK
 
-    step = Step(name="get", method="GET", path="/<n>")
+    step = Request(name="get", method="GET", path="/<n>")
     load = profile(step, connections=2, data=tuple({"n": str(n)} for n in range(20)))
     async with Target(slow) as target:
         books = await work(load, target.url, until=finished(20))
@@ -146,7 +150,9 @@ async def test_a_connection_is_waited_for_in_turn() -> None:
 async def test_two_origins_share_the_connections() -> None:
     """With one connection allowed and two hosts to talk to, an idle connection makes way for the other host."""
     async with Target(always(OK)) as one, Target(always(OK)) as two:
-        steps = [Step(name=name, method="GET", path=f"{where.url}/x?y=1") for name, where in (("a", one), ("b", two))]
+        steps = [
+            Request(name=name, method="GET", path=f"{where.url}/x?y=1") for name, where in (("a", one), ("b", two))
+        ]
         books = await work(profile(*steps, connections=1), "", until=finished(40))
     assert books.done == {Outcome.OK: 40}
     assert {request.path for request in one.requests} == {"/x?y=1"}
@@ -172,7 +178,7 @@ async def test_late_hits_are_counted_and_never_fired() -> None:
 
 async def test_nothing_due_after_the_end_is_fired() -> None:
     """The load ends by itself, with every journey due until then, also when nobody says stop."""
-    load = LoadProfile(steps=(GET,), stages=(Stage(start=100, end=100, lasts_s=None),))
+    load = single(steps=(GET,), stages=(Stage(start=100, end=100, lasts_s=None),))
     async with Target(always(OK)) as target:
         books = await work(load, target.url, longest_s=0.5)
     assert books.journeys == len(target.requests) == 50
@@ -182,7 +188,7 @@ async def test_nothing_due_after_the_end_is_fired() -> None:
 async def test_each_delta_belongs_to_the_slot_of_its_due_time() -> None:
     """At 100 journeys a second every 100 ms slot has ten, however late the replies come."""
 
-    async def slow(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def slow(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         await asyncio.sleep(0.35)
         return OK
 
@@ -196,12 +202,12 @@ async def test_a_kept_value_cannot_smuggle_a_header() -> None:
     """Line breaks in a kept value are blanks in a header and encoded in a path; odd characters break nothing."""
     evil = "a\r\nX-Evil: 1\ud800"
 
-    async def server(_target: Target, request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def server(_target: Target, request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         return reply(200, {"v": evil, "next": f"/next?{evil}"}) if request.path == "/" else OK
 
-    keep = Step(name="keep", method="GET", path="/", keep={"v": "$.v", "next": "$.next"})
-    use = Step(name="use", method="POST", path="/use/<v>", headers={"X-V": "<v>"}, body=["<v>"])
-    follow = Step(name="follow", method="GET", path="<next>")
+    keep = Request(name="keep", method="GET", path="/", keep={"v": "$.v", "next": "$.next"})
+    use = Request(name="use", method="POST", path="/use/<v>", headers={"X-V": "<v>"}, body=["<v>"])
+    follow = Request(name="follow", method="GET", path="<next>")
     async with Target(server) as target:
         books = await work(profile(keep, use, follow), target.url, until=finished(60))
     assert books.done == {Outcome.OK: 60}
@@ -211,23 +217,31 @@ async def test_a_kept_value_cannot_smuggle_a_header() -> None:
 @pytest.mark.parametrize(
     ("step", "why"),
     [
-        pytest.param(Step(name="a", method="GET", path="/<nobody>"), "nothing known as <nobody>", id="unknown name"),
-        pytest.param(Step(name="a", method="GET", path="/", headers={"X": "<no>"}), "<no>", id="unknown in a header"),
-        pytest.param(Step(name="a", method="GET", path="/", body={"<no>": 1}), "<no>", id="unknown in a key"),
-        pytest.param(Step(name="a", method="GET", path="/", keep={"v": "token"}), "begins with", id="no JSON path"),
-        pytest.param(Step(name="a", method="GET", path="/", keep={"v": "$.a["}), "looks like", id="half a JSON path"),
-        pytest.param(Step(name="a", method="GET", path="http://"), "no http", id="no host"),
-        pytest.param(Step(name="a", method="GET", path="http://u:p@h/"), "auth:", id="a user in the URL"),
-        pytest.param(Step(name="a", method="GET", path="http://<h>/"), "placeholder", id="a host that is a variable"),
-        pytest.param(Step(name="a", method="GET", path="http://h:99999/"), "ort", id="no port"),
-        pytest.param(Step(name="a", method="GET", path="/", headers={"X Y": "1"}), "header name", id="no header name"),
-        pytest.param(Step(name="a", method="G T", path="/"), "method", id="no method"),
+        pytest.param(Request(name="a", method="GET", path="/<nobody>"), "nothing known as <nobody>", id="unknown name"),
         pytest.param(
-            Step(name="a", method="GET", path="/", headers={"content-length": "1"}), "not the file's", id="framing"
+            Request(name="a", method="GET", path="/", headers={"X": "<no>"}), "<no>", id="unknown in a header"
+        ),
+        pytest.param(Request(name="a", method="GET", path="/", body={"<no>": 1}), "<no>", id="unknown in a key"),
+        pytest.param(Request(name="a", method="GET", path="/", keep={"v": "token"}), "begins with", id="no JSON path"),
+        pytest.param(
+            Request(name="a", method="GET", path="/", keep={"v": "$.a["}), "looks like", id="half a JSON path"
+        ),
+        pytest.param(Request(name="a", method="GET", path="http://"), "no http", id="no host"),
+        pytest.param(Request(name="a", method="GET", path="http://u:p@h/"), "auth:", id="a user in the URL"),
+        pytest.param(
+            Request(name="a", method="GET", path="http://<h>/"), "placeholder", id="a host that is a variable"
+        ),
+        pytest.param(Request(name="a", method="GET", path="http://h:99999/"), "ort", id="no port"),
+        pytest.param(
+            Request(name="a", method="GET", path="/", headers={"X Y": "1"}), "header name", id="no header name"
+        ),
+        pytest.param(Request(name="a", method="G T", path="/"), "method", id="no method"),
+        pytest.param(
+            Request(name="a", method="GET", path="/", headers={"content-length": "1"}), "not the file's", id="framing"
         ),
     ],
 )
-async def test_what_cannot_be_sent_is_said_before_anything_is(step: Step, why: str) -> None:
+async def test_what_cannot_be_sent_is_said_before_anything_is(step: Request, why: str) -> None:
     """A step that cannot work breaks the load before the first request."""
     async with Target(always(OK)) as target:
         with pytest.raises(LoadBroken, match=why):
@@ -244,20 +258,20 @@ async def test_a_relative_path_needs_an_entry() -> None:
 async def test_an_auth_nobody_fills_is_said_without_showing_it() -> None:
     """A placeholder in auth that no step keeps breaks the load; the message does not quote a revealed secret."""
     with pytest.raises(LoadBroken, match="auth") as caught:
-        await work(profile(), "http://127.0.0.1:1", auth="basic se<cr>et")
+        await work(profile(), "http://127.0.0.1:1", auths=("basic se<cr>et",))
     assert "cr" not in str(caught.value).replace("placeholder that no step keeps and no data column", "")
 
 
 async def test_stages_that_are_no_schedule() -> None:
     """A profile without a schedule breaks the load."""
     with pytest.raises(LoadBroken, match="flat"):
-        await work(LoadProfile(steps=(GET,), stages=(Stage(start=1, end=2, lasts_s=None),)), "http://127.0.0.1:1")
+        await work(single(steps=(GET,), stages=(Stage(start=1, end=2, lasts_s=None),)), "http://127.0.0.1:1")
 
 
 async def test_a_step_brings_its_own_authorization() -> None:
     """A header of a step takes the place of the one that the load would send."""
-    step = Step(name="a", method="GET", path="/", headers={"authorization": "Basic x", "ACCEPT": "text/html"})
+    step = Request(name="a", method="GET", path="/", headers={"authorization": "Basic x", "ACCEPT": "text/html"})
     async with Target(always(OK)) as target:
-        await work(profile(step), target.url, until=finished(20), auth="fixed")
+        await work(profile(step), target.url, until=finished(20), auths=("fixed",))
     assert {request.headers["authorization"] for request in target.requests} == {"Basic x"}
     assert {request.headers["accept"] for request in target.requests} == {"text/html"}

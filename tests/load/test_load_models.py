@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from load_rig import OK, Books, BootClock, Keys, Request, Target, always, crowd, playing, profile
+from load_rig import OK, Asked, Books, BootClock, Keys, Target, always, crowd, playing, profile
 
 from chaosrunner.load.driver import LoadDriver
 from chaosrunner.logic.pacing import Pace
 from chaosrunner.logic.parse.arrivals import Coming, parse_arrivals, parse_users
-from chaosrunner.model.load import LoadProfile, Outcome, Step
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import LoadProfile, Outcome, single
 
 SEED = 11
-WHO = Step(name="get", method="GET", path="/<who>")
+WHO = Request(name="get", method="GET", path="/<who>")
 ROWS = tuple({"who": str(user)} for user in range(100))
 
 
@@ -21,7 +22,7 @@ def driver(load: LoadProfile, entry: str, *, longest_s: float) -> LoadDriver:
     return LoadDriver(load, entry=entry, seed=SEED, longest_s=longest_s, clock=BootClock(), tools=Keys())
 
 
-async def answer_soon(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+async def answer_soon(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
     """A reply after 20 ms."""
     await asyncio.sleep(0.02)
     return OK
@@ -80,9 +81,10 @@ async def test_open_models_are_fired_as_their_schedule_says(line: str) -> None:
 async def test_closed_models_have_their_users(line: str, users: int) -> None:
     """Two workers have each user once between them, with one request at a time, until the end."""
     load = of(parse_users(line), workers=2, data=ROWS)
+    one = load.streams[0]
+    crowd_of = single(steps=(WHO,), stages=one.stages, closed=one.closed, workers=2, data=ROWS)
     async with Target(answer_soon) as target:
-        books = await played(LoadProfile(steps=(WHO,), stages=load.stages, closed=load.closed, workers=2, data=ROWS),
-                             longest_s=3.5, target=target)  # fmt: skip
+        books = await played(crowd_of, longest_s=3.5, target=target)
     assert {request.path for request in target.requests} == {f"/{user}" for user in range(users)}
     assert target.most_open <= users
     assert set(books.done) <= {Outcome.OK, Outcome.UNFINISHED}

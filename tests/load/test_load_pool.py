@@ -10,25 +10,37 @@ from collections.abc import AsyncIterator
 import pytest
 from load_rig import OK
 
-from chaosrunner.load.exchange import Exchange
-from chaosrunner.load.pool import Budget, Origin, Pool, outcome_of, resolve
+from chaosrunner.load.act import OpenHit
+from chaosrunner.load.http.pool import Budget, Origin, Pool, outcome_of, resolve
+from chaosrunner.load.journey import Journey, Leg, Route
+from chaosrunner.model.journey import Think
 from chaosrunner.model.load import Outcome
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 
 
-class Asked(Exchange):
-    """An exchange whose end can be waited for: a status, or an outcome."""
+class Asked(OpenHit):
+    """A hit whose end can be waited for: a status, or an outcome."""
 
     def __init__(self) -> None:
-        super().__init__(REQUEST)
-        self.end: asyncio.Future[int | Outcome] = asyncio.get_running_loop().create_future()
+        leg = Leg(0, self, Think(), None, 0)
+        route = Route([leg])
+        super().__init__(self, Journey(None, route, 0, 0, 0), 0, 0, 0)  # type: ignore[arg-type]
+        self.request = REQUEST
+        self.done: asyncio.Future[int | Outcome] = asyncio.get_running_loop().create_future()
 
-    def answered(self, status: int, body: bytes, now_ns: int) -> None:
-        self.end.set_result(status)
+    def answered(self, _hit: OpenHit, status: int, _body: bytes, _now_ns: int) -> None:
+        self.done.set_result(status)
 
-    def failed(self, outcome: Outcome, now_ns: int) -> None:
-        self.end.set_result(outcome)
+    def ended(self, _hit: OpenHit, outcome: Outcome, _now_ns: int) -> None:
+        self.done.set_result(outcome)
+
+
+async def pool_to(origin: Origin, budget: Budget, connect_timeout_s: float = 5.0) -> Pool:
+    """A pool that knows where its origin is."""
+    pool = Pool(origin, budget, connect_timeout_s)
+    pool.addresses = list(await resolve(origin))
+    return pool
 
 
 class Listener:
@@ -60,7 +72,7 @@ async def listener() -> AsyncIterator[Listener]:
 @pytest.fixture
 async def pool(listener: Listener) -> Pool:
     """A pool of one connection."""
-    return Pool(listener.origin, await resolve(listener.origin), listener.budget, 5.0)
+    return await pool_to(listener.origin, listener.budget)
 
 
 async def serve(client: socket.socket, answer: bytes = OK) -> None:
@@ -79,7 +91,7 @@ async def ask(pool: Pool) -> Asked:
 
 async def end_of(exchange: Asked) -> int | Outcome:
     async with asyncio.timeout(10):
-        return await exchange.end
+        return await exchange.done
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "408 unasked"])
@@ -130,7 +142,7 @@ async def test_waiting_exchanges_are_served_in_turn_and_cancelled_ones_left_out(
         assert await end_of(asked) == 200
     assert one.sent_ns < three.sent_ns < four.sent_ns
     assert not two.sent_ns
-    assert not two.end.done()
+    assert not two.done.done()
     client.close()
 
 
@@ -145,7 +157,7 @@ async def test_cancelling_what_was_sent_ends_its_connection(listener: Listener, 
     new = await listener.accept()
     await serve(new)
     assert await end_of(two) == 200
-    assert not one.end.done()
+    assert not one.done.done()
     client.close()
     new.close()
 
@@ -170,7 +182,7 @@ async def test_an_idle_connection_makes_way_for_another_origin(listener: Listene
     await serve(client)
     await end_of(first)
     other = Listener(connections=1)
-    second = Pool(other.origin, await resolve(other.origin), listener.budget, 5.0)
+    second = await pool_to(other.origin, listener.budget)
     asked = await ask(second)
     server = await other.accept()
     await serve(server)
@@ -184,7 +196,7 @@ async def test_an_idle_connection_makes_way_for_another_origin(listener: Listene
 async def test_a_name_without_an_address() -> None:
     """A host that cannot be looked up has no address; its exchanges fail as DNS at once."""
     origin = Origin(tls=False, host="x" * 64 + ".invalid", port=80)
-    pool = Pool(origin, await resolve(origin), Budget(1), 1.0)
+    pool = await pool_to(origin, Budget(1))
     assert await end_of(await ask(pool)) is Outcome.DNS
 
 
@@ -194,7 +206,8 @@ async def test_every_address_is_tried() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         dead = await resolve(Origin(tls=False, host="127.0.0.1", port=free.getsockname()[1]))
-        pool = Pool(listener.origin, [*dead, *await resolve(listener.origin)], listener.budget, 5.0)
+        pool = await pool_to(listener.origin, listener.budget)
+        pool.addresses = [*dead, *pool.addresses]
         asked = await ask(pool)
         client = await listener.accept()
         await serve(client)

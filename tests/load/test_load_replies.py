@@ -6,14 +6,15 @@ import asyncio
 import socket
 
 import pytest
-from load_rig import GET, OK, Books, Request, Target, always, finished, hang, profile, reply, work
+from load_rig import GET, OK, Asked, Books, Target, always, finished, hang, profile, reply, work
 
-from chaosrunner.model.load import Outcome, Step
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import Outcome
 
-HEAD = Step(name="head", method="HEAD", path="/")
+HEAD = Request(name="head", method="HEAD", path="/")
 
 
-async def outcome_of(answer: bytes | None, *steps: Step) -> tuple[Books, Target]:
+async def outcome_of(answer: bytes | None, *steps: Request) -> tuple[Books, Target]:
     """The books of 20 journeys that all get the same reply."""
     async with Target(always(answer)) as target:
         books = await work(profile(*steps), target.url, until=finished(20))
@@ -54,7 +55,7 @@ async def test_whole_replies_keep_the_connection(answer: bytes) -> None:
 async def test_whole_replies_that_end_the_connection(answer: bytes) -> None:
     """A reply after which the connection must close is OK, and every hit has a connection of its own."""
 
-    async def close_after(_target: Target, _request: Request, writer: asyncio.StreamWriter) -> bytes | None:
+    async def close_after(_target: Target, _request: Asked, writer: asyncio.StreamWriter) -> bytes | None:
         writer.write(answer)
         await writer.drain()
         return None
@@ -75,7 +76,7 @@ async def test_head_has_no_body_whatever_its_headers_say() -> None:
 async def test_a_reply_in_small_pieces() -> None:
     """A reply that arrives byte by byte is whole with its last byte."""
 
-    async def slowly(_target: Target, _request: Request, writer: asyncio.StreamWriter) -> bytes:
+    async def slowly(_target: Target, _request: Asked, writer: asyncio.StreamWriter) -> bytes:
         for byte in OK[:-1]:
             writer.write(bytes([byte]))
             await asyncio.sleep(0)
@@ -125,7 +126,7 @@ async def test_each_way_to_fail_has_its_name(answer: bytes | None, outcome: Outc
 
 async def test_expected_statuses_and_no_others() -> None:
     """`expect` names the statuses that are ok: 404 may be one, and then 200 is none."""
-    step = Step(name="gone", method="GET", path="/", expect=(404, 410))
+    step = Request(name="gone", method="GET", path="/", expect=(404, 410))
     assert (await outcome_of(reply(404), step))[0].done == {Outcome.OK: 20}
     assert (await outcome_of(reply(200), step))[0].done == {Outcome.STATUS: 20}
 
@@ -140,7 +141,7 @@ async def test_a_redirect_is_an_answer() -> None:
 @pytest.mark.parametrize("body", [{"other": 1}, [1], "text", None])
 async def test_a_variable_that_is_not_in_the_reply(body: object) -> None:
     """A reply without what is to be kept is CHECK, also when it is no JSON at all."""
-    step = Step(name="login", method="POST", path="/", keep={"token": "$.token"})
+    step = Request(name="login", method="POST", path="/", keep={"token": "$.token"})
     books, _ = await outcome_of(reply(200, body), step, GET)
     assert books.done == {Outcome.CHECK: 20}
     assert books.skipped == 20
@@ -203,7 +204,7 @@ async def test_a_timeout_counts_from_due_and_ends_the_connection() -> None:
 async def test_a_late_reply_is_not_the_answer_to_the_next_hit() -> None:
     """The reply to a hit that has timed out never reaches another hit."""
 
-    async def first_late(target: Target, request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def first_late(target: Target, request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         if request.n == 0:
             await asyncio.sleep(0.4)
             return reply(500)
@@ -218,7 +219,7 @@ async def test_a_late_reply_is_not_the_answer_to_the_next_hit() -> None:
 async def test_an_endless_body_ends_by_its_timeout() -> None:
     """A body that never ends is a TIMEOUT, and nothing of it is kept."""
 
-    async def endless(_target: Target, _request: Request, writer: asyncio.StreamWriter) -> bytes | None:
+    async def endless(_target: Target, _request: Asked, writer: asyncio.StreamWriter) -> bytes | None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(10_000):
             writer.write(b"4\r\nmore\r\n")
@@ -234,7 +235,7 @@ async def test_an_endless_body_ends_by_its_timeout() -> None:
 async def test_a_kept_body_has_a_limit() -> None:
     """A reply to be searched for a variable is given up at 16 MiB, before it fills the memory."""
 
-    async def huge(_target: Target, _request: Request, writer: asyncio.StreamWriter) -> bytes | None:
+    async def huge(_target: Target, _request: Asked, writer: asyncio.StreamWriter) -> bytes | None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
         for _ in range(40):
@@ -242,7 +243,7 @@ async def test_a_kept_body_has_a_limit() -> None:
             await writer.drain()
         return None
 
-    step = Step(name="get", method="GET", path="/", keep={"a": "$.a"})
+    step = Request(name="get", method="GET", path="/", keep={"a": "$.a"})
     async with Target(huge) as target:
         books = await work(profile(step, rate=2, lasts_s=0.5), target.url, until=finished(1))
     assert books.done == {Outcome.PROTOCOL: 1}
@@ -258,7 +259,7 @@ async def test_bytes_nobody_asked_for_end_the_connection() -> None:
 async def test_a_reply_cut_short_after_many_good_ones_is_a_reset() -> None:
     """A connection lost after the request was written counts, even on a reused connection before any byte."""
 
-    async def tenth_dies(_target: Target, request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+    async def tenth_dies(_target: Target, request: Asked, _writer: asyncio.StreamWriter) -> bytes | None:
         return None if request.n == 10 else OK
 
     async with Target(tenth_dies) as target:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from chaosrunner.load.orders import Orders, cut, from_line, share, to_line
 from chaosrunner.load.template import Template, compiled, json_path, look_up, names_in
-from chaosrunner.model.load import Closed, LoadProfile, Stage, Step, Think, Wave
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.journey import Think
+from chaosrunner.model.load import Closed, Stage, Wave, single
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
@@ -108,10 +110,10 @@ def test_what_is_no_path(path: str) -> None:
 
 
 ORDERS = Orders(
-    profile=LoadProfile(
+    profile=single(
         steps=(
-            Step(name="a", method="POST", path="/", body={"x": [1, None]}, headers={"X": "1"}, expect=(200, 201)),
-            Step(name="b", method="GET", path="/b", keep={"id": "$.id"}, think=Think(0.5)),
+            Request(name="a", method="POST", path="/", body={"x": [1, None]}, headers={"X": "1"}, expect=(200, 201)),
+            Request(name="b", method="GET", path="/b", keep={"id": "$.id"}, think=Think(0.5)),
         ),
         stages=(Stage(start=0, end=5, lasts_s=2), Stage(start=5, end=5, lasts_s=None)),
         data=({"u": "ü"},),
@@ -119,7 +121,9 @@ ORDERS = Orders(
         max_in_flight=7,
     ),
     entry="http://x",
-    auth="bearer <t>",
+    auths=("bearer <t>",),
+    places={"db": "postgres://x"},
+    run="7f3a",
     shard=1,
     of=3,
     seed=7,
@@ -131,17 +135,17 @@ def test_orders_survive_the_wire() -> None:
     """Orders are the same after a trip through their line."""
     line = to_line(ORDERS)
     assert line.count(b"\n") == 1
-    assert json.loads(line)["auth"] == "bearer <t>"
+    assert json.loads(line)["auths"] == ["bearer <t>"]
     assert from_line(line) == ORDERS
 
 
 def test_every_load_model_survives_the_wire() -> None:
     """Waves, chance, users and every kind of pause are the same after a trip through a line."""
     pauses = (Think(), Think(0.5), Think(1.0, to_s=3.0), Think(2.0, sigma=0.5))
-    steps = tuple(Step(name=str(n), method="GET", path="/", think=think) for n, think in enumerate(pauses))
+    steps = tuple(Request(name=str(n), method="GET", path="/", think=think) for n, think in enumerate(pauses))
     stages = (Wave(low=1, high=2, period_s=3, lasts_s=6), Stage(start=1.5, end=1.5, lasts_s=None))
-    waves = replace(ORDERS, profile=LoadProfile(steps=steps, stages=stages, at_random=True))
-    users = replace(ORDERS, profile=LoadProfile(steps=steps, stages=stages[1:], closed=Closed(every_s=9, iterations=2)))
+    waves = replace(ORDERS, profile=single(steps=steps, stages=stages, at_random=True))
+    users = replace(ORDERS, profile=single(steps=steps, stages=stages[1:], closed=Closed(every_s=9, iterations=2)))
     for orders in (waves, users):
         assert from_line(to_line(orders)) == orders
 
@@ -158,4 +162,4 @@ def test_shares_add_up(total: int, of: int) -> None:
 def test_orders_are_cut_to_a_share() -> None:
     """A worker gets its share of connections and of journeys in flight."""
     mine = cut(ORDERS).profile
-    assert (mine.connections, mine.max_in_flight) == (3, 2)
+    assert (mine.connections, mine.streams[0].max_in_flight) == (3, 2)

@@ -9,16 +9,18 @@ from itertools import pairwise
 from statistics import median
 
 import pytest
-from load_rig import GET, OK, Books, Request, Target, always, crowd, finished, hang, profile, reply, work
+from load_rig import GET, OK, Asked, Books, Target, always, crowd, finished, hang, profile, reply, work
 
 from chaosrunner.errors import LoadBroken
 from chaosrunner.load.users import AGAIN_NS
 from chaosrunner.logic.chance import pause_s
 from chaosrunner.logic.crowd import GOLDEN
 from chaosrunner.logic.pacing import Pace
-from chaosrunner.model.load import Outcome, Stage, Step, Think, Wave
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.journey import Think
+from chaosrunner.model.load import Outcome, Stage, Wave
 
-WHO = Step(name="get", method="GET", path="/<who>")
+WHO = Request(name="get", method="GET", path="/<who>")
 
 
 def rows(users: int) -> tuple[dict[str, str], ...]:
@@ -29,7 +31,7 @@ def rows(users: int) -> tuple[dict[str, str], ...]:
 def slow(seconds: float) -> object:
     """Answer everybody after a while."""
 
-    async def handler(_target: Target, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    async def handler(_target: Target, _request: Asked, _writer: asyncio.StreamWriter) -> bytes:
         await asyncio.sleep(seconds)
         return OK
 
@@ -71,7 +73,10 @@ async def test_think_time_is_part_of_a_round() -> None:
     the seed.
     """
     think = Think(0.05, to_s=0.15)
-    steps = (Step(name="a", method="GET", path="/", think=think), Step(name="b", method="GET", path="/", think=think))
+    steps = (
+        Request(name="a", method="GET", path="/", think=think),
+        Request(name="b", method="GET", path="/", think=think),
+    )
     async with Target(always(OK)) as target:
         books = await work(crowd(*steps, users=1), target.url, until=finished(20), seed=9)
     hits = sorted((hit.due_us, hit.due_us + hit.response_us, hit.name) for hit in books.hits)
@@ -121,7 +126,7 @@ async def test_workers_share_the_users() -> None:
 async def test_users_come_and_go_on_a_ramp() -> None:
     """From 2 to 8 users and back: so many are under way, and who goes ends its journey first."""
     ramp = (Stage(start=2, end=8, lasts_s=1), Stage(start=8, end=8, lasts_s=1), Stage(start=8, end=2, lasts_s=1))
-    steps = (Step(name="a", method="GET", path="/<who>"), Step(name="b", method="GET", path="/<who>"))
+    steps = (Request(name="a", method="GET", path="/<who>"), Request(name="b", method="GET", path="/<who>"))
     load = crowd(*steps, stages=(*ramp, Stage(start=2, end=2, lasts_s=None)), data=rows(9))
     async with Target(slow(0.02)) as target:  # type: ignore[arg-type]
         books = await work(load, target.url, longest_s=4.5)
@@ -188,7 +193,7 @@ async def test_users_who_are_refused_do_not_become_a_flood() -> None:
 
 async def test_users_do_not_outlive_a_name_that_is_not_found() -> None:
     """A host without an address fails every journey, a tenth of a second apart, without a stack of calls."""
-    step = Step(name="get", method="GET", path="http://no-such-host.invalid/")
+    step = Request(name="get", method="GET", path="http://no-such-host.invalid/")
     books = await work(crowd(step, users=3), "", until=finished(12))
     assert set(books.done) == {Outcome.DNS}
 
@@ -205,7 +210,7 @@ async def test_time_that_this_process_takes_from_users_is_counted() -> None:
     """When this process stands still, each second that a user could not go on is one LATE, and no burst follows."""
     async with Target(always(OK)) as target:
         asleep = asyncio.get_running_loop().call_later(1.5, time.sleep, 3.3)
-        load = crowd(Step(name="a", method="GET", path="/", think=Think(0.01)), users=4)
+        load = crowd(Request(name="a", method="GET", path="/", think=Think(0.01)), users=4)
         books = await work(load, target.url, longest_s=6.0)
         asleep.cancel()
     assert set(books.done) <= {Outcome.OK, Outcome.LATE, Outcome.UNFINISHED}
@@ -246,7 +251,7 @@ async def test_arrivals_at_random_are_those_of_the_seed() -> None:
     load = profile(rate=100, lasts_s=1, at_random=True)
     async with Target(always(OK)) as target:
         one, same, other = [await work(load, target.url, longest_s=1.2, seed=seed) for seed in (3, 3, 4)]
-    pace = Pace.of(load.stages, 3)
+    pace = Pace.of(load.streams[0].stages, 3)
     wanted = [int(pace.due(n) * 1e6) for n in range(one.journeys)]
     assert [due for due, _ in of_step(one, 0)] == pytest.approx(wanted, abs=1)
     assert of_step(one, 0)[0][0] == of_step(same, 0)[0][0] != of_step(other, 0)[0][0]
@@ -269,7 +274,7 @@ async def test_a_wave_arrives_as_its_integral_says() -> None:
 async def test_pauses_in_the_open_model_are_drawn_by_journey() -> None:
     """A later step's pause belongs to the seed, the journey and the step."""
     think = Think(0.05, sigma=0.5)
-    steps = (GET, Step(name="later", method="GET", path="/later", think=think))
+    steps = (GET, Request(name="later", method="GET", path="/later", think=think))
     async with Target(always(OK)) as target:
         books = await work(profile(*steps), target.url, until=finished(40), seed=6)
     firsts = [done for _, done in of_step(books, 0)]

@@ -10,8 +10,9 @@ from chaosrunner.logic.fold import State, fold
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.fault import Fault
+from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
-from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.load import LoadProfile, Outcome, Stage, single
 from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.system import System
 from chaosrunner.model.units import NANOS
@@ -53,8 +54,8 @@ def experiment(**changes: object) -> Experiment:
         source="",
         system=System(name="shop", file="shop.yaml", environment="test"),
         system_source="",
-        load=LoadProfile(
-            steps=(Step(name="read", method="GET", path="/"),),
+        load=single(
+            steps=(Request(name="read", method="GET", path="/"),),
             stages=(Stage(start=100.0, end=100.0, lasts_s=None),),
         ),
         baseline_s=20.0,
@@ -67,8 +68,8 @@ def experiment(**changes: object) -> Experiment:
 
 def steps(*names: str) -> LoadProfile:
     """A profile of these request names."""
-    made = tuple(Step(name=name, method="GET", path="/") for name in names)
-    return LoadProfile(steps=made, stages=(Stage(start=100.0, end=100.0, lasts_s=None),))
+    made = tuple(Request(name=name, method="GET", path="/") for name in names)
+    return single(steps=made, stages=(Stage(start=100.0, end=100.0, lasts_s=None),))
 
 
 def well(_due: float, _name: int) -> tuple[Outcome, float]:

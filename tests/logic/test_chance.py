@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaosrunner.logic.chance import arrival, pause_s, uniform
-from chaosrunner.model.load import Think
+from chaosrunner.model.journey import Think
 
 MANY = 20_000
 SEEDS = (0, 1, 7, 2**63 - 1)

@@ -17,7 +17,7 @@ from chaosrunner.logic.validity import user_time_lost
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.hypothesis import Hypothesis
-from chaosrunner.model.load import Closed, LoadProfile, Outcome, Shape, Stage, Wave
+from chaosrunner.model.load import Closed, LoadProfile, Outcome, Shape, Stage, Wave, single
 from chaosrunner.model.slots import Frame
 from chaosrunner.model.steps import Done, Enter
 from chaosrunner.model.verdict import Outcome as Judged
@@ -25,11 +25,16 @@ from chaosrunner.model.verdict import Outcome as Judged
 BEFORE = Script(fault=None, inject=None, heal=None, recovery=None, end=23.0, ended="")
 
 
+def with_stream(load: LoadProfile, **fields: object) -> LoadProfile:
+    """The same load, its only stream changed."""
+    return replace(load, streams=(replace(load.streams[0], **fields),))  # type: ignore[arg-type]
+
+
 def closed(
     every_s: float | None = None, stages: tuple[Shape, ...] = (Stage(start=5, end=5, lasts_s=None),)
 ) -> Experiment:
     """Five users whose errors must stay below 1 %, for 20 s from second 2 on: 100 seconds of users."""
-    load = replace(steps("read"), stages=stages, closed=Closed(every_s=every_s))
+    load = with_stream(steps("read"), stages=stages, closed=Closed(every_s=every_s))
     return experiment(load=load, hypothesis=Hypothesis(before=(errors(0.01),)))
 
 
@@ -85,7 +90,7 @@ def test_a_verdict_says_that_the_model_was_closed() -> None:
     assert seen.trust.notes[0].startswith("closed model: who waits for an answer asks nothing more")
     assert "coordinated omission" in seen.trust.notes[0]
     assert judge(experiment(), BEFORE.state()).users is None
-    nothing = replace(closed(), load=LoadProfile(steps=(), stages=closed().load.stages, closed=Closed()))
+    nothing = replace(closed(), load=single(steps=(), stages=closed().load.streams[0].stages, closed=Closed()))
     assert judge(nothing, BEFORE.state()).users_per_s == 0.0
 
 
@@ -102,11 +107,11 @@ def models() -> Iterator[LoadProfile]:
     """One load of each model, with a second of warm-up."""
     plain = replace(steps("read", "write"), warmup_s=1.0)
     yield plain
-    yield replace(plain, at_random=True)
-    yield replace(plain, stages=(Wave(low=10, high=30, period_s=1, lasts_s=None),))
-    yield replace(plain, stages=(Stage(start=10, end=10, lasts_s=30), Stage(start=90, end=90, lasts_s=None)))
-    yield replace(plain, closed=Closed())
-    yield replace(plain, closed=Closed(every_s=10.0, iterations=3))
+    yield with_stream(plain, at_random=True)
+    yield with_stream(plain, stages=(Wave(low=10, high=30, period_s=1, lasts_s=None),))
+    yield with_stream(plain, stages=(Stage(start=10, end=10, lasts_s=30), Stage(start=90, end=90, lasts_s=None)))
+    yield with_stream(plain, closed=Closed())
+    yield with_stream(plain, closed=Closed(every_s=10.0, iterations=3))
 
 
 @pytest.mark.parametrize("load", list(models()))

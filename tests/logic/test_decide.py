@@ -11,8 +11,9 @@ from chaosrunner.logic.fold import State, step
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.fault import Fault
+from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
-from chaosrunner.model.load import LoadProfile, Outcome, Stage, Step
+from chaosrunner.model.load import Outcome, Stage, single
 from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.steps import Abort, Done, Enter, Heal, Inject, Wait
 from chaosrunner.model.system import System
@@ -32,8 +33,8 @@ def experiment(*faults: Fault, abort: tuple[Tolerance, ...] = ()) -> Experiment:
         source="",
         system=System(name="s", file="s.yaml"),
         system_source="",
-        load=LoadProfile(
-            steps=(Step(name="read", method="GET", path="/"),),
+        load=single(
+            steps=(Request(name="read", method="GET", path="/"),),
             stages=(Stage(start=100.0, end=100.0, lasts_s=None),),
             warmup_s=2.0,
         ),

@@ -380,7 +380,7 @@ def test_a_judge_that_crashes_is_unknown() -> None:
     """An error while measuring or judging is UNKNOWN with the error, never a pass."""
     broken = replace(errors(0.01, of="no such name"), text="errors of nothing")
     seen = verdict(WELL, hypothesis=Hypothesis(after=(broken,)))
-    assert seen.recovery.why.startswith("measuring failed: StopIteration")
+    assert seen.recovery.why.startswith("measuring failed: KeyError")
     assert seen.exit is Exit.UNKNOWN
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.logic.reveal import reveal_text, revealed
-from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import LoadProfile, Stage, single
 from chaosrunner.model.secret import Secret
 
 
@@ -26,13 +27,13 @@ class Safe:
         return self.known[secret.template]
 
 
-def profile(step: Step) -> LoadProfile:
-    return LoadProfile(steps=(step,), stages=(Stage(start=1.0, end=1.0, lasts_s=None),), auth=Secret("bearer ${T}"))
+def profile(step: Request) -> LoadProfile:
+    return single(steps=(step,), stages=(Stage(start=1.0, end=1.0, lasts_s=None),), auth=Secret("bearer ${T}"))
 
 
 def test_every_text_of_a_step_is_revealed() -> None:
     """Paths, headers and all texts in a body get their values; everything else stays as it is."""
-    step = Step(
+    step = Request(
         name="x",
         method="POST",
         path="/a/${K}",
@@ -43,7 +44,7 @@ def test_every_text_of_a_step_is_revealed() -> None:
     assert found.steps[0].path == "/a/v"
     assert found.steps[0].headers == {"X": "v <user>"}
     assert found.steps[0].body == {"k": ["v", 1, None, {"deep": "avb"}], "n": True}
-    assert found.auth == Secret("bearer ${T}")
+    assert found.scenarios[0].auth == Secret("bearer ${T}")
 
 
 def test_a_value_cannot_become_a_placeholder() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from chaosrunner.model.experiment import Experiment, RecoveryTarget
 from chaosrunner.model.fault import Fault
 from chaosrunner.model.hypothesis import Hypothesis
-from chaosrunner.model.load import LoadProfile, Stage
+from chaosrunner.model.load import Stage, single
 from chaosrunner.model.system import System
 
 SECONDS = st.integers(0, 1000).map(float)
@@ -22,7 +22,7 @@ def experiment(*faults: tuple[float, float]) -> Experiment:
         source="",
         system=System(name="s", file="s.yaml"),
         system_source="",
-        load=LoadProfile(steps=(), stages=(Stage(start=1.0, end=1.0, lasts_s=None),), warmup_s=5.0),
+        load=single(steps=(), stages=(Stage(start=1.0, end=1.0, lasts_s=None),), warmup_s=5.0),
         baseline_s=10.0,
         faults=tuple(
             Fault(index=index, injector="noop", target=None, params=None, at_s=at, for_s=lasts)

@@ -10,9 +10,8 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosrunner.model.histogram import Histogram, cell_of, highest_in, lowest_in
+from chaosrunner.model.histogram import HOUR_US, TOP_CELL, Histogram, cell_of, highest_in, lowest_in
 
-HOUR_US = 3_600_000_000
 MICROS = st.one_of(st.integers(0, 5000), st.integers(0, HOUR_US))
 VALUES = st.lists(MICROS, max_size=200)
 
@@ -138,3 +137,20 @@ def test_a_rank_outside_is_refused(rank: int) -> None:
     """There is no 0-th and no (n+1)-th value."""
     with pytest.raises(ValueError, match="rank"):
         filled([1, 2, 3]).rank(rank)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 1 << 80), max_size=50))
+def test_memory_is_bounded_whatever_is_recorded(values: list[int]) -> None:
+    """No value makes a cell beyond the last; what takes longer than an hour is counted there, and as such."""
+    seen = filled(values)
+    assert seen.total == len(values) == sum(count for _, count in seen)
+    assert all(cell <= TOP_CELL == 23_220 for cell, _ in seen)
+    assert seen.hour_or_more == sum(cell_of(min(value, HOUR_US)) == TOP_CELL for value in values)
+
+
+def test_two_hours_are_an_hour_or_more() -> None:
+    """A time out of range is never less than an hour, and is told apart from one within it."""
+    seen = filled([1_000_000, 2 * HOUR_US])
+    assert seen.hour_or_more == 1
+    assert seen.quantile(1.0) == seen.max() >= HOUR_US

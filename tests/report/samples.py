@@ -13,8 +13,9 @@ from chaosrunner.logic.fold import State, fold
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.fault import Fault, Target
+from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
-from chaosrunner.model.load import ERRORS, LoadProfile, Stage, Step
+from chaosrunner.model.load import ERRORS, Stage, single
 from chaosrunner.model.load import Outcome as Hitting
 from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.system import Component, System
@@ -87,8 +88,8 @@ def experiment(scenario: str = "broken", question: str = "") -> Experiment:
             name="shop", file="systems/shop.yaml", environment="staging", components={"api": Component(name="api")}
         ),
         system_source="environment: staging\ndatabase: {dsn: '${file:/run/secrets/dsn}'}\n",
-        load=LoadProfile(
-            steps=tuple(Step(name=name, method="GET", path="/") for name in STEPS),
+        load=single(
+            steps=tuple(Request(name=name, method="GET", path="/") for name in STEPS),
             stages=(Stage(start=5, end=20, lasts_s=6), Stage(start=20, end=20, lasts_s=None)),
             warmup_s=6,
         ),

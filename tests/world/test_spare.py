@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import Component, Processes, System
-from chaosrunner.world.spare import family, spare, targets_here
+from chaosrunner.world.spare import family, port_here, spare, targets_here
 
 LISTEN = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 
@@ -67,3 +69,64 @@ def test_targets_are_who_listens_on_the_components_ports(listener: tuple[int, in
     }
     assert targets_here(system(components=parts))() == {pid}
     assert targets_here(system())() == frozenset()
+
+
+CALLS = """
+import socket, sys
+mine = socket.create_server(("127.0.0.1", 0))
+other = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print(mine.getsockname()[1], flush=True)
+input()
+"""
+
+
+def test_the_target_is_also_what_it_talks_to(listener: tuple[int, int]) -> None:
+    """Behind the entry comes whoever listens there, and then whoever that one is connected to on this host."""
+    pid, port = listener
+    gateway = subprocess.Popen(
+        [sys.executable, "-c", CALLS, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert gateway.stdout is not None
+        entry = f"http://localhost:{int(gateway.stdout.readline())}/"
+        assert targets_here(system(entry=entry))() == {gateway.pid, pid}
+        dsn = Component(name="database", dsn=Secret(f"postgresql://app@127.0.0.1:{port}/shop"))
+        assert targets_here(system(components={"database": dsn}))() == {pid}
+    finally:
+        gateway.communicate("\n")
+
+
+def test_the_target_is_also_who_the_file_names(listener: tuple[int, int], tmp_path: Path) -> None:
+    """Processes given by pid, by pid file or by their command line belong to the target without listening."""
+    pid, _ = listener
+    (tmp_path / "a.pid").write_text(f"{pid}\n")
+    (tmp_path / "b.pid").write_text("none")
+    ways = [
+        Processes(pids=(pid,)),
+        Processes(pidfiles=(str(tmp_path / "a.pid"), str(tmp_path / "b.pid"), str(tmp_path / "c.pid"))),
+        Processes(command=r"create_server\(\('127.0.0.1', 0\)\); print", at_most=1),
+    ]
+    for way in ways:
+        assert targets_here(system(components={"api": Component(name="api", processes=way)}))() == {pid}
+
+
+@pytest.mark.parametrize(
+    ("place", "port"),
+    [
+        ("http://127.0.0.1:8080/a", 8080),
+        ("http://localhost", 80),
+        ("https://[::1]/", 443),
+        ("localhost:5432", 5432),
+        ("postgresql://u:p@127.0.0.5:5433/db", 5433),
+        ("http://192.0.2.7:8080", None),
+        ("http://shop.example", None),
+        ("postgresql://u@127.0.0.1/db", None),
+        ("${env:SHOP_DSN}", None),
+        ("127.0.0.1:${PORT}", None),
+        ("http://[::1", None),
+        ("", None),
+    ],
+)
+def test_which_places_are_here(place: str, port: int | None) -> None:
+    """A port of this host is known by a loopback name or address; what is elsewhere, unsaid or secret has none."""
+    assert port_here(place) == port

@@ -15,8 +15,9 @@ from typing import ClassVar
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.experiment import Experiment, RecoveryTarget
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Target, Tools
+from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Hypothesis
-from chaosrunner.model.load import LoadProfile, Stage, Step
+from chaosrunner.model.load import Stage, single
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import Component, System
 from chaosrunner.world.injection import UndoKit
@@ -127,9 +128,7 @@ def experiment_on(folder: Path, *injectors: str, for_s: float = 0.2, same: bool 
             components={name: Component(name=name, at=(str(folder),)) for name in names},
         ),
         system_source="",
-        load=LoadProfile(
-            steps=(Step(name="s", method="GET", path="/"),), stages=(Stage(start=1, end=1, lasts_s=None),)
-        ),
+        load=single(steps=(Request(name="s", method="GET", path="/"),), stages=(Stage(start=1, end=1, lasts_s=None),)),
         baseline_s=1.0,
         faults=tuple(
             Fault(

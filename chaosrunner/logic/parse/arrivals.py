@@ -16,7 +16,7 @@ from chaosrunner.logic.parse.fields import some_time
 from chaosrunner.logic.parse.scalars import duration_text
 from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.parse.stages import HEADS, RATE, parse_stages, render_stages
-from chaosrunner.model.load import Closed, LoadProfile, Shape
+from chaosrunner.model.load import Closed, LoadProfile, Shape, Stream
 
 MOST_PER_S = 100_000.0
 """Journeys a second, or users; more is a slip of the pen."""
@@ -87,8 +87,26 @@ def plateau(stages: Sequence[Shape]) -> Shape:
     return replace(first, lasts_s=None if None in lengths else sum(length or 0.0 for length in lengths))
 
 
-def render(load: LoadProfile | Coming) -> str:
-    """The canonical line of a load, per second where it is a rate; of users, too, it says what they are."""
+def render(load: LoadProfile) -> str:
+    """The canonical line of a load; of several streams with who each of them is."""
+    if len(load.streams) == 1:
+        return render_stream(load.streams[0])
+    return "; ".join(f"{of_whom(stream)}: {render_stream(stream)}" for stream in load.streams)
+
+
+def of_whom(stream: Stream) -> str:
+    """The scenarios of a stream, with their weights where it has several."""
+    weighted = len(stream.scenarios) > 1
+    return " + ".join(f"{one.weight:g} {one.name}" if weighted else one.name for one in stream.scenarios)
+
+
+def render_stream(load: Stream | Coming) -> str:
+    """The canonical line of who comes, per second where it is a rate; of users, too, it says what they are."""
+    after = f", after {duration_text(load.starts_s)}" if isinstance(load, Stream) and load.starts_s else ""
+    return _line(load) + after
+
+
+def _line(load: Stream | Coming) -> str:
     if load.closed is None:
         return render_stages(load.stages, RATE) + (", at random" if load.at_random else "")
     every = load.closed.every_s

@@ -125,7 +125,7 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
     load = read_load(desk, load_node, around)
     faults = read_faults(Grounds(desk, around, system), fields.node("faults"))
     probes = read_probes(desk, fields.node("probes"))
-    named = frozenset(step.name for step in load.profile.steps) or None
+    named = _words(load.profile)
     names = Names(named, frozenset(probe.name for probe in probes))
     recover = fields.read("recover", parse_recover, RecoveryTarget())
     blank = Experiment(
@@ -149,11 +149,19 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
     if not desk.mistakes:
         lasts = {"before": blank.baseline_s, "during": blank.fault_s, "after": recover.hold_s}
         needs = Lengths(baseline_s=blank.baseline_s, longest_s=blank.longest_s, faults=bool(faults))
-        check_length(desk, load_node, blank.load, needs)
+        check_length(desk, load, needs)
     any_fault = bool(faults) or not _nothing(fields.node("faults"))
     hypothesis = read_hypothesis(desk, hypothesis_node, names, lasts_s=lasts, faults=any_fault)
     _check_together(fields, blank.load, system, any_fault=any_fault)
     return replace(blank, hypothesis=hypothesis)
+
+
+def _words(load: LoadProfile) -> frozenset[str] | None:
+    """What a tolerance may name: steps, what is measured beside them, scenarios and tags; None without any step."""
+    words = set(load.names.values())
+    for scenario in load.scenarios:
+        words |= {scenario.name, *scenario.tags}
+    return frozenset(words - {""}) or None
 
 
 def _check_together(fields: Fields, load: LoadProfile, system: System | None, *, any_fault: bool) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from pathlib import Path
 
 from chaosrunner.logic.parse.arrivals import Coming, length_s, level, parse_arrivals, parse_users, plateau, warmup_s
-from chaosrunner.logic.parse.data_file import Rows, read_rows
 from chaosrunner.logic.parse.desk import Around, Desk
 from chaosrunner.logic.parse.fields import Fields, table
 from chaosrunner.logic.parse.scalars import duration_text
-from chaosrunner.logic.parse.spelling import did_you_mean, quoted
+from chaosrunner.logic.parse.scenarios import Read, read_scenarios
 from chaosrunner.logic.parse.stages import part_of_a_wave, whole_waves
-from chaosrunner.logic.parse.steps import check_auth, read_steps
-from chaosrunner.logic.parse.yaml_nodes import Node, Table
-from chaosrunner.model.load import LoadProfile, Stage, Wave
-from chaosrunner.model.secret import Secret
+from chaosrunner.logic.parse.yaml_nodes import Node
+from chaosrunner.model.load import LoadProfile, Stage, Stream, Wave, single
 
 KEYS = (
-    "each_user", "auth", "data", "arrivals", "users", "iterations", "timeout", "max_in_flight", "connections",
-    "workers", "warmup", "unanswered",
+    "each_user", "scenarios", "auth", "data", "arrivals", "users", "iterations", "timeout", "max_in_flight",
+    "connections", "workers", "warmup", "unanswered",
 )  # fmt: skip
-NOBODY = LoadProfile(steps=(), stages=(Stage(start=1.0, end=1.0, lasts_s=None),))
+COMING = ("arrivals", "users", "iterations", "max_in_flight")
+"""The keys that say who comes."""
+NOBODY = single(steps=(), stages=(Stage(start=1.0, end=1.0, lasts_s=None),))
 """Stands in for a load that could not be read."""
 
 
@@ -32,6 +31,10 @@ class Load:
 
     profile: LoadProfile
     unanswered_s: float
+    lines: tuple[Node, ...] = ()
+    """Where each stream says who comes."""
+    own_warmup: bool = False
+    """Whether the file says how long the warm-up is."""
 
 
 def read_load(desk: Desk, node: Node | None, around: Around) -> Load:
@@ -40,27 +43,17 @@ def read_load(desk: Desk, node: Node | None, around: Around) -> Load:
     if mapping is None:
         return Load(NOBODY, 2.0)
     fields = Fields(desk, mapping, "load").only(KEYS)
-    rows, columns = _data(desk, fields, around)
-    journeys = fields.need("each_user", "expected a list of steps, such as '- home: {GET: /}'")
-    steps = read_steps(desk, journeys, columns) if journeys else ()
-    auth = fields.node("auth")
-    template = check_auth(desk, auth, steps, columns) if auth else None
-    coming = _coming(fields)
-    connections = 200 if coming.closed is None else max(200, min(60_000, ceil(max(s.peak for s in coming.stages))))
+    found = read_scenarios(fields, around)
+    streams, lines = _streams(fields, found)
+    peak = sum(ceil(stream.peak) for stream in streams if stream.closed)
     profile = LoadProfile(
-        steps=steps,
-        stages=coming.stages,
-        at_random=coming.at_random,
-        closed=coming.closed,
-        auth=Secret(template) if template else None,
-        data=rows,
+        streams=streams or NOBODY.streams,
         timeout_s=fields.seconds("timeout", 10.0),
-        max_in_flight=fields.count("max_in_flight", 1000),
-        connections=fields.count("connections", connections, most=60_000),
+        connections=fields.count("connections", max(200, min(60_000, peak)), most=60_000),
         workers=fields.count("workers", 1, most=256),
-        warmup_s=fields.seconds("warmup", warmup_s(coming), zero=True),
+        warmup_s=fields.seconds("warmup", max((_warmup_s(stream) for stream in streams), default=3.0), zero=True),
     )
-    return Load(profile, fields.seconds("unanswered", 2.0))
+    return Load(profile, fields.seconds("unanswered", 2.0), lines, fields.node("warmup") is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +67,23 @@ class Lengths:
     """Whether the baseline is something to compare with; else it is the test itself."""
 
 
-def check_length(desk: Desk, node: Node | None, profile: LoadProfile, needs: Lengths) -> None:
-    """Note a load that ends too early, or whose first plateau is no good baseline; `node` was read before."""
-    assert isinstance(node, Table)
-    key = "arrivals" if profile.closed is None else "users"
-    at = node.get(key)
-    assert at is not None
-    lasts = length_s(profile.stages)
-    if lasts is not None and lasts < needs.longest_s:
-        ends, longest = duration_text(lasts), duration_text(needs.longest_s)
+def check_length(desk: Desk, load: Load, needs: Lengths) -> None:
+    """Note a load that ends too early, or whose first plateau is no good baseline."""
+    for stream, line in zip(load.profile.streams, load.lines, strict=True):
+        _check_length(desk, line, stream, load, needs)
+
+
+def _check_length(desk: Desk, at: Node, stream: Stream, load: Load, needs: Lengths) -> None:
+    key = "arrivals" if stream.closed is None else "users"
+    lasts = length_s(stream.stages)
+    if lasts is not None and stream.starts_s + lasts < needs.longest_s:
+        ends, longest = duration_text(stream.starts_s + lasts), duration_text(needs.longest_s)
         desk.wrong(at, f"{key} end after {ends}, but the run may last {longest}; end them with ', then hold'")
         return
-    first = plateau(profile.stages)
-    spare = profile.warmup_s if level(profile.stages[0]) else 0.0
-    wanted = needs.baseline_s + spare
-    if needs.faults and first.lasts_s is not None and node.get("warmup") is None and first.lasts_s < wanted:
+    first = plateau(stream.stages)
+    begins_s = stream.starts_s + _before_plateau_s(stream)
+    wanted = max(0.0, load.profile.warmup_s - begins_s) + needs.baseline_s
+    if needs.faults and first.lasts_s is not None and not load.own_warmup and first.lasts_s < wanted:
         seen, asked = duration_text(first.lasts_s), duration_text(wanted)
         desk.wrong(at, f"the first plateau lasts {seen}, but warm-up and baseline on it need {asked}")
     if isinstance(first, Wave) and part_of_a_wave(first, needs.baseline_s):
@@ -97,9 +92,67 @@ def check_length(desk: Desk, node: Node | None, profile: LoadProfile, needs: Len
         desk.wrong(at, f"a baseline of {seen} is no whole number of waves of {period}; write 'baseline: {whole}'")
 
 
+def _before_plateau_s(stream: Stream) -> float:
+    """How long a stream takes to its first plateau."""
+    before = 0.0
+    for stage in stream.stages:
+        if level(stage):
+            break
+        before += stage.lasts_s or 0.0
+    return before
+
+
+def _warmup_s(stream: Stream) -> float:
+    return stream.starts_s + warmup_s(Coming(stream.stages, closed=stream.closed))
+
+
+def _streams(fields: Fields, found: Sequence[Read]) -> tuple[tuple[Stream, ...], tuple[Node, ...]]:
+    """Who comes: one stream for all scenarios that share the load's line, one for each that has its own."""
+    own = [
+        one for one in found if one.fields is not None and any(one.fields.node(key) for key in ("arrivals", "users"))
+    ]
+    shared = [one for one in found if one not in own]
+    streams, lines = [], []
+    if shared or not found:
+        stream, line = _stream(fields, shared)
+        streams.append(stream)
+        lines.append(line)
+    else:
+        for key in COMING:
+            if fields.node(key) is not None:
+                fields.desk.wrong(fields.place(key), f"{key!r} is for nobody: every scenario says itself who comes")
+    for one in own:
+        assert one.fields is not None
+        if one.fields.node("weight") is not None:
+            wrong = "'weight' is a share of the load's 'arrivals' or 'users', and this scenario has its own"
+            one.fields.desk.wrong(one.fields.place("weight"), wrong)
+        stream, line = _stream(one.fields, [one])
+        streams.append(replace(stream, starts_s=one.fields.seconds("starts", 0.0, zero=True)))
+        lines.append(line)
+    for one in shared:
+        if one.fields is not None:
+            for key in ("starts", "iterations", "max_in_flight"):
+                if one.fields.node(key) is not None:
+                    wrong = f"{key!r} is for a scenario with its own 'arrivals' or 'users'"
+                    one.fields.desk.wrong(one.fields.place(key), wrong)
+    return tuple(streams), tuple(lines)
+
+
+def _stream(fields: Fields, found: Sequence[Read]) -> tuple[Stream, Node]:
+    coming = _coming(fields)
+    stream = Stream(
+        scenarios=tuple(one.scenario for one in found) or NOBODY.scenarios,
+        stages=coming.stages,
+        at_random=coming.at_random,
+        closed=coming.closed,
+        max_in_flight=fields.count("max_in_flight", 1000),
+    )
+    return stream, fields.node("arrivals" if coming.closed is None else "users") or fields.table
+
+
 def _coming(fields: Fields) -> Coming:
     """Who comes: exactly one of `arrivals` and `users`."""
-    desk, stranger = fields.desk, Coming(NOBODY.stages)
+    desk, stranger = fields.desk, Coming(NOBODY.streams[0].stages)
     users, iterations, limit = map(fields.node, ("users", "iterations", "max_in_flight"))
     if users is None:
         fields.need("arrivals", "expected who comes, such as '10 users/s', or 'users: 50' for a closed model")
@@ -116,23 +169,3 @@ def _coming(fields: Fields) -> Coming:
     if coming.closed is None or iterations is None:
         return coming
     return replace(coming, closed=replace(coming.closed, iterations=fields.count("iterations", 1)))
-
-
-def _data(desk: Desk, fields: Fields, around: Around) -> tuple[Rows, frozenset[str] | None]:
-    """The rows of the data file and its columns; the columns are None when they cannot be known."""
-    node = fields.node("data")
-    if node is None:
-        return (), frozenset()
-    name = fields.text("data")
-    if not name or around.lenient:
-        return (), None
-    path = Path(desk.file).parent / name
-    try:
-        text = around.reader.text(path)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        near = did_you_mean(path.name, around.reader.names(path.parent))
-        desk.wrong(node, f"data {quoted(name)} cannot be read ({path}): {why}{near}")
-        return (), None
-    rows = read_rows(desk, str(path), text)
-    return rows, frozenset(rows[0]) if rows else None

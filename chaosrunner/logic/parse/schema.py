@@ -10,9 +10,9 @@ import typing
 from collections.abc import Iterable, Mapping
 
 from chaosrunner.logic.parse import scalars
+from chaosrunner.logic.parse.http_steps import VERBS as METHODS
 from chaosrunner.logic.parse.params import accepted
 from chaosrunner.logic.parse.scalars import DURATION, NUMBER, PERCENT, SIZE
-from chaosrunner.logic.parse.steps import METHODS
 from chaosrunner.logic.parse.target import COMPONENT
 from chaosrunner.model import units
 from chaosrunner.model.fault import Injector

@@ -16,7 +16,7 @@ from chaosrunner.logic.parse.arrivals import (
     parse_arrivals,
     parse_users,
     plateau,
-    render,
+    render_stream,
     warmup_s,
 )
 from chaosrunner.logic.parse.spelling import ReadingError
@@ -202,7 +202,7 @@ def test_a_load_lasts_as_long_as_the_run() -> None:
     assert wrong_changed(("then hold", "then hold 30s")) == [
         "9:13: arrivals end after 36s, but the run may last 63s; end them with ', then hold'"
     ]
-    assert read_changed(("then hold", "then hold 57s")).load.plateau == 25.0
+    assert read_changed(("then hold", "then hold 57s")).load.streams[0].plateau == 25.0
     assert wrong_changed(("then hold", "then hold 10s, then to 30 over 5s, then hold")) == [
         "9:13: the first plateau lasts 10s, but warm-up and baseline on it need 15s"
     ]
@@ -249,19 +249,19 @@ def waves(draw: st.DrawFn) -> Wave:
 @given(profiles())
 def test_arrivals_round_trip(coming: Coming) -> None:
     """Reading the canonical line of any arrivals gives the same arrivals."""
-    assert parse_arrivals(render(coming)) == coming
+    assert parse_arrivals(render_stream(coming)) == coming
 
 
 @given(profiles(closed=True))
 def test_users_round_trip(coming: Coming) -> None:
     """Reading the canonical line of any users gives the same users."""
-    assert parse_users(render(coming)) == coming
+    assert parse_users(render_stream(coming)) == coming
 
 
 def test_a_line_of_one_stage_is_rendered() -> None:
     """A load that is level for ever has the shortest line."""
-    assert render(Coming((stage(50, 50, None),))) == "50 users/s"
-    assert render(Coming((stage(50, 50, None),), closed=Closed())) == "50 users"
+    assert render_stream(Coming((stage(50, 50, None),))) == "50 users/s"
+    assert render_stream(Coming((stage(50, 50, None),), closed=Closed())) == "50 users"
 
 
 ARRIVE = "arrivals: 5 to 25 users/s over 6s, then hold"
@@ -269,11 +269,12 @@ ARRIVE = "arrivals: 5 to 25 users/s over 6s, then hold"
 
 def test_a_closed_load_is_read() -> None:
     """`users` instead of `arrivals` is a closed model, with a connection for each user and its own warm-up."""
-    found = read_changed((ARRIVE, "users: 300, each user every 10s\n  iterations: 20")).load
-    assert (found.closed, found.connections, found.warmup_s) == (Closed(every_s=10.0, iterations=20), 300, 10.0)
+    load = read_changed((ARRIVE, "users: 300, each user every 10s\n  iterations: 20")).load
+    found = load.streams[0]
+    assert (found.closed, load.connections, load.warmup_s) == (Closed(every_s=10.0, iterations=20), 300, 10.0)
     assert (found.plateau, found.peak, found.at_random) == (300, 300, False)
     few = read_changed((ARRIVE, "users: 20")).load
-    assert (few.closed, few.connections) == (Closed(), 200)
+    assert (few.streams[0].closed, few.connections) == (Closed(), 200)
     assert read_changed((ARRIVE, "users: 300\n  connections: 7")).load.connections == 7
 
 
@@ -300,7 +301,7 @@ def test_a_baseline_on_a_wave_is_whole_periods() -> None:
     assert wrong_changed((ARRIVE, "arrivals: 5 to 25 users/s in waves of 10s")) == [
         "9:13: a baseline of 15s is no whole number of waves of 10s; write 'baseline: 20s'"
     ]
-    assert read_changed((ARRIVE, "arrivals: 5 to 25 users/s in waves of 5s")).load.plateau == 15.0
+    assert read_changed((ARRIVE, "arrivals: 5 to 25 users/s in waves of 5s")).load.streams[0].plateau == 15.0
 
 
 def test_without_a_fault_the_whole_load_is_the_test() -> None:
@@ -311,7 +312,7 @@ def test_without_a_fault_the_whole_load_is_the_test() -> None:
     ]
     text = EXPERIMENT[: EXPERIMENT.index("faults:")].replace(ARRIVE, stairs)
     found = read(text + "hypothesis: {before: p95 <= 250ms}\n")
-    assert [shape.end for shape in found.load.stages] == [5, 10, 15, 20, 25]
+    assert [shape.end for shape in found.load.streams[0].stages] == [5, 10, 15, 20, 25]
 
 
 FILES = Path(__file__).resolve().parents[3] / "docs" / "reference" / "files.md"

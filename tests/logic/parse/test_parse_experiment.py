@@ -11,7 +11,8 @@ from chaosrunner.errors import Mistakes
 from chaosrunner.logic.parse import Source, is_system, load_experiment, parse_experiment
 from chaosrunner.model.experiment import RecoveryTarget
 from chaosrunner.model.fault import Target
-from chaosrunner.model.load import Stage, Step
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import Stage
 from chaosrunner.model.secret import Secret
 
 
@@ -23,12 +24,12 @@ def test_a_good_file_means_what_it_says() -> None:
     assert found.system_source == SYSTEM
     assert found.system.name == "shop"
     assert found.load.steps == (
-        Step(name="log in", method="POST", path="/login", body={"user": "<user>"}, keep={"token": "$.token"}),
-        Step(name="read", method="GET", path="/agents/<token>"),
+        Request(name="log in", method="POST", path="/login", body={"user": "<user>"}, keep={"token": "$.token"}),
+        Request(name="read", method="GET", path="/agents/<token>"),
     )
-    assert found.load.auth == Secret("bearer <token>")
-    assert [row["user"] for row in found.load.data] == ["ann", "bob"]
-    assert found.load.stages == (
+    assert found.load.scenarios[0].auth == Secret("bearer <token>")
+    assert [row["user"] for row in found.load.scenarios[0].data] == ["ann", "bob"]
+    assert found.load.streams[0].stages == (
         Stage(start=5.0, end=25.0, lasts_s=6.0),
         Stage(start=25.0, end=25.0, lasts_s=None),
     )
@@ -203,9 +204,9 @@ def test_a_journal_is_read_again_without_its_files() -> None:
         around({"x/users.csv": None}, environ={"BASELINE": "15s"}, lenient=True),
     )
     assert again.baseline_s == 15.0
-    assert again.load.data == ()
+    assert again.load.scenarios[0].data == ()
     assert again.faults[0].title == "stranger.fault on database"
-    assert again.load.auth == Secret("bearer ${TOKEN}")
+    assert again.load.scenarios[0].auth == Secret("bearer ${TOKEN}")
     assert again.system.name == "shop"
 
 

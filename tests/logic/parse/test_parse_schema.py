@@ -112,8 +112,8 @@ def test_the_pattern_of_tolerances_takes_all_of_them(made: Tolerance) -> None:
 @given(profiles(), profiles(closed=True))
 def test_the_patterns_of_arrivals_and_users_take_all_of_them(coming: Coming, users: Coming) -> None:
     """Whatever the reader takes matches the schema's pattern."""
-    assert re.fullmatch(ARRIVALS, arrivals.render(coming))
-    assert re.fullmatch(USERS, arrivals.render(users))
+    assert re.fullmatch(ARRIVALS, arrivals.render_stream(coming))
+    assert re.fullmatch(USERS, arrivals.render_stream(users))
 
 
 @pytest.mark.parametrize(

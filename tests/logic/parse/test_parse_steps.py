@@ -14,13 +14,14 @@ from chaosrunner.logic.parse.placeholders import placeholders
 from chaosrunner.logic.parse.schema import THINK
 from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.parse.steps import parse_think
-from chaosrunner.model.load import Step, Think
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.journey import Think
 
 LOGIN = "- log in: {POST: /login, body: {user: <user>}, keep: {token: $.token}}"
 READ = "- read: {GET: /agents/<token>}"
 
 
-def step(text: str) -> Step:
+def step(text: str) -> Request:
     """The last step, written instead of the good one."""
     return read_changed((READ, f"- read: {text}")).load.steps[1]
 
@@ -36,7 +37,7 @@ def test_everything_a_step_may_say() -> None:
         "{PUT: '/x?a=<user>', headers: {X-Pin: 014, X-N: 5}, body: {n: 1, f: 0.5, t: true, z: null, l: [<token>, 2]},"
         " expect: [200, 204], keep: {id: '$.items[0].id', all: $}, think: 100ms}"
     )
-    assert found == Step(
+    assert found == Request(
         name="read",
         method="PUT",
         path="/x?a=<user>",
@@ -163,7 +164,7 @@ def test_auth_may_use_any_variable_of_the_journey() -> None:
 def test_a_data_file_is_a_table() -> None:
     """Columns come from the header; empty lines are skipped; a byte order mark is no part of a name."""
     found = read(EXPERIMENT, users='\ufeffuser , password\n\nann,"a,b"\n')
-    assert found.load.data == ({"user": "ann", "password": "a,b"},)
+    assert found.load.scenarios[0].data == ({"user": "ann", "password": "a,b"},)
 
 
 def test_a_data_file_may_be_json_lines() -> None:
@@ -172,7 +173,7 @@ def test_a_data_file_may_be_json_lines() -> None:
     rows = '{"user": "ann", "n": 1}\n\n{"n": true, "user": "bob"}\n'
     with_rows = {"x/users.jsonl": rows}
     found = load_experiment(Path("x/e.yaml"), around({"x/e.yaml": text, **with_rows}))
-    assert found.load.data == ({"user": "ann", "n": "1"}, {"user": "bob", "n": "true"})
+    assert found.load.scenarios[0].data == ({"user": "ann", "n": "1"}, {"user": "bob", "n": "true"})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_limits() -> None:
     more = "  timeout: 5s\n  max_in_flight: 20\n  connections: 10\n  workers: 2\n  unanswered: 1s\n"
     found = read_changed(("  auth:", f"{more}  auth:"))
     load = found.load
-    assert (load.timeout_s, load.max_in_flight, load.connections, load.workers) == (5.0, 20, 10, 2)
+    assert (load.timeout_s, load.streams[0].max_in_flight, load.connections, load.workers) == (5.0, 20, 10, 2)
     assert found.unanswered_s == 1.0
     assert wrong_changed(("  auth:", "  workers: 0\n  auth:")) == ["7:12: workers '0': expected 1 to 256"]
     assert wrong_changed(("  auth:", "  worker: 1\n  auth:"))[0].endswith("did you mean 'workers'?")

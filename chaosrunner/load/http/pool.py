@@ -15,13 +15,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chaosrunner.load.http import Connection
+from chaosrunner.load.http.connection import Connection
+from chaosrunner.load.http.tls import context
+from chaosrunner.model.http_client import Tls
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from chaosrunner.load.exchange import Exchange
+    from chaosrunner.load.act import OpenHit
 
 RESOLVE_S = 5.0
 """A name that takes longer to look up is a DNS failure."""
@@ -34,6 +34,11 @@ class Origin:
     tls: bool
     host: str
     port: int
+
+    @property
+    def url(self) -> str:
+        """As a URL begins."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
 
     @property
     def authority(self) -> str:
@@ -94,15 +99,26 @@ class Budget:
 class Pool:
     """Open connections to one origin and the hits that wait for one."""
 
-    def __init__(self, origin: Origin, addresses: Sequence[Address], budget: Budget, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        budget: Budget,
+        connect_timeout_s: float,
+        *,
+        tls: Tls | None = None,
+        kind: type[Connection] = Connection,
+    ) -> None:
         self._origin = origin
-        self._addresses = list(addresses)
+        self._kind = kind
+        self.addresses: list[Address] = []
+        """Where it was found; empty means that its name cannot be looked up."""
         self._budget = budget
         self._connect_timeout_s = connect_timeout_s
-        self._tls = ssl.create_default_context() if origin.tls else None
+        self._tls = context(tls or Tls()) if origin.tls else None
+        self._server_name = ((tls.server_name if tls else "") or origin.host) if origin.tls else None
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
-        self._waiting: deque[Exchange] = deque()
+        self._waiting: deque[OpenHit] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._wanted = 0
         self._closed = False
@@ -118,28 +134,28 @@ class Pool:
         """Whether hits wait here without a connection being opened for them."""
         return self._wanted > len(self._opening)
 
-    def send(self, exchange: Exchange) -> None:
+    def send(self, hit: OpenHit) -> None:
         """Send on a free connection, the one used last; else wait for one."""
-        if not self._addresses:
-            exchange.failed(Outcome.DNS, time.monotonic_ns())
+        if not self.addresses:
+            hit.end(Outcome.DNS, time.monotonic_ns())
             return
         while self._idle:
             connection = self._idle.pop()
             if connection.alive():
-                connection.send(exchange)
+                connection.send(hit)
                 return
             connection.abort()
-        self._waiting.append(exchange)
+        self._waiting.append(hit)
         self._wanted += 1
         self.grow()
 
-    def cancel(self, exchange: Exchange) -> None:
-        """Forget an exchange, wherever it is; its connection, if it has one, cannot be used again."""
-        if exchange.link is not None:
-            exchange.link.abort()
-        elif not exchange.over:
+    def cancel(self, hit: OpenHit) -> None:
+        """Forget a hit, wherever it is; its connection, if it has one, cannot be used again."""
+        if hit.link is not None:
+            hit.link.abort()
+        elif not hit.over:
             self._wanted -= 1
-        exchange.over = True
+        hit.over = True
 
     def grow(self) -> None:
         """Open a connection for each waiting hit that has none coming, as far as the budget goes."""
@@ -171,9 +187,9 @@ class Pool:
 
     def freed(self, connection: Connection) -> None:
         """A connection has done its work: the hit that has waited longest gets it."""
-        exchange = self._next()
-        if exchange is not None:
-            connection.send(exchange)
+        hit = self._next()
+        if hit is not None:
+            connection.send(hit)
         elif self._budget.crowded_elsewhere(self):
             connection.abort()
         else:
@@ -201,20 +217,25 @@ class Pool:
         except OSError as error:
             self._opening.discard(task)
             # Nobody fails with an attempt that timed out: each hit that waited for it has a timeout of its own.
-            exchange = None if isinstance(error, TimeoutError) else self._next()
-            if exchange is not None:
-                exchange.failed(outcome_of(error), time.monotonic_ns())
+            hit = None if isinstance(error, TimeoutError) else self._next()
+            if hit is not None:
+                hit.end(outcome_of(error), time.monotonic_ns())
             self._budget.give()
             return
         self._opening.discard(task)
         self._budget.opened += 1
         self._all.add(connection)
-        self.freed(connection)
+        hit = self._next()
+        if hit is None:
+            self.freed(connection)
+        else:
+            hit.connected_ns = time.monotonic_ns()
+            connection.send(hit)
 
     async def _connect(self) -> Connection:
         """Try every address, the one that worked last first. Raises OSError, the last attempt's."""
         error: OSError = OSError("no address")
-        for address in list(self._addresses):
+        for address in list(self.addresses):
             try:
                 connection = await self._connect_to(address)
             except TimeoutError:
@@ -222,9 +243,9 @@ class Pool:
             except OSError as failure:
                 error = failure
                 continue
-            if address is not self._addresses[0]:
-                self._addresses.remove(address)
-                self._addresses.insert(0, address)
+            if address is not self.addresses[0]:
+                self.addresses.remove(address)
+                self.addresses.insert(0, address)
             return connection
         raise error
 
@@ -240,19 +261,19 @@ class Pool:
             raise
         # From here on the loop owns the socket and closes it, also when the handshake fails.
         _, connection = await loop.create_connection(
-            lambda: Connection(self, sock),
+            lambda: self._kind(self, sock),
             sock=sock,
             ssl=self._tls,
-            server_hostname=self._origin.host if self._tls else None,
+            server_hostname=self._server_name,
         )
         return connection
 
-    def _next(self) -> Exchange | None:
+    def _next(self) -> OpenHit | None:
         while self._waiting:
-            exchange = self._waiting.popleft()
-            if not exchange.over:
+            hit = self._waiting.popleft()
+            if not hit.over:
                 self._wanted -= 1
-                return exchange
+                return hit
         return None
 
 

@@ -19,7 +19,7 @@ import httptools
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
-    from chaosrunner.load.exchange import Exchange
+    from chaosrunner.load.act import OpenHit
 
 HEAD_BYTES = 1 << 20
 """A reply whose headers are longer is not HTTP: without a bound endless headers would fill the memory."""
@@ -43,18 +43,31 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A connection; at most one exchange at a time (no pipelining)."""
+    """A connection; at most one hit at a time (no pipelining)."""
 
     __slots__ = (
-        "_body", "_complete", "_exchange", "_framed", "_gone", "_head_bytes", "_head_done", "_keep", "_owner",
-        "_parser", "_reusable", "_socket", "_status", "_tls", "_transport",
+        "_body",
+        "_complete",
+        "_framed",
+        "_gone",
+        "_head_bytes",
+        "_head_done",
+        "_hit",
+        "_keep",
+        "_owner",
+        "_parser",
+        "_reusable",
+        "_socket",
+        "_status",
+        "_tls",
+        "_transport",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, sock: socket.socket) -> None:
         self._owner = owner
         self._socket = sock
         self._transport: asyncio.Transport | None = None
-        self._exchange: Exchange | None = None
+        self._hit: OpenHit | None = None
         self._tls = False
         self._gone = False
         self._renew()
@@ -88,18 +101,18 @@ class Connection(asyncio.Protocol):
         except OSError:
             return False
 
-    def send(self, exchange: Exchange) -> None:
-        """Write a request; its end will be told to the exchange."""
+    def send(self, hit: OpenHit) -> None:
+        """Write a request; its end will be told to the hit."""
         assert self._transport is not None
-        assert self._exchange is None
-        self._exchange = exchange
-        exchange.link = self
-        self._transport.write(exchange.request)
-        exchange.sent_ns = time.monotonic_ns()
+        assert self._hit is None
+        self._hit = hit
+        hit.link = self
+        self._transport.write(hit.request)
+        hit.sent_ns = time.monotonic_ns()
 
     def abort(self) -> None:
-        """Close at once; the exchange, if any, is forgotten, not told."""
-        self._exchange = None
+        """Close at once; the hit, if any, is forgotten, not told."""
+        self._hit = None
         self._leave()
         if self._transport is not None:
             self._transport.abort()
@@ -113,10 +126,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some of a reply; or something nobody asked for, which ends the connection."""
-        exchange = self._exchange
-        if exchange is None:
+        hit = self._hit
+        if hit is None:
             self.abort()
             return
+        if not hit.first_ns:
+            hit.first_ns = time.monotonic_ns()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -132,13 +147,13 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._fail(Outcome.PROTOCOL)
-        elif exchange.keeps_body and self._body_is_too_long():
+        elif hit.keeps_body and self._body_is_too_long():
             self._fail(Outcome.PROTOCOL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end: of a reply that runs until it, or of a hit."""
         self._leave()
-        if self._exchange is None:
+        if self._hit is None:
             return
         if self._head_done and not self._framed and exc is None:
             self._answer()
@@ -166,15 +181,15 @@ class Connection(asyncio.Protocol):
             return
         self._head_done = True
         self._keep = self._parser.should_keep_alive()
-        exchange = self._exchange
-        if exchange is None or exchange.is_head or self._status in WITHOUT_BODY:
+        hit = self._hit
+        if hit is None or hit.is_head or self._status in WITHOUT_BODY:
             self._framed = self._complete = True
 
     def on_body(self, data: bytes) -> None:
         """Some of the body."""
         if self._complete:
             self._reusable = False
-        elif self._exchange is not None and self._exchange.keeps_body:
+        elif self._hit is not None and self._hit.keeps_body:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -190,29 +205,30 @@ class Connection(asyncio.Protocol):
         return sum(map(len, self._body)) > BODY_BYTES
 
     def _answer(self) -> None:
-        exchange, status, body = self._exchange, self._status, b"".join(self._body)
-        assert exchange is not None
-        self._exchange = exchange.link = None
+        hit, status, body = self._hit, self._status, b"".join(self._body)
+        assert hit is not None
+        self._hit = hit.link = None
         now = time.monotonic_ns()
         reusable = self._reusable and self._keep and not self._gone
         if reusable:
             # llhttp does not know which replies had no body because of their request: it starts afresh after those.
-            if exchange.is_head or status in WITHOUT_BODY:
+            if hit.is_head or status in WITHOUT_BODY:
                 self._renew()
             else:
                 self._begin()
             self._owner.freed(self)
         else:
             self.abort()
-        exchange.answered(status, body, now)
+        # Only acts of this package send on connections, and all of them hear of answers; a cast would cost time here.
+        hit.act.answered(hit, status, body, now)  # type: ignore[attr-defined]
 
     def _fail(self, outcome: Outcome) -> None:
-        exchange = self._exchange
-        assert exchange is not None
-        exchange.link = None
+        hit = self._hit
+        assert hit is not None
+        hit.link = None
         now = time.monotonic_ns()
         self.abort()
-        exchange.failed(outcome, now)
+        hit.end(outcome, now)
 
     def _leave(self) -> None:
         if not self._gone:

@@ -1,0 +1,1 @@
+"""HTTP: connections, their pools, and steps that are requests."""

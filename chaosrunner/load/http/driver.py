@@ -1,0 +1,143 @@
+"""HTTP for the sender: one pool an origin, one act a request; the fast path, or the full one where a step needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chaosrunner.errors import LoadBroken
+from chaosrunner.load.http.connection import Connection
+from chaosrunner.load.http.cookies import Jars
+from chaosrunner.load.http.full import FullAsk
+from chaosrunner.load.http.full_connection import FullConnection
+from chaosrunner.load.http.judge import Reply
+from chaosrunner.load.http.pool import Budget, Pool, resolve
+from chaosrunner.load.http.samples import Samples
+from chaosrunner.load.http.script import ready
+from chaosrunner.model.http_client import Tls
+from chaosrunner.model.http_step import Request
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.units import NANOS
+
+if TYPE_CHECKING:
+    from chaosrunner.load.act import Act, OpenHit, Setting
+    from chaosrunner.load.bench import Bench
+    from chaosrunner.load.http.pool import Origin
+    from chaosrunner.load.http.script import Ready
+    from chaosrunner.load.ledger import Ledger
+
+SPARE_FILES = 64
+"""Descriptors this process needs beside its connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the acts of a worker share."""
+
+    ledger: Ledger
+    samples: Samples
+    seed: int
+    jars: Jars = field(default_factory=Jars)
+    pools: dict[Origin, Pool] = field(default_factory=dict)
+
+
+def driver(bench: Bench) -> Http:
+    """The HTTP driver of a worker."""
+    return Http(bench)
+
+
+class Http:
+    """All pools of a worker; they share its budget of connections."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._entry = bench.orders.entry
+        self._profile = bench.orders.profile
+        self._budget = Budget(self._profile.connections)
+        self._shared = Shared(bench.ledger, Samples(bench.ledger), bench.orders.seed)
+        steps = [step for step in self._profile.steps if isinstance(step, Request)]
+        self._full = any(step.full_for for step in steps)
+        """One path for the whole load, since its steps share their connections."""
+
+    @property
+    def opened(self) -> int:
+        """Connections opened so far, ever."""
+        return self._budget.opened
+
+    def act(self, step: Request, setting: Setting) -> Act:
+        """The act of a request. Raises ValueError for one that cannot work."""
+        compiled = ready(step, self._entry, setting)
+        pools, origin = self._shared.pools, compiled.origin
+        if origin not in pools:
+            kind = FullConnection if self._full else Connection
+            tls = self._profile.tls or Tls()
+            pools[origin] = Pool(origin, self._budget, self._profile.timeout_s, tls=tls, kind=kind)
+        return FullAsk(compiled, self._shared) if self._full else Ask(compiled, pools[origin], self._shared.samples)
+
+    async def ready(self) -> None:
+        """Look up the hosts and make room for the connections. Raises LoadBroken where the system does not allow it."""
+        _room_for(self._profile.connections)
+        pools = self._shared.pools
+        found = await asyncio.gather(*map(resolve, pools))
+        for pool, addresses in zip(pools.values(), found, strict=True):
+            pool.addresses = list(addresses)
+
+    async def settle(self) -> None:
+        """Nothing is left to book."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.gather(*(pool.close() for pool in self._shared.pools.values()))
+
+
+class Ask:
+    """The fast path: sends one request of a journey and judges its reply."""
+
+    __slots__ = ("_is_head", "_keeps_body", "_only_status", "_pool", "_ready", "_samples")
+
+    def __init__(self, compiled: Ready, pool: Pool, samples: Samples) -> None:
+        self._ready = compiled
+        self._pool = pool
+        self._samples = samples
+        self._is_head = compiled.is_head
+        self._keeps_body = compiled.judge.needs_body
+        self._only_status = not compiled.judge.keep and not compiled.judge.checks
+
+    def begin(self, hit: OpenHit) -> None:
+        """Send it on a free connection, or wait for one."""
+        hit.request = self._ready.request(hit.journey.variables)
+        hit.is_head = self._is_head
+        hit.keeps_body = self._keeps_body
+        self._pool.send(hit)
+
+    def answered(self, hit: OpenHit, status: int, body: bytes, now_ns: int) -> None:
+        """A whole reply has come. `body` is empty unless `keeps_body`."""
+        judge = self._ready.judge
+        if self._only_status and judge.status_is_right(status):
+            hit.end(Outcome.OK, now_ns)
+            return
+        reply = Reply(status, body, len(body), (now_ns - hit.due_ns) / NANOS)
+        outcome, why = judge(reply, hit.journey.variables)
+        if outcome is not Outcome.OK:
+            self._samples.add(self._ready.name, outcome, status, why)
+        hit.end(outcome, now_ns)
+
+    def cancel(self, hit: OpenHit) -> Outcome:
+        """Its connection, if it has one, cannot be used again."""
+        connecting = not hit.sent_ns and not self._pool.connected
+        self._pool.cancel(hit)
+        return Outcome.CONNECT if connecting else Outcome.TIMEOUT
+
+
+def _room_for(connections: int) -> None:
+    """Raise the limit of open files as far as needed. Raises LoadBroken where the system does not allow it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = connections + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and need > hard:
+        raise LoadBroken(
+            f"{connections} connections need {need} open files, and {hard} are allowed",
+            advice="raise `ulimit -Hn` or lower `connections`",
+        )
+    if soft != resource.RLIM_INFINITY and need > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))

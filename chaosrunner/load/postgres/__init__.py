@@ -1,0 +1,1 @@
+"""Postgres under load: a pool of its own over asyncpg, and everything that is measured around it."""

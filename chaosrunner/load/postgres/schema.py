@@ -1,0 +1,142 @@
+"""A schema of our own: named before it exists, tagged as ours by its comment, and dropped only as such.
+
+What it holds is dropped object by object, without CASCADE: should something outside have come to depend on it, all of
+it stays, and that is said.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from chaosrunner.errors import LoadBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chaosrunner.load.postgres.lines import Connection
+
+LONGEST_NAME = 63
+"""Bytes; Postgres would cut a longer one and so meet another's."""
+
+TABLE = "acknowledged"
+
+CONTENTS = """
+SELECT format('DROP %s %s', kind, what) FROM (
+  SELECT CASE relkind WHEN 'v' THEN 1 WHEN 'm' THEN 2 WHEN 'S' THEN 4 ELSE 3 END AS turn, oid::bigint AS nth,
+    CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f'
+      THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind, oid::regclass::text AS what
+  FROM pg_class c WHERE relnamespace = $1::oid AND relkind IN ('v', 'm', 'r', 'p', 'f', 'S') AND NOT relispartition
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass
+      AND d.deptype IN ('a', 'i') AND relkind = 'S')
+  UNION ALL SELECT 5, oid::bigint, 'ROUTINE', oid::regprocedure::text FROM pg_proc WHERE pronamespace = $1::oid
+) AS found ORDER BY turn, nth DESC
+"""
+"""How to drop what a schema holds: views before what they stand on, younger tables before those they refer to."""
+
+
+def quoted(name: str) -> str:
+    """An identifier that means exactly this name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Schema:
+    """The schema of one run."""
+
+    def __init__(self, run: str) -> None:
+        self.name = f"chaosrunner_{run}"
+        self.comment = f"made by chaosrunner for its run {run}"
+        self.made = False
+        """Whether this process made it."""
+        if len(self.name.encode()) > LONGEST_NAME:
+            raise LoadBroken(f"the schema {self.name!r} has a longer name than the {LONGEST_NAME} bytes Postgres keeps")
+
+    @property
+    def table(self) -> str:
+        """The table of acknowledged writes, quoted."""
+        return f"{quoted(self.name)}.{TABLE}"
+
+    async def make(self, connection: Connection, setup: Sequence[str]) -> None:
+        """Create it, tag it, and prepare what the load needs in it; all or nothing.
+
+        Args:
+            connection: whose search path begins with it afterwards.
+            setup: statements of the file, in order.
+
+        Raises:
+            LoadBroken: there is one of that name, the role may not create one, or a statement failed.
+        """
+        try:
+            async with connection.transaction():
+                await connection.execute(f"CREATE SCHEMA {quoted(self.name)}")
+                await connection.execute(f"COMMENT ON SCHEMA {quoted(self.name)} IS '{self.comment}'")
+                await connection.execute(
+                    f"CREATE TABLE {self.table} (writer int, number bigint, PRIMARY KEY (writer, number))"
+                )
+                await self.look_here_first(connection)
+                for nth, statement in enumerate(setup, 1):
+                    await _set_up(connection, statement, nth)
+        except asyncpg.DuplicateSchemaError:
+            raise LoadBroken(
+                f"there is a schema {self.name!r} already, and this load did not make it; nothing was changed",
+                advice="drop it if it is a dead run's (its comment says whose), and start again",
+            ) from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise LoadBroken(
+                f"the role may not create the schema {self.name!r}: {error}",
+                advice="GRANT CREATE ON DATABASE … TO the role of the component's dsn",
+            ) from error
+        self.made = True
+
+    async def look_here_first(self, connection: Connection) -> None:
+        """Put it before whatever the session's search path is. Raises one of FAILURES."""
+        await connection.execute(
+            "SELECT set_config('search_path', $1 || ', ' || current_setting('search_path'), false)", quoted(self.name)
+        )
+
+    async def enter(self, connection: Connection) -> None:
+        """Say that this session's process uses it: nobody drops it meanwhile. Raises one of FAILURES."""
+        await connection.execute("SELECT pg_advisory_lock_shared(hashtextextended($1, 0))", self.name)
+
+    async def leave(self, connection: Connection) -> str:
+        """Use it no more, and drop it if nobody else uses it.
+
+        Returns:
+            Why it stays although nobody uses it; empty when all is well.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the session is of no use.
+        """
+        await connection.execute("SELECT pg_advisory_unlock_shared(hashtextextended($1, 0))", self.name)
+        if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", self.name):
+            return ""  # the last one to leave drops it
+        found = await connection.fetchrow(
+            "SELECT oid, obj_description(oid, 'pg_namespace') AS comment FROM pg_namespace WHERE nspname = $1", self.name
+        )
+        if found is None:
+            return ""
+        if found["comment"] != self.comment:
+            return "its comment does not say that it is ours"
+        return await self._drop(connection, found["oid"])
+
+    async def _drop(self, connection: Connection, oid: int) -> str:
+        try:
+            async with connection.transaction():
+                # What is ours may be locked by a session that hangs; better leave it than wait for that.
+                await connection.execute("SET LOCAL lock_timeout = '1s'")
+                for row in await connection.fetch(CONTENTS, oid):
+                    await connection.execute(row[0])
+                await connection.execute(f"DROP SCHEMA {quoted(self.name)} RESTRICT")
+        except asyncpg.PostgresError as error:
+            if isinstance(error, asyncpg.PostgresConnectionError):
+                raise
+            return str(error)
+        return ""
+
+
+async def _set_up(connection: Connection, statement: str, nth: int) -> None:
+    try:
+        await connection.execute(statement)
+    except asyncpg.PostgresError as error:
+        raise LoadBroken(f"setup statement {nth}: {error} ({error.sqlstate})") from error

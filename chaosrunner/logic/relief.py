@@ -1,0 +1,205 @@
+"""What responses would have been without the time in which a CPU was missing: the kindest view of a run.
+
+Two things delay answers and are not the target's doing. *Others*: processes that have no part in the experiment had
+the CPUs while the target's threads waited for one. *Ourselves*: a load worker stood still, so that answers which had
+come were not seen. Both are known by the second, never by the request. So the kindest assumption is made: in a second
+of which the share s was missing, a response r may owe s · (1 s + r) to that (the time it was under way, and a second
+before, for what had queued up by then); and of ten seconds the slowest responses are those of the worst seconds.
+
+A finding that is BROKEN as seen and not BROKEN in this view is UNKNOWN (`chaosrunner.logic.validity`). A target that is
+slow by itself is BROKEN in both: a stranger's 200 ms do not explain two seconds, and where target and load fill the
+CPUs by themselves nothing is taken off.
+
+Ten seconds, because slots of a long run are merged to that (`chaosrunner.world.compaction`), and judging must not
+depend on whether they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from chaosrunner.model.histogram import Histogram, cell_of, highest_in
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Slot
+from chaosrunner.model.units import NANOS, SLOT_NS
+
+if TYPE_CHECKING:
+    from chaosrunner.logic.fold import State
+    from chaosrunner.model.events import Pressure
+    from chaosrunner.model.experiment import Phase
+    from chaosrunner.model.slots import Hit
+
+WAITED = 0.05
+"""Seconds a second that the target must have waited for a CPU before it is asked who had it."""
+
+OTHERS = 0.25
+"""Share of the CPU time used that must have been others' before they count: below, the target is in its own way."""
+
+DOUBTFUL = 0.25
+"""Share of its age that a request which was given up must owe to missing CPU before that may be why."""
+
+GROUP_SLOTS = 100
+SLOTS_A_SECOND = NANOS // SLOT_NS
+SECOND_US = 1_000_000
+
+GIVEN_UP = frozenset(
+    {Outcome.TIMEOUT, Outcome.CONNECT, Outcome.SHED, Outcome.UNFINISHED, Outcome.POOL, Outcome.STALLED}
+)
+"""Failures that are about time; whoever is refused or gets a wrong answer does not owe that to a slow CPU."""
+
+Tiers = dict[int, float]
+"""Cell → the share of their seconds that responses in it are taken to have lacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """How much CPU was missing, by second after the epoch: 0..1 of that second."""
+
+    others: Mapping[int, float] = field(default_factory=dict)
+    """To the target, because others had it."""
+    ours: Mapping[int, float] = field(default_factory=dict)
+    """To the worker that lacked most."""
+
+    def __bool__(self) -> bool:
+        """Whether any was."""
+        return bool(self.others or self.ours)
+
+    def share(self, second: int) -> float:
+        """What a request due in that second may owe: a queue outlives its cause, so the second before counts too."""
+        return max(self._at(second), self._at(second - 1))
+
+    def mean(self, shares: Mapping[int, float], seconds: range) -> float:
+        """The mean of one of the two over some seconds."""
+        return sum(shares.get(second, 0.0) for second in seconds) / max(1, len(seconds))
+
+    def _at(self, second: int) -> float:
+        return min(1.0, self.others.get(second, 0.0) + self.ours.get(second, 0.0))
+
+
+def taken(pressure: Pressure) -> float:
+    """Seconds a second that the target waited for a CPU while others had it; 0 unless they were much in the way."""
+    used = pressure.target_cpu + pressure.our_cpu + pressure.others_cpu
+    share = pressure.others_cpu / used if used else 0.0
+    return min(1.0, pressure.target_wait_s) * share if pressure.target_wait_s >= WAITED and share >= OTHERS else 0.0
+
+
+def missing(state: State) -> Missing:
+    """What is known of it in a run."""
+    others: dict[int, float] = {}
+    ours: dict[int, float] = {}
+    for pressure in state.pressure:
+        if state.load_epoch_ns is not None and (share := taken(pressure)):
+            end_s = (pressure.at_ns - state.load_epoch_ns) / NANOS
+            for second in range(int((end_s - pressure.lasted_s) // 1), int(-(-end_s // 1))):
+                others[second] = max(others.get(second, 0.0), share)
+    for (second, _), strain in state.strains.items():
+        if strain.still_us:
+            ours[second] = max(ours.get(second, 0.0), min(1.0, strain.still_us / SECOND_US))
+    return Missing(others, ours)
+
+
+def relieved(state: State, lack: Missing, phases: frozenset[Phase]) -> State:
+    """The state as it would be at best, had no CPU been missing in these phases. The given one is left as it is."""
+    slots: dict[int, dict[int, Slot]] = {}
+    series: dict[int, dict[int, Slot]] = {}
+    for fresh, seen in ((slots, state.slots), (series, state.series)):
+        for (group, phase), numbers in _groups(state, seen).items():
+            shares = [lack.share(second) for second in range(group * 10, group * 10 + 10)]
+            known = {number: seen[number] for number in numbers}
+            fresh.update(_without(known, shares) if phase in phases and any(shares) else known)
+    return replace(
+        state,
+        slots=dict(sorted(slots.items())),
+        series=dict(sorted(series.items())),
+        coarse=_coarse(state, lack, phases),
+        hits=[_quicker(hit, lack.share(hit.due_us // SECOND_US)) for hit in state.hits] if phases else state.hits,
+    )
+
+
+def _groups(state: State, slots: Iterable[int]) -> dict[tuple[int, Phase | None], list[int]]:
+    """(ten seconds, phase) → the slots there are."""
+    found: dict[tuple[int, Phase | None], list[int]] = {}
+    for number in slots:
+        found.setdefault((number // GROUP_SLOTS, state.phase_of_slot(number)), []).append(number)
+    return found
+
+
+def _coarse(state: State, lack: Missing, phases: frozenset[Phase]) -> dict[tuple[Phase, int], Slot]:
+    """Sums by phase: the seconds of that phase stand for its tens of seconds."""
+    seconds: dict[Phase | None, list[float]] = {}
+    for number in range(0, state.coarse_until, SLOTS_A_SECOND):
+        seconds.setdefault(state.phase_of_slot(number), []).append(lack.share(number // SLOTS_A_SECOND))
+    fresh = {}
+    for (phase, name), slot in state.coarse.items():
+        shares = seconds.get(phase, []) if phase in phases else []
+        fresh[phase, name] = _without({0: {name: slot}}, shares)[0][name] if any(shares) else slot
+    return fresh
+
+
+def _without(slots: Mapping[int, Mapping[int, Slot]], shares: list[float]) -> dict[int, dict[int, Slot]]:
+    """Slots of the same stretch of time, each name's slowest responses relieved by the worst shares."""
+    worst_first = sorted(shares, reverse=True)
+    sums: dict[int, Slot] = {}
+    for names in slots.values():
+        for name, slot in names.items():
+            sums.setdefault(name, Slot()).add(slot)
+    tiers = {name: (_tiers(slot.ok, worst_first), _tiers(slot.adjusted, worst_first)) for name, slot in sums.items()}
+    return {
+        number: {name: _slot(slot, tiers[name], worst_first[0]) for name, slot in names.items()}
+        for number, names in slots.items()
+    }
+
+
+def _tiers(whole: Histogram, shares: list[float]) -> Tiers:
+    """Cell → share: of n seconds each has its n-th of the hits, the slowest first. A cell goes where its middle is."""
+    tiers: Tiers = {}
+    slower = 0
+    for cell, count in reversed(whole.pairs()):
+        middle = (slower + count / 2) / whole.total
+        tiers[cell] = shares[min(len(shares) - 1, int(middle * len(shares)))]
+        slower += count
+    return tiers
+
+
+def _slot(slot: Slot, tiers: tuple[Tiers, Tiers], worst: float) -> Slot:
+    ok, adjusted, done = _shorter(slot.ok, tiers[0]), _shorter(slot.adjusted, tiers[1]), dict(slot.done)
+    given_up = sum(done.get(outcome, 0) for outcome in GIVEN_UP)
+    if given_up and _in_doubt(round(slot.failed.max() or 0.0), worst):
+        done = {outcome: count for outcome, count in done.items() if outcome not in GIVEN_UP}
+        done[Outcome.OK] = done.get(Outcome.OK, 0) + given_up
+        _count(ok, 0, given_up)
+        _count(adjusted, 0, given_up)
+    return replace(slot, ok=ok, adjusted=adjusted, done=done)
+
+
+def _shorter(seen: Histogram, tiers: Tiers) -> Histogram:
+    fresh = Histogram()
+    for cell, count in seen:
+        _count(fresh, _less(highest_in(cell), tiers[cell]), count)
+    return fresh
+
+
+def _count(histogram: Histogram, micros: int, count: int) -> None:
+    cell = cell_of(micros)
+    histogram.cells[cell] = histogram.cells.get(cell, 0) + count
+    histogram.total += count
+
+
+def _less(micros: int, share: float) -> int:
+    """A response without what it may owe."""
+    return max(0, micros - round(share * (SECOND_US + micros)))
+
+
+def _in_doubt(age_us: int, share: float) -> bool:
+    """Whether a request given up at that age may owe its failure to missing CPU."""
+    return share * (SECOND_US + age_us) >= DOUBTFUL * max(age_us, SECOND_US)
+
+
+def _quicker(hit: Hit, share: float) -> Hit:
+    if not share:
+        return hit
+    if hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, share):
+        return replace(hit, outcome=Outcome.OK, response_us=0)
+    return replace(hit, response_us=_less(hit.response_us, share)) if hit.outcome is Outcome.OK else hit

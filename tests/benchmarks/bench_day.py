@@ -1,0 +1,93 @@
+"""A long load on a virtual clock: hits → ledger → frames → lines → journal → segments → compaction, nothing left out.
+
+Response times are drawn (lognormal, median 8 ms); 10,000 hits a second over five names, one frame a quarter of a
+second. Nothing is sent, so a day takes as long as it takes to write it down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from chaosrunner.load.ledger import Ledger
+from chaosrunner.load.wire import line
+from chaosrunner.model.events import LoadStarted, PhaseEntered, SlotsArrived
+from chaosrunner.model.experiment import Phase
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import from_json
+from chaosrunner.testing import FakeClock
+from chaosrunner.world.journal import Journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HITS_PER_S = 10_000
+NAMES = 5
+FRAME_S = 0.25
+EPOCH_NS = 1_000 * 10**9
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was left.
+
+    Attributes:
+        disk_mb_per_hour: On disk, per simulated hour, the newest 40 s (which are not yet merged) set aside.
+        growth_mb: Resident memory at the end minus at half time.
+        peak_mb: The most there was of it.
+    """
+
+    disk_mb_per_hour: float
+    growth_mb: float
+    peak_mb: float
+
+
+def simulated_day(folder: Path, seconds: float) -> Seen:
+    """Write down so many simulated seconds.
+
+    Args:
+        folder: For the run directory, which is gone afterwards.
+        seconds: At least 120: old slots are merged after 40 s.
+    """
+    return asyncio.run(_write(folder / "day", max(120.0, seconds)))
+
+
+async def _write(run: Path, seconds: float) -> Seen:
+    clock, rng, resident = FakeClock(EPOCH_NS), random.Random(1), []
+    journal = Journal.create(run, clock)
+    journal.write(LoadStarted(epoch_ns=EPOCH_NS, workers=1))
+    journal.write(PhaseEntered(phase=Phase.BASELINE, at_ns=EPOCH_NS))
+    ledger = Ledger(worker=0, names=NAMES, epoch_ns=EPOCH_NS)
+    times = [int(rng.lognormvariate(15.9, 0.5)) for _ in range(20_011)]
+    try:
+        for number in range(int(seconds / FRAME_S)):
+            clock.advance(FRAME_S)
+            _hits(ledger, number, times)
+            said = json.loads(line(ledger.cut(clock.now(), connects=50)))
+            journal.write(SlotsArrived(frame=from_json(said["frame"])))
+            if number % 40 == 0:
+                await journal.durable(journal.state.n)  # as slowly as in real life: the writer follows
+                resident.append(psutil.Process().memory_info().rss / MB)
+        await journal.close()
+        segments = sorted((run / "slots").iterdir())[:-4]
+        disk = sum(segment.stat().st_size for segment in segments) / len(segments) * 360 / MB
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+    return Seen(disk, resident[-1] - resident[len(resident) // 2], max(resident))
+
+
+def _hits(ledger: Ledger, number: int, times: list[int]) -> None:
+    """A quarter of a second's hits, due evenly, with a lag of up to 40 µs."""
+    first = int(number * FRAME_S * HITS_PER_S)
+    for hit in range(first, first + int(FRAME_S * HITS_PER_S)):
+        name, due = hit % NAMES, EPOCH_NS + hit * (10**9 // HITS_PER_S)
+        lag, took = times[hit % 1013] % 40_000, times[hit % len(times)]
+        ledger.fired(name, due, due + lag)
+        ledger.done(name, Outcome.OK, (due, due + lag, due + lag, due + took))

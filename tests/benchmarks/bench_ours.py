@@ -1,0 +1,141 @@
+"""Ours, as the product runs it: an experiment's load, by LoadDriver and worker processes, counted by their frames."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bench_generators import Said
+from bench_peers import FailedError, pinned
+
+from chaosrunner.load.driver import LoadDriver
+from chaosrunner.load.process import WorkerProcess
+from chaosrunner.logic.parse import Source, parse_experiment
+from chaosrunner.model.events import LoadLost, SlotsArrived
+from chaosrunner.model.fault import Tools
+from chaosrunner.model.slots import Slot
+from chaosrunner.world.files import around_journal
+
+if TYPE_CHECKING:
+    from bench_generators import Job
+
+    from chaosrunner.model.events import Event
+    from chaosrunner.model.load import LoadProfile
+    from chaosrunner.model.secret import Secret
+
+GET = "[get: {GET: /}]"
+SCENARIO = """
+    - log in: {POST: /login, body: {user: ann, password: secret}, keep: {token: $.token}}
+    - list: {GET: /items, keep: {id: "$.items[0].id"}}
+    - read: {GET: "/items/<id>", expect: 200, keep: {price: $.price}}
+  auth: bearer <token>"""
+FIVE = "[" + ", ".join(f"{name}: {{GET: /}}" for name in ("one", "two", "three", "four", "five")) + "]"
+EXPERIMENT = """
+question: How fast is it?
+system: site
+load:
+  each_user: {steps}
+  {model}
+  connections: {connections}
+  workers: {workers}
+baseline: 1h
+hypothesis: {{before: [errors < 1%]}}
+"""
+OPEN = "arrivals: {rate} users/s\n  max_in_flight: 5000"
+SETTLED = 10
+"""Users begin within a second; slots from here on count."""
+
+
+class Boot:
+    """CLOCK_BOOTTIME."""
+
+    def now(self) -> int:
+        """The instant, in nanoseconds."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class NoSecrets(Tools):
+    """The loads here have none."""
+
+    def reveal(self, secret: Secret) -> str:
+        """What it is."""
+        return secret.template
+
+
+@dataclass
+class Counted:
+    """What the frames of a load add up to."""
+
+    whole: Slot = field(default_factory=Slot)
+    settled: int = 0
+    cpu_us: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def note(self, event: Event) -> None:
+        """Take in one event of the driver."""
+        if isinstance(event, SlotsArrived):
+            self.cpu_us += event.frame.cpu_us
+            for (number, _), slot in event.frame.slots.items():
+                self.whole.add(slot)
+                self.settled += slot.finished * (number >= SETTLED)
+        elif isinstance(event, LoadLost):
+            self.lost.append(event.why)
+
+
+def ours(job: Job, cores: tuple[int, int], workers: int = 1) -> Said:
+    """What the product says of a job.
+
+    Args:
+        job: What to do; a closed loop lasts a second longer, and the first one is not counted.
+        cores: Where the process that leads runs, and where the workers do.
+        workers: How many.
+
+    Raises:
+        FailedError: A worker was lost, or a request failed.
+    """
+    seconds = job.seconds + (SETTLED / 10 if job.rate is None else 0)
+    counted = Counted()
+    with pinned(cores[0]):
+        asyncio.run(driver(profile(job, workers), job.url, seconds, cores[1]).run(counted.note))
+    whole = counted.whole
+    failed = {
+        outcome.value: count for outcome, count in whole.done.items() if outcome.value not in ("ok", "unfinished")
+    }
+    if counted.lost or failed:
+        raise FailedError(f"chaosrunner: {counted.lost or failed}")
+    if job.rate is None:
+        missing, per_s = 0.0, counted.settled / job.seconds
+    else:
+        missing, per_s = 1 - whole.lag.total / (job.rate * seconds), whole.ok.total / seconds
+    return Said(
+        per_s=per_s,
+        quantiles={share: (whole.ok.quantile(share) or 0) / 1000 for share in (0.5, 0.9, 0.99)},
+        missing=missing,
+        lag_p99_us=whole.lag.quantile(0.99),
+        cpu_us=counted.cpu_us / max(1, whole.finished),
+    )
+
+
+def profile(job: Job, workers: int) -> LoadProfile:
+    """The job as an experiment says it."""
+    steps = {"get": GET, "scenario": SCENARIO, "five": FIVE}[job.steps]
+    text = EXPERIMENT.format(
+        steps=steps,
+        model=f"users: {job.connections}" if job.rate is None else OPEN.format(rate=job.rate),
+        connections=job.connections,
+        workers=workers,
+    )
+    system = Source("site.yaml", f"environment: bench\nentry: {job.url}\n")
+    return parse_experiment(Source("bench.yaml", text), system, around_journal({})).load
+
+
+def driver(load: LoadProfile, url: str, seconds: float, core: int) -> LoadDriver:
+    """The product's driver, with its workers on one core."""
+
+    async def spawn(number: int) -> WorkerProcess:
+        with pinned(core):
+            return await WorkerProcess.spawn(number)
+
+    return LoadDriver(load, entry=url, seed=1, longest_s=seconds, clock=Boot(), tools=NoSecrets(), spawn=spawn)
