@@ -1,6 +1,7 @@
 """One alarm on CLOCK_MONOTONIC that rings on time: event loops' timers tick at a millisecond, a timerfd does not.
 
-Without spinning: the process sleeps in the kernel until the instant, and the loop wakes by a readable descriptor.
+The process sleeps in the kernel until the instant, and the loop wakes by a readable descriptor; that takes some ten
+microseconds, and on a busy or virtual machine hundreds. Who has a core to itself can wait awake instead (`Awake`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from chaosrunner.model.units import NANOS
 
 FAR_NS = 1 << 62
 """Never: an instant a century away."""
+
+NEAR_NS = 200_000
+"""Closer than this an alarm that waits awake does not fall asleep any more: waking may take as long."""
+
+IDLE_TURN_NS = 5_000
+"""A turn of the loop that took less than this did nothing else. One with a hit in it takes longer."""
 
 _CLOCK_MONOTONIC = 1
 _ABSOLUTE = 1
@@ -43,6 +50,81 @@ def alarm(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> Alarm:
         except (OSError, AttributeError):
             pass  # a libc or a sandbox without timerfd: the loop's timers do, a millisecond coarser
     return LoopTimer(loop, ring)
+
+
+class Awake:
+    """Sleeps until shortly before the instant, then turns the loop until it has come: late by the length of one turn.
+
+    Only for a process with a core of its own; `doze` turns it into an alarm that sleeps, for good.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+        self.spun_ns = 0
+        """How long it has waited awake, in all: turns in which nothing else was done, as far as their length tells."""
+        self._loop = loop
+        self._ring = ring
+        self._sleeper = alarm(loop, self._near)
+        self._at_ns = FAR_NS
+        self._turn_ns = 0
+        """When the latest turn began; 0 = not turning."""
+        self._dozes = False
+
+    @property
+    def dozes(self) -> bool:
+        """Whether it only sleeps, from now on."""
+        return self._dozes
+
+    def set(self, at_ns: int) -> None:
+        """Ring at an instant."""
+        self._at_ns = at_ns
+        if self._turn_ns:
+            return  # the next turn sees it
+        now = time.monotonic_ns()
+        if self._dozes:
+            self._sleeper.set(at_ns)
+        elif at_ns - now > NEAR_NS:
+            self._sleeper.set(at_ns if at_ns >= FAR_NS else at_ns - NEAR_NS)
+        else:
+            self._sleeper.set(FAR_NS)
+            self._turn_ns = now
+            self._loop.call_soon(self._turn)
+
+    def doze(self) -> None:
+        """Sleep, from now on: somebody else wants the core."""
+        self._dozes = True
+
+    def close(self) -> None:
+        """Never ring again."""
+        self._at_ns = FAR_NS
+        self._sleeper.close()
+        self._dozes = True
+
+    def _near(self) -> None:
+        """Asleep long enough."""
+        if time.monotonic_ns() < self._at_ns:
+            self.set(self._at_ns)
+        else:
+            self._at_ns = FAR_NS
+            self._ring()
+
+    def _turn(self) -> None:
+        """One turn of the loop: ring, or wait for the next one."""
+        now = time.monotonic_ns()
+        took = now - self._turn_ns
+        if took < IDLE_TURN_NS:
+            self.spun_ns += took
+        self._turn_ns = now
+        at_ns = self._at_ns
+        if now >= at_ns:
+            self._at_ns = FAR_NS
+            self._ring()
+            at_ns = self._at_ns
+        if at_ns - now > NEAR_NS or self._dozes:
+            self._turn_ns = 0
+            if at_ns < FAR_NS:
+                self.set(at_ns)
+        else:
+            self._loop.call_soon(self._turn)
 
 
 class _TimerSpec(ctypes.Structure):

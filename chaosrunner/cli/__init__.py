@@ -27,8 +27,12 @@ VERBS = {
     "faults": "List every fault: parameters, needs, and whether it can run here.",
     "doctor": "Check what this host can do.",
     "demo": "Start the bundled system and run an experiment on it.",
+    "import": "Turn a browser's recording into an experiment to start from.",
     "proxy": "Run the embedded fault proxy (Toxiproxy's HTTP API).",
 }
+
+MODULES = {"import": "imports"}
+"""Verbs whose module cannot bear their name."""
 
 
 class Verbs(click.Group):
@@ -42,7 +46,7 @@ class Verbs(click.Group):
         """Import the verb's module."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"chaosrunner.cli.{cmd_name}")
+        module = importlib.import_module(f"chaosrunner.cli.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -17,6 +17,7 @@ from chaosrunner.model.events import Crashed, RunStarted, Signalled
 if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
     from chaosrunner.cli.interrupts import Interrupts
+    from chaosrunner.load.crew import Crew
     from chaosrunner.model.experiment import Experiment
     from chaosrunner.model.fault import Context, Fault, Injector
     from chaosrunner.model.verdict import Verdict
@@ -40,6 +41,8 @@ class Wishes:
     plan: str = ""
     seed: int | None = None
     quiet: bool = False
+    cluster: str | None = None
+    """Address of a Dask scheduler whose workers send the load; None: processes on this host do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class Stage:
     run_dir: Path
     plan: Plan
     home: StateHome
+    crew: Crew
 
 
 async def perform(experiment: Experiment, wishes: Wishes, interrupts: Interrupts) -> Exit:
@@ -61,12 +65,14 @@ async def perform(experiment: Experiment, wishes: Wishes, interrupts: Interrupts
     none of them interrupts an undo. Once all is undone there is nothing to interrupt any more.
 
     Raises:
-        Mistakes: a target is not as the experiment says, or the plan's targets changed; nothing was touched.
+        Mistakes: a target is not as the experiment says, the plan's targets changed, or there is no such cluster;
+            nothing was touched.
         Orphaned: an earlier run left debts on this system; nothing was touched.
         Busy: another active run holds a claim; nothing was touched.
         Unavailable: no watchdog can get ready; nothing was touched.
     """
     from chaosrunner.cli.compose import injectors_of, new_run_id, resolve
+    from chaosrunner.cli.hands import crew_of
     from chaosrunner.world.claims import refuse_held
     from chaosrunner.world.orphans import refuse_orphans
     from chaosrunner.world.state_home import StateHome
@@ -80,19 +86,21 @@ async def perform(experiment: Experiment, wishes: Wishes, interrupts: Interrupts
     _insist_on_guard(experiment, plan, home)
     refuse_held(home, (claim for recipe in plan.recipes for claim in recipe.claims))
     run = new_run_id()
-    stage = Stage(
-        experiment=experiment,
-        injectors=injectors,
-        run=run,
-        run_dir=wishes.runs / run,
-        plan=plan,
-        home=home,
-    )
-    async with journalling(stage) as journal:
-        with interrupts.answered_by(lambda name: journal.write(Signalled(signal=name))):
-            await _play(stage, journal, wishes)
-        with interrupts.answered_by(lambda name: None):
-            return await _report(stage, journal, wishes)
+    async with crew_of(experiment.system, wishes.cluster) as crew:
+        stage = Stage(
+            experiment=experiment,
+            injectors=injectors,
+            run=run,
+            run_dir=wishes.runs / run,
+            plan=plan,
+            home=home,
+            crew=crew,
+        )
+        async with journalling(stage) as journal:
+            with interrupts.answered_by(lambda name: journal.write(Signalled(signal=name))):
+                await _play(stage, journal, wishes)
+            with interrupts.answered_by(lambda name: None):
+                return await _report(stage, journal, wishes)
 
 
 async def _play(stage: Stage, journal: Journal, wishes: Wishes) -> None:
@@ -143,6 +151,7 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
         longest_s=experiment.longest_s + AFTERWARDS_S,
         clock=clock,
         tools=tools,
+        crew=stage.crew,
     )
 
     def started() -> frozenset[int]:

@@ -57,6 +57,8 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     for nth, stream in enumerate(load.streams):
         begin = " " * 8 if nth else "load    "
         yield from textwrap.wrap(_stream(stream), 79, initial_indent=begin, subsequent_indent=" " * 8)
+    if load.workers is None:
+        yield from textwrap.wrap(_workers(experiment), 79, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield ""
     for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
         yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
@@ -100,6 +102,14 @@ def _stream(stream: Stream) -> str:
         requests = stream.plateau * stream.steps_a_journey
         text = f"{begin}{stream.plateau:g} users/s = {requests:g} requests/s: {names}"
     return text if plain and not stream.starts_s else f"{text}; {render_stream(stream)}"
+
+
+def _workers(experiment: Experiment) -> str:
+    """How many processes `auto` means here and now, and why."""
+    from chaosrunner.cli.hands import local_crew
+
+    size = asyncio.run(local_crew(experiment.system).size(experiment.load))
+    return f"from {size.workers} {'process' if size.workers == 1 else 'processes'} (auto: {size.why})"
 
 
 def sentence(experiment: Experiment, planned: Planned) -> str:

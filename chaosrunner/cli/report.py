@@ -14,7 +14,7 @@ from chaosrunner.errors import Exit
 @click.argument("run_dir", metavar="JOURNAL", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Another directory than the run's own.")
 def command(run_dir: Path, to: Path | None) -> int:
-    """Write report.html, verdict.json, junit.xml and summary.md of JOURNAL (a run directory)."""
+    """Write report.html, verdict.json, junit.xml, summary.md and latency.hlog of JOURNAL (a run directory)."""
     from chaosrunner.cli.rejudge import rejudge
     from chaosrunner.report.write import write_all
 

@@ -13,6 +13,9 @@ import click
 @click.option("--plan", default="", metavar="HASH", help="Refuse if files or live targets differ from this plan.")
 @click.option("--seed", type=int, help="Fix every choice of targets.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where run directories go.")
+@click.option(
+    "--cluster", metavar="URL", help="Send the load from the workers of this Dask scheduler: tcp:// or tls://."
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
 def command(experiment: Path, system: str | None, **options: object) -> int:
     """Play EXPERIMENT on its system and judge it."""

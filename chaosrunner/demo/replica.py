@@ -43,13 +43,14 @@ class Api:
     Args:
         service: What is behind them.
         tokens: Issues and verifies.
+        careful_sockets: Whether slow WebSocket clients are sent away, and returning ones get what they missed.
     """
 
-    def __init__(self, service: Service, tokens: Tokens) -> None:
+    def __init__(self, service: Service, tokens: Tokens, *, careful_sockets: bool = True) -> None:
         self._service = service
         self._tokens = tokens
         self._metrics = Metrics()
-        self._hub = Hub()
+        self._hub = Hub(careful=careful_sockets)
         self._draining = False
 
     def application(self) -> web.Application:
@@ -242,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
             service = _service(address, ModelClient(client, options.model), fragile=options.fragile)
             await wait_for_database(service.open, patience_s=BOOT_PATIENCE_S)
-            api = Api(service, tokens)
+            api = Api(service, tokens, careful_sockets=not options.fragile)
             try:
                 # A fragile server drops a request where it stands when its client gives up; it was not made for that.
                 yield Served(app=api.application(), cancel_abandoned=options.fragile, on_stop=api.drain)

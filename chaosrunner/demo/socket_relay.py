@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from chaosrunner.demo.rotation import Condition
+from chaosrunner.demo.sockets import SEND_BUFFER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chaosrunner.demo.rotation import Replica
+
+SEND_TIMEOUT_S = 2.0
+"""A user who does not read for so long is sent away: the replica must not be held up by one who is slow."""
+
+COME_BACK = (None, WSCloseCode.GOING_AWAY, WSCloseCode.ABNORMAL_CLOSURE, WSCloseCode.SERVICE_RESTART)
+"""Ends of a replica that mean to its users: come back, and another replica will answer."""
 
 _Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
@@ -46,26 +54,34 @@ async def relay_socket(
 
 
 async def _relay(request: web.Request, upstream: aiohttp.ClientWebSocketResponse) -> web.WebSocketResponse:
-    user = web.WebSocketResponse(heartbeat=20, compress=False)
+    user = web.WebSocketResponse(heartbeat=20, timeout=SEND_TIMEOUT_S, compress=False)
+    if request.transport is not None:
+        sock = request.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    code: int = WSCloseCode.SERVICE_RESTART
     try:
         await user.prepare(request)
         directions = [asyncio.create_task(_copy(user, upstream)), asyncio.create_task(_copy(upstream, user))]
         try:
-            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            if any(isinstance(direction.exception(), TimeoutError) for direction in done):
+                code = WSCloseCode.TRY_AGAIN_LATER
+            elif upstream.closed and upstream.close_code not in COME_BACK:
+                code = upstream.close_code or code
         finally:
             for direction in directions:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
     finally:
-        await upstream.close()
-        # Whatever the replica's reason was: to the user it is "come back", and another replica will answer.
-        await user.close(code=WSCloseCode.SERVICE_RESTART)
+        await asyncio.gather(upstream.close(), user.close(code=code), return_exceptions=True)
     return user
 
 
 async def _copy(source: _Socket, sink: _Socket) -> None:
+    """Pass messages on until the source ends. Raises TimeoutError when the sink does not take one."""
     async for message in source:
-        if message.type is WSMsgType.TEXT:
-            await sink.send_str(message.data)
-        elif message.type is WSMsgType.BINARY:
-            await sink.send_bytes(message.data)
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            if message.type is WSMsgType.TEXT:
+                await sink.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                await sink.send_bytes(message.data)

@@ -30,8 +30,8 @@ class OpenHit:
     """
 
     __slots__ = (
-        "act", "connected_ns", "due_ns", "fired_ns", "first_ns", "is_head", "journey", "keeps_body", "leg", "link",
-        "name", "over", "request", "road", "sent_ns",
+        "act", "booked", "connected_ns", "due_ns", "fired_ns", "first_ns", "is_head", "journey", "keeps_body", "leg",
+        "link", "name", "over", "request", "road", "sent_ns",
     )  # fmt: skip
 
     def __init__(self, road: Ending, journey: Journey, leg: int, due_ns: int, fired_ns: int) -> None:
@@ -53,6 +53,8 @@ class OpenHit:
         self.first_ns = 0
         """When the first byte of the answer came; 0 if none has."""
         self.link: Link | None = None
+        self.booked = False
+        """The ledger has written down that it was due."""
         self.over = False
         """Nothing more may happen to it: whoever has it in a queue drops it."""
         # HTTP's own, kept here because a second object a hit costs a tenth of the whole.

@@ -42,9 +42,13 @@ class Arrivals:
             self._road.never(route, due_ns, Outcome.LATE)
         elif self._open >= self._stream.max_in_flight:
             self._road.never(route, due_ns, Outcome.SHED)
+        elif (row := route.feed.row(n, 0)) is None:
+            self._road.never(route, due_ns, Outcome.SPENT)
         else:
             self._open += 1
-            self._road.begin(Journey(self, route, n, 0, due_ns))
+            journey = Journey(self, route, n, 0, due_ns)
+            journey.variables = row
+            self._road.begin(journey)
 
     def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
         """Room for one more."""

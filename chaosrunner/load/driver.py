@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
@@ -11,13 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from chaosrunner.errors import LoadBroken
+from chaosrunner.load.crew import LocalCrew
 from chaosrunner.load.orders import Orders, cut, to_line
-from chaosrunner.load.process import WorkerProcess
 from chaosrunner.logic.reveal import revealed, revealed_auth
-from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadNoted, LoadStarted, SlotsArrived
+from chaosrunner.model.events import ClockCompared, Event, LoadEnded, LoadLost, LoadNoted, LoadStarted, SlotsArrived
 from chaosrunner.model.slots import from_json
 
 if TYPE_CHECKING:
+    from chaosrunner.load.crew import Crew, Hand
     from chaosrunner.model.fault import Tools
     from chaosrunner.model.load import LoadProfile
     from chaosrunner.model.secret import Secret
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 READY_S = 20.0
 """Workers that are not ready after this long never will be."""
-
-EPOCH_LEAD_NS = 300_000_000
-"""From the last worker's ready to the epoch: time for the word to arrive everywhere."""
 
 STEER_LEAD_NS = 200_000_000
 """From a steering to the instant it takes effect at, the same for every worker."""
@@ -39,6 +37,9 @@ frame after this long is lost."""
 SILENT_LOOKS = 8
 """A worker without a frame at this many looks in a row, one a second, is lost. Looks, not seconds: a runner that was
 itself stopped and woken has looked only once."""
+
+CLOCK_WORSE = 1.5
+"""A worker's clock is reported again when it may be off by so many times what was reported last."""
 
 Report = Callable[[Event], object]
 
@@ -63,7 +64,7 @@ class LoadDriver:
         longest_s: the workers end by themselves this many seconds after the epoch, whatever happens to this process.
         clock: CLOCK_BOOTTIME.
         tools: reveals the secrets of auth, paths, headers and bodies when the load starts.
-        spawn: starts worker number n.
+        crew: where workers come from; processes on this host unless said.
     """
 
     def __init__(  # noqa: PLR0913 - the agreed way to build it; all but the profile by keyword
@@ -77,7 +78,7 @@ class LoadDriver:
         longest_s: float,
         clock: Clock,
         tools: Tools,
-        spawn: Callable[[int], Awaitable[WorkerProcess]] = WorkerProcess.spawn,
+        crew: Crew | None = None,
     ) -> None:
         self._profile = profile
         self._entry = entry
@@ -87,8 +88,11 @@ class LoadDriver:
         self._longest_s = longest_s
         self._clock = clock
         self._tools = tools
-        self._spawn = spawn
-        self._workers: list[WorkerProcess] = []
+        self._crew = crew or LocalCrew()
+        self._workers: list[Hand] = []
+        self._why = ""
+        self._clock_errors: dict[int, int] = {}
+        """Worker → ns, as last reported."""
         self._stopped = asyncio.Event()
 
     async def run(self, report: Report) -> None:
@@ -101,9 +105,10 @@ class LoadDriver:
         try:
             if not await self._unless_stopped(self._start()):
                 return
-            epoch_ns = self._clock.now() + EPOCH_LEAD_NS
+            self._compare_clocks(report)
+            epoch_ns = self._clock.now() + self._crew.lead_ns
             # Before a worker can report: what folds frames must know of the epoch first.
-            report(LoadStarted(epoch_ns=epoch_ns, workers=len(self._workers)))
+            report(LoadStarted(epoch_ns=epoch_ns, workers=len(self._workers), why=self._why))
             for worker in self._workers:
                 worker.tell({"epoch": epoch_ns})
             await self._follow(report)
@@ -129,7 +134,7 @@ class LoadDriver:
 
     def pids(self) -> frozenset[int]:
         """The workers that live now; no fault may hit them."""
-        return frozenset(worker.process.pid for worker in self._workers if worker.running)
+        return frozenset().union(*(worker.pids for worker in self._workers))
 
     # --- beginning
 
@@ -137,7 +142,9 @@ class LoadDriver:
         """Spawn all workers and wait until every one is ready."""
         profile = revealed(self._profile, self._tools)
         most = sum(ceil(stream.peak) if stream.closed else stream.max_in_flight for stream in profile.streams)
-        of = max(1, min(profile.workers, profile.connections, most))
+        size = await self._crew.size(profile)
+        self._why = size.why
+        of = max(1, min(size.workers, profile.connections, most))
         whole = Orders(
             profile=profile,
             entry=self._entry,
@@ -153,7 +160,7 @@ class LoadDriver:
         try:
             async with asyncio.timeout(READY_S):
                 for shard in range(of):
-                    self._workers.append(await self._spawn(shard))
+                    self._workers.append(await self._crew.spawn(shard))
                 pairs = zip(self._workers, orders, strict=True)
                 await asyncio.gather(*(worker.get_ready(to_line(cut(order))) for worker, order in pairs))
         except TimeoutError as error:
@@ -196,7 +203,7 @@ class LoadDriver:
                 task.cancel()
             await asyncio.gather(*hearing, watch, return_exceptions=True)
 
-    async def _hear(self, worker: WorkerProcess, report: Report) -> None:
+    async def _hear(self, worker: Hand, report: Report) -> None:
         """Pass on one worker's frames; whatever else ends it is a LoadLost."""
         while (frame := await _frame(worker)) is not None:
             if isinstance(frame, str):
@@ -216,6 +223,7 @@ class LoadDriver:
         silent = dict.fromkeys(range(len(self._workers)), (0, 0))
         while True:
             await asyncio.sleep(1)
+            self._compare_clocks(report)
             for worker in self._workers:
                 heard, looks = silent[worker.number]
                 looks = looks + 1 if heard == worker.heard else 0
@@ -224,11 +232,19 @@ class LoadDriver:
                     self._lose(worker, report, f"silent for {looks} s")
 
     @staticmethod
-    def _lose(worker: WorkerProcess, report: Report, why: str) -> None:
+    def _lose(worker: Hand, report: Report, why: str) -> None:
         if not worker.lost:
             worker.lost = True
             report(LoadLost(worker=worker.number, why=why))
             worker.kill()
+
+    def _compare_clocks(self, report: Report) -> None:
+        """Report how far workers' clocks may be off, where that is more than was known."""
+        for worker in self._workers:
+            error_ns, known_ns = worker.clock_error_ns, self._clock_errors.get(worker.number, 0)
+            if error_ns > CLOCK_WORSE * known_ns:
+                self._clock_errors[worker.number] = error_ns
+                report(ClockCompared(worker=worker.number, error_us=-(-error_ns // 1000)))
 
     # --- the end
 
@@ -245,7 +261,7 @@ class LoadDriver:
             raise asyncio.CancelledError
 
 
-async def _frame(worker: WorkerProcess) -> Frame | LoadNoted | str | None:
+async def _frame(worker: Hand) -> Frame | LoadNoted | str | None:
     """What a worker says next; None when it says nothing more, a text when what it says is that or why it broke."""
     try:
         message = await worker.hear()

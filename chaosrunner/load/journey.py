@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from chaosrunner.logic.feed import NO_DATA, Feed
 from chaosrunner.model.journey import Think
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from chaosrunner.load.act import Act
     from chaosrunner.model.journey import Again
@@ -37,6 +38,12 @@ class Leg:
     think: Think
     again: Again | None
     timeout_ns: int
+    pause_ns: int | None = field(init=False)
+    """Its think time if that is always the same; else None."""
+
+    def __post_init__(self) -> None:
+        """Work out what is always the same."""
+        object.__setattr__(self, "pause_ns", round(self.think.at_s * NANOS) if self.think.constant else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +51,8 @@ class Route:
     """One scenario, made ready."""
 
     legs: Sequence[Leg]
-    rows: Sequence[Mapping[str, str]] = ()
+    feed: Feed = NO_DATA
     weight: float = 1.0
-
-    def row(self, who: int) -> dict[str, object]:
-        """The row of the data for an arrival, or for a user."""
-        return {**self.rows[who % len(self.rows)]} if self.rows else {}
 
 
 class Repeats:
@@ -82,7 +85,7 @@ class Journey:
         self.due_ns = due_ns
         self.lag_ns = 0
         """How long this process was late with its steps so far, in all."""
-        self.variables: dict[str, object] = route.row(who)
+        self.variables: dict[str, object] = {}
         """What it knows: its row of the data, and what it kept."""
         self.held: list[Held] | None = None
         """What lives as long as it does, such as an open socket; closed in reverse when it is over."""

@@ -6,8 +6,9 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from chaosrunner.errors import LoadBroken
 
@@ -53,10 +54,18 @@ class WorkerProcess:
         assert process.stderr is not None
         return cls(number, process, asyncio.create_task(_tail(process.stderr)))
 
+    clock_error_ns: ClassVar[int] = 0
+    """Its clock is ours."""
+
     @property
     def running(self) -> bool:
         """Whether there is a process to speak of."""
         return self.process.returncode is None
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """Itself, while it lives."""
+        return frozenset({self.process.pid}) if self.running else frozenset()
 
     async def get_ready(self, orders: bytes) -> None:
         """Hand over its orders and wait for its word. Raises LoadBroken with the worker's reason."""
@@ -72,22 +81,31 @@ class WorkerProcess:
         if "ready" not in word:
             raise LoadBroken(str(word.get("broken", f"load worker {self.number} said {word!r}")))
 
-    def tell(self, message: object) -> None:
+    def tell(self, message: Mapping[str, object]) -> None:
         """Send a line; one that is gone is not told."""
+        self.write(json.dumps(message).encode() + b"\n")
+
+    def write(self, line: bytes) -> None:
+        """Send a line that is one already."""
         assert self.process.stdin is not None
         if not self.process.stdin.is_closing():
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.write(line)
 
     async def hear(self) -> dict[str, object] | None:
         """The next line it says; None at the end. Raises ValueError when it is no JSON object."""
-        assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        if not line.endswith(b"\n"):  # nothing, or half a frame of a worker that was killed
+        line = await self.line()
+        if not line:
             return None
         message = json.loads(line)
         if not isinstance(message, dict):
             raise ValueError(f"no object: {line[:80]!r}")
         return message
+
+    async def line(self) -> bytes:
+        """The same as it was written; empty at the end."""
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        return line if line.endswith(b"\n") else b""  # nothing, or half a frame of a worker that was killed
 
     async def last_words(self) -> str:
         """How it ended, and the last line it complained with."""

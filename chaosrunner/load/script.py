@@ -11,6 +11,7 @@ from chaosrunner.load.journey import Leg, Route
 from chaosrunner.load.sender import Coming, Task
 from chaosrunner.load.template import names_in
 from chaosrunner.logic.crowd import Crowd
+from chaosrunner.logic.feed import Feed
 from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.units import NANOS
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 DRIVERS = {
     "http": "chaosrunner.load.http.driver",
+    "postgres": "chaosrunner.load.postgres.driver",
+    "websocket": "chaosrunner.load.websocket.driver",
 }
-"""Kind of step → the module whose `driver(bench)` speaks it; imported when the first such step is met."""
+"""What the kind of a step begins with (up to its dot) → the module whose `driver(bench)` speaks it; imported when the
+first such step is met."""
 
 
 class Script:
@@ -64,7 +68,9 @@ class Script:
         if auth is not None and not names_in(auth) <= known:
             # Unnamed: it may be part of a secret.
             raise LoadBroken("auth: it has a placeholder that no step keeps and no data column fills")
-        return Route(legs, scenario.data, scenario.weight)
+        orders = self._bench.orders
+        feed = Feed(scenario.data, scenario.order, orders.seed, shard=orders.shard, of=orders.of)
+        return Route(legs, feed, scenario.weight)
 
     def _leg(self, name: int, step: Step, setting: Setting) -> Leg:
         try:
@@ -75,9 +81,10 @@ class Script:
         return Leg(name, act, step.think, step.again, round(timeout_s * NANOS))
 
     def _driver(self, kind: str) -> Driver:
-        if kind not in self._drivers:
-            self._drivers[kind] = cast("Driver", import_module(DRIVERS[kind]).driver(self._bench))
-        return self._drivers[kind]
+        protocol = kind.partition(".")[0]
+        if protocol not in self._drivers:
+            self._drivers[protocol] = cast("Driver", import_module(DRIVERS[protocol]).driver(self._bench))
+        return self._drivers[protocol]
 
 
 def _coming(stream: Stream, routes: list[Route], seed: int) -> Coming:

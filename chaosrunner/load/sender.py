@@ -48,6 +48,10 @@ BATCH = 64
 SWEEP_S = 0.02
 """How often timeouts are looked for."""
 
+# Bound once: on the hot path, looking up an enum's member alone would cost a hundredth of a hit.
+_OK = Outcome.OK
+_now = time.monotonic_ns
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coming:
@@ -93,15 +97,18 @@ class Sender:
         """A heap of later steps in their think time: (due, tie-breaker, leg, journey)."""
         self._ties = count()
         self._stop_ns = FAR_NS
+        self._leased_ns = FAR_NS
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._alarm = alarm(self._loop, self._tick)
+        self._alarm = alarm(self._loop, self._ring)
+        self._rings_ns = FAR_NS
         self._sweeper: asyncio.TimerHandle | None = None
         self._sources: list[Source] = [self._source(stream) for stream in task.streams]
         for stream in task.streams:
             for route in stream.routes:
                 for leg in route.legs:
                     self._open.setdefault(leg.timeout_ns, {})
+        self._only = self._sources[0] if len(self._sources) == 1 else None
         self._next_ns = self._soonest()
 
     def _source(self, stream: Coming) -> Source:
@@ -124,10 +131,22 @@ class Sender:
         self._next_ns = self._soonest()
         self._tick()
 
+    def lend(self, until_ns: int) -> None:
+        """From an instant on nothing is fired, not even what was due before, unless it is moved on in time."""
+        self._leased_ns = until_ns
+        self._tick()
+
     def until_ns(self) -> int:
         """Everything due before this has been fired or counted."""
         later = self._later[0][0] if self._later else FAR_NS
         return min(time.monotonic_ns(), self._next_ns, later, self._stop_ns, self._end_ns)
+
+    def account(self) -> int:
+        """Have the ledger know what is under way; everything due before the instant returned is written down then."""
+        until_ns = self.until_ns()
+        for some in self._open.values():
+            self._ledger.under_way(reversed(some))
+        return until_ns
 
     async def stop(self) -> None:
         """End the load now: what is due is fired, what is open gets a short while, the rest is UNFINISHED."""
@@ -168,11 +187,14 @@ class Sender:
 
     def _tick(self) -> None:
         """Fire what is due; then sleep until the next is."""
-        limit = min(time.monotonic_ns(), self._stop_ns, self._end_ns)
+        now = time.monotonic_ns()
+        if now >= self._leased_ns:
+            return
+        limit = min(now, self._stop_ns, self._end_ns)
         for _ in range(BATCH):
             if self._next_ns <= limit:
-                source = min(self._sources, key=_next_of) if len(self._sources) > 1 else self._sources[0]
-                source.take(time.monotonic_ns())
+                source = self._only or min(self._sources, key=_next_of)
+                source.take(_now())
                 self._next_ns = self._soonest()
             elif self._later and self._later[0][0] <= limit:
                 due_ns, _, leg, journey = heapq.heappop(self._later)
@@ -186,7 +208,7 @@ class Sender:
             self._wake()
 
     def _soonest(self) -> int:
-        return self._sources[0].next_ns if len(self._sources) == 1 else min(map(_next_of, self._sources))
+        return self._only.next_ns if self._only else min(map(_next_of, self._sources))
 
     def _go_on(self, leg: int, journey: Journey, due_ns: int) -> None:
         """A later step of an open journey is due."""
@@ -203,19 +225,15 @@ class Sender:
 
     def _enter(self, leg: int, journey: Journey, due_ns: int) -> None:
         """Fire a step; of one that is done again, know when the next is due."""
-        if journey.route.legs[leg].again is not None:
+        step = journey.route.legs[leg]
+        if step.again is not None:
             if journey.repeats is None:
                 journey.repeats = Repeats(due_ns)
             journey.repeats.open += 1
             self._after_this(leg, journey, due_ns)
-        self._fire(leg, journey, due_ns)
-
-    def _fire(self, leg: int, journey: Journey, due_ns: int) -> None:
-        step = journey.route.legs[leg]
-        fired_ns = time.monotonic_ns()
+        fired_ns = _now()
         hit = OpenHit(self, journey, leg, due_ns, fired_ns)
         journey.lag_ns += fired_ns - due_ns
-        self._ledger.fired(step.name, due_ns, fired_ns)
         self._open[step.timeout_ns][hit] = None
         step.act.begin(hit)
 
@@ -236,13 +254,12 @@ class Sender:
         if journey.repeats is not None:
             journey.repeats.open -= 1
             self._past_repeats(leg, journey, now_ns)
-        elif outcome is not Outcome.OK:
+        elif outcome is _OK and following < len(legs):
+            if self._stop_ns == FAR_NS:
+                self._follow(following, journey, now_ns)
+        else:
             self._ledger.skipped += len(legs) - following
-            self._over(journey, now_ns, ok=False)
-        elif following == len(legs):
-            self._over(journey, now_ns, ok=True)
-        elif self._stop_ns == FAR_NS:
-            self._follow(following, journey, now_ns)
+            self._over(journey, now_ns, ok=outcome is _OK)
         if self._stop_ns < FAR_NS and not any(self._open.values()):
             self._drained.set()
 
@@ -293,20 +310,23 @@ class Sender:
         if self._stop_ns < FAR_NS or now_ns >= self._end_ns:
             return
         journey.source.over(journey, now_ns, ok=ok)
-        before = self._next_ns
-        self._next_ns = self._soonest()
-        if self._next_ns < before:
-            self._wake()
+        if journey.source.next_ns != self._next_ns:
+            before, self._next_ns = self._next_ns, self._soonest()
+            if self._next_ns < before:
+                self._wake()
 
     def _pause_s(self, leg: int, journey: Journey) -> float:
         step = journey.route.legs[leg]
-        nth = journey.repeats.begun if journey.repeats else 0
-        return pause_s(step.think, self.task.seed, journey.who, journey.nth, step.name, nth)
+        nth = (journey.repeats.begun,) if journey.repeats else ()
+        return pause_s(step.think, self.task.seed, journey.who, journey.nth, step.name, *nth)
 
     def _follow(self, leg: int, journey: Journey, done_ns: int) -> None:
-        pause = self._pause_s(leg, journey)
-        if pause:
-            self._at(leg, journey, done_ns + round(pause * NANOS))
+        step = journey.route.legs[leg]
+        pause_ns = step.pause_ns
+        if pause_ns is None:
+            pause_ns = round(self._pause_s(leg, journey) * NANOS)
+        if pause_ns:
+            self._at(leg, journey, done_ns + pause_ns)
         else:
             self._enter(leg, journey, done_ns)
 
@@ -317,7 +337,18 @@ class Sender:
             self._wake()
 
     def _wake(self) -> None:
-        self._alarm.set(min(self._next_ns, self._later[0][0] if self._later else FAR_NS))
+        """Tick when the next is due; what is due already needs no timer, and a timer that is right no system call."""
+        at_ns = min(self._next_ns, self._later[0][0] if self._later else FAR_NS)
+        if at_ns <= time.monotonic_ns():
+            self._loop.call_soon(self._tick)
+        elif at_ns != self._rings_ns:
+            self._rings_ns = at_ns
+            self._alarm.set(at_ns)
+
+    def _ring(self) -> None:
+        """The alarm rang, and will not again unless it is set."""
+        self._rings_ns = FAR_NS
+        self._tick()
 
     def _give_up(self, hit: OpenHit, now_ns: int, outcome: Outcome | None = None) -> None:
         spent_on = hit.act.cancel(hit)

@@ -20,6 +20,7 @@ from chaosrunner.alarm import FAR_NS
 from chaosrunner.load.journey import LATE_NS, Journey
 from chaosrunner.logic.chance import pause_s, pick
 from chaosrunner.logic.crowd import Crowd
+from chaosrunner.logic.feed import NO_DATA
 from chaosrunner.model.load import Closed, Outcome
 from chaosrunner.model.units import NANOS
 
@@ -89,7 +90,11 @@ class Users:
     def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
         """A user's journey has ended: its next one is fired now if it is due now, else scheduled."""
         user = self._users[journey.who]
-        due_ns = self._after(journey, done_ns)
+        pause_ns = journey.route.legs[0].pause_ns
+        if self._every_ns is None and pause_ns is not None:
+            due_ns = done_ns + pause_ns
+        else:
+            due_ns = self._after(journey, done_ns)
         if not ok:
             due_ns = max(due_ns, journey.due_ns + AGAIN_NS)
         if user.laps >= self._iterations:
@@ -97,7 +102,7 @@ class Users:
         elif due_ns > done_ns:
             self._schedule(user, due_ns)
             self._look_ahead()
-        elif self._wanted(user, due_ns):
+        elif due_ns < user.kept_ns or self._wanted(user, due_ns):
             self._begin(user, due_ns)
         else:
             self._send_away(user, due_ns)
@@ -122,9 +127,15 @@ class Users:
         return max(planned, done_ns)
 
     def _begin(self, user: User, due_ns: int) -> None:
-        journey = Journey(self, user.route, user.number, user.laps, due_ns)
         user.present = True
         user.due_ns = FAR_NS
+        feed = user.route.feed
+        row = {} if feed is NO_DATA else feed.row(user.number, user.laps)
+        if row is None:
+            self._road.never(user.route, due_ns, Outcome.SPENT)  # and it leaves for good
+            return
+        journey = Journey(self, user.route, user.number, user.laps, due_ns)
+        journey.variables = row
         user.laps += 1
         self._road.begin(journey)
 

@@ -2,9 +2,11 @@
 
 stdin, one JSON object a line: the orders; `{"epoch": ns}` once every worker is ready (CLOCK_BOOTTIME); then any
 number of `{"steer": factor, "at": ns}` and at last `{"stop": true}`. The end of stdin means that the parent is gone:
-the worker ends at once. stdout, one JSON object a line: `{"ready": true}`, or `{"broken": why}`; then `{"note": …}`,
-and frames, four a second, the last one marked. A frame is only cut once the one before has left, so a parent that does
-not read delays reports, never a hit, and loses none.
+the worker ends at once. So it does when a lease has run out, which `{"lease": ns}` begins and renews at any time after
+the orders: in a cluster the parent may live while the runner is gone. stdout, one JSON object a line: `{"ready":
+true}`, or `{"broken": why}`; then `{"note": …}`, and frames, four a second or one each `every` seconds of the epoch's
+line, the last one marked. A frame is only cut once the one before has left, so a parent that does not read delays
+reports, never a hit, and loses none.
 
 The epoch is turned into CLOCK_MONOTONIC, the clock of all stamps, once. The two clocks differ only by the time the
 machine has slept; should that change during the load, the worker ends: its instants would mean nothing any more.
@@ -19,14 +21,16 @@ import os
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from chaosrunner.errors import LoadBroken
 from chaosrunner.load.act import SETTLE_S
 from chaosrunner.load.bench import Bench
+from chaosrunner.load.lease import Lease
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.orders import from_line
 from chaosrunner.load.script import Script
+from chaosrunner.load.selfwatch import SelfWatch
 from chaosrunner.load.sender import Sender
 from chaosrunner.load.wire import line, line_in_turns
 from chaosrunner.model.units import NANOS
@@ -104,6 +108,8 @@ class Worker:
         self._pipe = pipe
         self._ledger = Ledger(worker=orders.shard, names=len(orders.profile.steps))
         self._script = Script(Bench(orders, self._ledger))
+        self._watch: SelfWatch | None = None
+        self._lease = Lease()
         self._stop = asyncio.Event()
         self._sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """The frame on its way; done when there is none."""
@@ -120,6 +126,8 @@ class Worker:
             await asyncio.gather(*(driver.ready() for driver in self._script.drivers))
             await self._play(task)
         finally:
+            if self._watch is not None:
+                self._watch.close()
             await asyncio.gather(*(driver.close() for driver in self._script.drivers))
 
     async def _play(self, task: Task) -> None:
@@ -127,15 +135,18 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._pipe.say({"ready": True})
-        word = await self._commands.readline()
-        if not word:
+        while (word := await self._command()) is not None and "epoch" not in word:
+            pass  # its lease is renewed
+        if word is None:
             return
         slept = slept_ns()
-        epoch_ns = int(json.loads(word)["epoch"]) - slept
+        epoch_ns = int(word["epoch"]) - slept
         self._ledger.epoch_ns = epoch_ns
+        self._watch = SelfWatch(epoch_ns)
         sender = Sender(task, self._ledger, epoch_ns)
+        self._lend(sender, slept)
         sender.start()
-        reports = asyncio.create_task(self._report(sender, slept))
+        reports = asyncio.create_task(self._report(sender, slept, float(word.get("every", FRAME_S))))
         orders = asyncio.create_task(self._listen(sender, slept))
         stop = asyncio.create_task(self._stop.wait())
         # A little over: a loop's timer may ring a millisecond early, and nothing due after the end is fired anyway.
@@ -167,26 +178,44 @@ class Worker:
 
     def _cut(self, sender: Sender, *, last: bool = False) -> Frame:
         opened = sum(driver.opened for driver in self._script.drivers)
-        return self._ledger.cut(sender.until_ns(), connects=opened, last=last)
+        watch = self._watch.take() if self._watch else {}
+        return self._ledger.cut(sender.account(), connects=opened, watch=watch, last=last)
 
     def _say_notes(self) -> None:
         for note in self._ledger.notes():
             self._pipe.say({"note": note})
 
     async def _listen(self, sender: Sender, slept: int) -> None:
-        """Obey until the parent is gone."""
-        while line := await self._commands.readline():
-            command = json.loads(line)
+        """Obey until the parent is gone or the lease has run out."""
+        while (command := await self._command()) is not None:
             if "steer" in command:
                 sender.steer(float(command["steer"]), int(command["at"]) - slept)
             elif "stop" in command:
                 self._stop.set()
+            self._lend(sender, slept)
 
-    async def _report(self, sender: Sender, slept: int) -> None:
-        """Frames, workers taking turns within the quarter of a second; ends only by raising."""
-        await asyncio.sleep(FRAME_S * self._orders.shard / self._orders.of)
+    async def _command(self) -> dict[str, Any] | None:
+        """What it is told next; None once the parent is gone or the lease has run out."""
+        line = await self._lease.line(self._commands)
+        if self._lease.over:
+            print("its lease ran out", file=sys.stderr)
+        if not line:
+            return None
+        command: dict[str, Any] = json.loads(line)
+        if "lease" in command:
+            self._lease.until_ns = int(command["lease"])
+        return command
+
+    def _lend(self, sender: Sender, slept: int) -> None:
+        """A process that stood still past its lease must not fire on waking, before it has looked at its commands."""
+        if self._lease.until_ns is not None:
+            sender.lend(self._lease.until_ns - slept)
+
+    async def _report(self, sender: Sender, slept: int, every_s: float) -> None:
+        """Frames, workers taking turns within the time from one to the next; ends only by raising."""
+        await asyncio.sleep(every_s * self._orders.shard / self._orders.of)
         while True:
-            await asyncio.sleep(FRAME_S)
+            await asyncio.sleep(every_s)
             if abs(slept_ns() - slept) > SLEPT_NS:
                 raise LoadBroken("the machine slept during the load")
             if self._sending.done() and self._pipe.empty:

@@ -51,7 +51,7 @@ def pick(weights: Sequence[float], n: int, seed: int | None = None) -> int:
     """
     if len(weights) == 1:
         return 0
-    at = (n * ROOT_2 % 1.0 if seed is None else uniform(seed, CHOICES, n)) * sum(weights)
+    at = ((n + 0.5) * ROOT_2 % 1.0 if seed is None else uniform(seed, CHOICES, n)) * sum(weights)
     for index, end in enumerate(accumulate(weights)):
         if at < end:
             return index

@@ -15,7 +15,7 @@ from chaosrunner.model.experiment import Phase
 from chaosrunner.model.histogram import highest_in, lowest_in
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
 from chaosrunner.model.journey import SERIES
-from chaosrunner.model.load import Outcome
+from chaosrunner.model.load import OURS, Outcome
 from chaosrunner.model.slots import Hit, Slot
 
 Condition = Trace | Level
@@ -49,9 +49,9 @@ def look(traffic: Traffic, first: int, last: int) -> Seen:
     """Gather the raw hits due in slots [first, last), or, if any is missing, the slots."""
     state = traffic.state
     begin_us, end_us = first * SLOT_US, last * SLOT_US
-    hits = [hit for hit in state.hits if begin_us <= hit.due_us < end_us and hit.outcome is not Outcome.LATE]
+    hits = [hit for hit in state.hits if begin_us <= hit.due_us < end_us and hit.outcome not in OURS]
     slots = [slot for number in range(first, last) for slot in state.slots.get(number, {}).values()]
-    if len(hits) >= sum(slot.finished - slot.done.get(Outcome.LATE, 0) for slot in slots):
+    if len(hits) >= sum(slot.finished - slot.ours for slot in slots):
         failed = [hit.due_us for hit in hits if hit.outcome is not Outcome.OK]
         return Seen(traffic=traffic, first=first, last=last, hits=hits, due=[h.due_us for h in hits], failed_due=failed)
     due, failed = [], []
@@ -133,7 +133,7 @@ def _of_slots(seen: Seen, rule: Rule) -> Trace:
     bad: list[tuple[int, int]] = []
     for number in range(seen.first, seen.last):
         own = list(seen.traffic.state.named(number, rule.names))
-        if count := sum(slot.finished - slot.done.get(Outcome.LATE, 0) for slot in own):
+        if count := sum(slot.finished - slot.ours for slot in own):
             wrong = sum(slot.errors + slot.ok.above(rule.limit_us) for slot in own)
             bad += [(len(due), wrong)] if wrong else []
             due.append(number * SLOT_US)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 
+from chaosrunner.logic.doubt import unfit_cpu, unfit_worker
 from chaosrunner.logic.measure import LATENCIES, expected, human
 from chaosrunner.logic.tolerate import Evidence, Judgement, judge_answers, judge_load
 from chaosrunner.logic.traffic import Span, Traffic
@@ -60,11 +61,15 @@ def _finding(traffic: Traffic, phase: Phase, tolerance: Tolerance) -> Finding:
 
 
 def _of_load(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
+    def judged(view: Traffic) -> Judgement:
+        return judge_load(tolerance, evidence_of(view, span, tolerance))
+
     evidence = evidence_of(traffic, span, tolerance)
     plain = judge_load(tolerance, evidence)
     unfit = _unfit(traffic, span)
     if not unfit and tolerance.metric.stat in LATENCIES:
         unfit = unfit_lag(tolerance, evidence.sample, plain, judge_load(tolerance, evidence, adjusted=True))
+    unfit = unfit or unfit_cpu(traffic, span, tolerance, plain, judged) or unfit_worker(traffic, span, tolerance, plain)
     return replace(plain, outcome=Outcome.UNKNOWN, why=unfit) if unfit else plain
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from chaosrunner.logic.strain import Strains, Watched, note_watch
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.journey import SERIES
@@ -24,6 +25,9 @@ HITS_KEPT = 400_000
 """Raw hits kept around transitions; at 2,000/s over three minutes."""
 
 NOTES_KEPT = 1_000
+
+PRESSURE_KEPT = 20_000
+"""Seconds of which it is kept how contended the host was; then the oldest are forgotten."""
 
 BEFORE_INJECT_US = 30_000_000
 """Raw hits are kept from this long before the first inject."""
@@ -94,6 +98,9 @@ class State:
     watchdog_lost: str = ""
     load_epoch_ns: int | None = None
     workers: int = 0
+    workers_why: str = ""
+    clock_error_us: int = 0
+    """The most by which the instants of any worker may be off."""
     covered_us: dict[int, int] = field(default_factory=dict)
     """Worker → everything due before this has been fired or counted."""
     next_seq: dict[int, int] = field(default_factory=dict)
@@ -127,11 +134,15 @@ class State:
     """(phase, name) → how often it happened, by the phase that the frame reporting it ends in."""
     notes: list[e.LoadNoted] = field(default_factory=list)
     probes: dict[str, list[tuple[int, bool, float | None]]] = field(default_factory=dict)
-    pressure: list[tuple[int, float, float]] = field(default_factory=list)
+    pressure: list[e.Pressure] = field(default_factory=list)
+    pressure_dropped: int = 0
+    watched: Watched = field(default_factory=dict)
+    strains: Strains = field(default_factory=dict)
     signals: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     aborted: str = ""
     """Why the run was given up; empty if it was not."""
+    aborted_ns: int = 0
     ended: str = ""
     ended_ns: int | None = None
 
@@ -203,8 +214,10 @@ def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one ar
             state.watchdog_pid = pid
         case e.WatchdogLost(why=why):
             state.watchdog_lost = why
-        case e.LoadStarted(epoch_ns=epoch_ns, workers=workers):
-            state.load_epoch_ns, state.workers = epoch_ns, workers
+        case e.LoadStarted(epoch_ns=epoch_ns, workers=workers, why=why):
+            state.load_epoch_ns, state.workers, state.workers_why = epoch_ns, workers, why
+        case e.ClockCompared(error_us=error_us):
+            state.clock_error_us = max(state.clock_error_us, error_us)
         case e.LoadLost(worker=worker, why=why):
             state.gaps.append(f"worker {worker}: {why}")
         case e.LoadNoted() as note:
@@ -216,14 +229,17 @@ def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one ar
             _frame(state, frame)
         case e.PhaseEntered(phase=phase, at_ns=at_ns):
             state.phases.append((phase, at_ns))
-        case e.Decided(step=decided, why=why):
+        case e.Decided(step=decided, why=why, now_ns=now_ns):
             state.asked.setdefault(decided, entry.n)
-            if decided == "abort":
-                state.aborted = state.aborted or why
+            if decided == "abort" and not state.aborted:
+                state.aborted, state.aborted_ns = why, now_ns
         case e.ProbeAnswered(probe=probe, at_ns=at_ns, ok=ok, value=value):
             state.probes.setdefault(probe, []).append((at_ns, ok, value))
-        case e.Pressure(at_ns=at_ns, cpu_some=cpu, target_wait_s=wait):
-            state.pressure.append((at_ns, cpu, wait))
+        case e.Pressure() as pressure:
+            state.pressure.append(pressure)
+            if len(state.pressure) > PRESSURE_KEPT:
+                del state.pressure[0]
+                state.pressure_dropped += 1
         case e.Signalled(signal=signal):
             state.signals.append(signal)
         case e.Crashed(where=where, why=why):
@@ -292,6 +308,7 @@ def _frame(state: State, frame: Frame) -> None:
     state.connects += frame.connects
     state.cpu_us += frame.cpu_us
     _count(state, frame)
+    note_watch(state.watched, state.strains, frame)
     if frame.last:
         state.last_workers.add(frame.worker)
     if len(state.hits) > HITS_KEPT:

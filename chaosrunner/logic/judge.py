@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
+from chaosrunner.logic.doubt import unfit_abort, unfit_recovery
 from chaosrunner.logic.findings import findings_of, guarded
 from chaosrunner.logic.fold import FaultState, State
 from chaosrunner.logic.headline import COMPLETED, fault_report, headline
@@ -50,11 +51,23 @@ def judge(experiment: Experiment, state: State) -> Verdict:
         faults=tuple(fault_report(fault, state.faults.get(fault.index, FaultState())) for fault in experiment.faults),
         phases=tuple(phase_stats(traffic)),
         trust=trust(traffic),
+        counts=_counts(state),
+        notes=tuple({"about": note.about, "worker": note.worker, "data": note.data} for note in state.notes),
         seconds=_seconds(state),
         users_per_s=_journeys_per_s(traffic),
         requests_per_s=_per_s(traffic),
         users=sum(stream.plateau for stream in experiment.load.streams if stream.closed) or None,
+        arriving=sum(stream.plateau for stream in experiment.load.streams if not stream.closed) or None,
     )
+
+
+def _counts(state: State) -> dict[str, dict[str, int]]:
+    """Name → phase → how often, names in order of the alphabet, phases in that of time."""
+    found: dict[str, dict[str, int]] = {}
+    phases = [None, *Phase]
+    for (phase, name), n in sorted(state.counts.items(), key=lambda item: (item[0][1], phases.index(item[0][0]))):
+        found.setdefault(name, {})[phase.value if phase else ""] = n
+    return found
 
 
 def _per_s(traffic: Traffic, name: str = "") -> float:
@@ -105,6 +118,8 @@ def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
     for phase in (Phase.FAULT, Phase.RECOVERY, Phase.AFTER):
         if not unfit and outcome is not Outcome.UNKNOWN and (span := traffic.span(phase)):
             unfit = unfit_load(traffic, span)
+    if not unfit and outcome is Outcome.BROKEN:
+        unfit = unfit_recovery(traffic, lambda view: _recovery(view.experiment, view.state).state)
     return Finding(
         name=f"recovery within {human_duration(target.within_s)}",
         phase=Phase.RECOVERY,
@@ -130,7 +145,9 @@ def _tripped(traffic: Traffic, tolerance: Tolerance) -> Finding:
     if not any(fault.inject_called_ns is not None for fault in state.faults.values()) and traffic.experiment.faults:
         unfit = unfit or "it tripped before anything was broken"
     if not unfit and tolerance.metric.stat is not Stat.PROBE and (span := traffic.span(Phase.FAULT)):
-        unfit = unfit_delivery(traffic, span)
+        unfit = unfit_delivery(traffic, span) or unfit_abort(
+            traffic, span, lambda view: safeguards.trips_without(traffic, view, tolerance, state.aborted_ns)
+        )
     return Finding(
         name=f"abort: {tolerance.text}",
         phase=None,

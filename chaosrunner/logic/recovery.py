@@ -9,6 +9,7 @@ Definitions (docs: explanation of recovery):
   tolerance holds as a whole and no stretch that begins at r strays further than `stats.stray_limit` allows.
 - Time to recover = r − answered, never below 0, in bounds [last bad hit − answered, r − called].
 - Where chance explains all that was bad after the end, the time is 0; the upper bound stays r − called.
+- Load workers on other machines: both bounds are wider by the most their clocks may be off.
 - *Never*: watched until target + hold, and no such r.
 """
 
@@ -137,12 +138,13 @@ def _measured(seen: Seen, effect: Effect, tolerances: tuple[Tolerance, ...]) -> 
         return _not_found(seen, effect, watch, asked, held)
     found = _found(seen, asked, watch, held)
     time_us = max(0, found.turn_us - effect.answered_us)
+    off_us = seen.traffic.state.clock_error_us
     seen_recovery = Recovery(
         state="recovered" if time_us <= target.within_s * 1e6 else "late",
         at_ns=_epoch(seen) + found.held_us * 1000,
         time_s=time_us / 1e6,
-        low_s=max(0, found.low_us - effect.answered_us) / 1e6,
-        high_s=max(time_us, found.high_us - effect.called_us) / 1e6,
+        low_s=max(0, found.low_us - effect.answered_us - off_us) / 1e6,
+        high_s=max(time_us, found.high_us - effect.called_us + off_us) / 1e6,
         from_inject_s=max(0, found.turn_us - effect.inject_answered_us) / 1e6,
         held_s=(found.held_until_us - found.held_us) / 1e6,
         target_s=target.within_s,

@@ -2,22 +2,24 @@
 
 Two things delay answers and are not the target's doing. *Others*: processes that have no part in the experiment had
 the CPUs while the target's threads waited for one. *Ourselves*: a load worker stood still, so that answers which had
-come were not seen. Both are known by the second, never by the request. So the kindest assumption is made: in a second
-of which the share s was missing, a response r may owe s · (1 s + r) to that (the time it was under way, and a second
-before, for what had queued up by then); and of ten seconds the slowest responses are those of the worst seconds.
+come were not seen. Both are known by the second, never by the request, so the kindest assumptions are made:
 
-A finding that is BROKEN as seen and not BROKEN in this view is UNKNOWN (`chaosrunner.logic.validity`). A target that is
-slow by itself is BROKEN in both: a stranger's 200 ms do not explain two seconds, and where target and load fill the
-CPUs by themselves nothing is taken off.
+- A response may owe all that was missing in the second it was due in and in the one before (a queue outlives its
+  cause), and the same share of the time it took itself.
+- Where the target's busiest thread never slept, its queue was never empty: then what was missing before is owed, too.
+- Of ten seconds, the slowest responses are those of the worst seconds. (Ten, because slots of a long run are merged to
+  that, see `chaosrunner.world.compaction`, and judging must not depend on whether they were.)
 
-Ten seconds, because slots of a long run are merged to that (`chaosrunner.world.compaction`), and judging must not
-depend on whether they were.
+A finding that is BROKEN as seen and not in this view is UNKNOWN (`chaosrunner.logic.doubt`). A target that is slow by
+itself is BROKEN in both: a stranger's 200 ms do not explain two seconds, and where target and load fill the CPUs by
+themselves nothing is taken off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from chaosrunner.model.histogram import Histogram, cell_of, highest_in
@@ -37,6 +39,9 @@ WAITED = 0.05
 OTHERS = 0.25
 """Share of the CPU time used that must have been others' before they count: below, the target is in its own way."""
 
+NEVER_ASLEEP = 0.9
+"""Share of a second for which a thread must have run or waited before its queue counts as never empty."""
+
 DOUBTFUL = 0.25
 """Share of its age that a request which was given up must owe to missing CPU before that may be why."""
 
@@ -49,8 +54,25 @@ GIVEN_UP = frozenset(
 )
 """Failures that are about time; whoever is refused or gets a wrong answer does not owe that to a slow CPU."""
 
-Tiers = dict[int, float]
-"""Cell → the share of their seconds that responses in it are taken to have lacked."""
+
+@dataclass(frozen=True, slots=True, order=True)
+class Owed:
+    """What a response may owe to missing CPU."""
+
+    seconds: float = 0.0
+    """However long it took."""
+    share: float = 0.0
+    """Of the time it took."""
+
+    def of(self, micros: int) -> int:
+        """The part of a response in µs, which may exceed it."""
+        return round(self.seconds * SECOND_US + self.share * micros)
+
+
+NOTHING = Owed()
+
+Tiers = dict[int, Owed]
+"""Cell → what responses in it are taken to owe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +83,20 @@ class Missing:
     """To the target, because others had it."""
     ours: Mapping[int, float] = field(default_factory=dict)
     """To the worker that lacked most."""
+    piled: Mapping[int, float] = field(default_factory=dict)
+    """What the target's queue may still owe at the beginning of a second, in seconds."""
 
     def __bool__(self) -> bool:
         """Whether any was."""
         return bool(self.others or self.ours)
 
-    def share(self, second: int) -> float:
-        """What a request due in that second may owe: a queue outlives its cause, so the second before counts too."""
-        return max(self._at(second), self._at(second - 1))
+    def owed(self, second: int) -> Owed:
+        """What a request due in that second may owe."""
+        here, before = self._at(second), self._at(second - 1)
+        return Owed(max(before, self.piled.get(second, 0.0)) + here, max(here, self._at(second + 1)))
 
-    def mean(self, shares: Mapping[int, float], seconds: range) -> float:
+    @staticmethod
+    def mean(shares: Mapping[int, float], seconds: range) -> float:
         """The mean of one of the two over some seconds."""
         return sum(shares.get(second, 0.0) for second in seconds) / max(1, len(seconds))
 
@@ -89,15 +115,19 @@ def missing(state: State) -> Missing:
     """What is known of it in a run."""
     others: dict[int, float] = {}
     ours: dict[int, float] = {}
+    piled: dict[int, float] = {}
     for pressure in state.pressure:
-        if state.load_epoch_ns is not None and (share := taken(pressure)):
-            end_s = (pressure.at_ns - state.load_epoch_ns) / NANOS
-            for second in range(int((end_s - pressure.lasted_s) // 1), int(-(-end_s // 1))):
-                others[second] = max(others.get(second, 0.0), share)
+        if state.load_epoch_ns is None or not (share := taken(pressure)):
+            continue
+        end_s = (pressure.at_ns - state.load_epoch_ns) / NANOS
+        for second in range(floor(end_s - pressure.lasted_s), ceil(end_s)):
+            others[second] = max(others.get(second, 0.0), share)
+            if pressure.target_awake >= NEVER_ASLEEP:
+                piled[second + 1] = piled.get(second, 0.0) + others[second]
     for (second, _), strain in state.strains.items():
         if strain.still_us:
             ours[second] = max(ours.get(second, 0.0), min(1.0, strain.still_us / SECOND_US))
-    return Missing(others, ours)
+    return Missing(others, ours, piled)
 
 
 def relieved(state: State, lack: Missing, phases: frozenset[Phase]) -> State:
@@ -106,16 +136,26 @@ def relieved(state: State, lack: Missing, phases: frozenset[Phase]) -> State:
     series: dict[int, dict[int, Slot]] = {}
     for fresh, seen in ((slots, state.slots), (series, state.series)):
         for (group, phase), numbers in _groups(state, seen).items():
-            shares = [lack.share(second) for second in range(group * 10, group * 10 + 10)]
+            owed = [lack.owed(second) for second in _seconds(state, group, phase)]
             known = {number: seen[number] for number in numbers}
-            fresh.update(_without(known, shares) if phase in phases and any(shares) else known)
+            fresh.update(_without(known, owed) if phase in phases and max(owed) > NOTHING else known)
     return replace(
         state,
         slots=dict(sorted(slots.items())),
         series=dict(sorted(series.items())),
         coarse=_coarse(state, lack, phases),
-        hits=[_quicker(hit, lack.share(hit.due_us // SECOND_US)) for hit in state.hits] if phases else state.hits,
+        hits=list(_hits(state, lack, phases)),
     )
+
+
+def _hits(state: State, lack: Missing, phases: frozenset[Phase]) -> Iterator[Hit]:
+    """Raw hits, each relieved by what its own second lacked."""
+    for hit in state.hits:
+        owed = lack.owed(hit.due_us // SECOND_US)
+        if owed > NOTHING and state.phase_of_slot(hit.due_us * 1000 // SLOT_NS) in phases:
+            yield _quicker(hit, owed)
+        else:
+            yield hit
 
 
 def _groups(state: State, slots: Iterable[int]) -> dict[tuple[int, Phase | None], list[int]]:
@@ -126,21 +166,34 @@ def _groups(state: State, slots: Iterable[int]) -> dict[tuple[int, Phase | None]
     return found
 
 
+def _seconds(state: State, group: int, phase: Phase | None) -> list[int]:
+    """The seconds, of ten, in which anything was due in that phase."""
+    last = max(state.covered_us.values(), default=0) * 1000 // SLOT_NS
+    of_phase = [
+        number
+        for number in range(group * GROUP_SLOTS, (group + 1) * GROUP_SLOTS)
+        if number <= last and state.phase_of_slot(number) is phase
+    ]
+    return sorted({number // SLOTS_A_SECOND for number in of_phase}) or [group * 10]
+
+
 def _coarse(state: State, lack: Missing, phases: frozenset[Phase]) -> dict[tuple[Phase, int], Slot]:
     """Sums by phase: the seconds of that phase stand for its tens of seconds."""
-    seconds: dict[Phase | None, list[float]] = {}
+    seconds: dict[Phase | None, list[Owed]] = {}
     for number in range(0, state.coarse_until, SLOTS_A_SECOND):
-        seconds.setdefault(state.phase_of_slot(number), []).append(lack.share(number // SLOTS_A_SECOND))
+        seconds.setdefault(state.phase_of_slot(number), []).append(lack.owed(number // SLOTS_A_SECOND))
     fresh = {}
     for (phase, name), slot in state.coarse.items():
-        shares = seconds.get(phase, []) if phase in phases else []
-        fresh[phase, name] = _without({0: {name: slot}}, shares)[0][name] if any(shares) else slot
+        owed = seconds.get(phase, []) if phase in phases else []
+        fresh[phase, name] = (
+            _without({0: {name: slot}}, owed)[0][name] if max(owed, default=NOTHING) > NOTHING else slot
+        )
     return fresh
 
 
-def _without(slots: Mapping[int, Mapping[int, Slot]], shares: list[float]) -> dict[int, dict[int, Slot]]:
-    """Slots of the same stretch of time, each name's slowest responses relieved by the worst shares."""
-    worst_first = sorted(shares, reverse=True)
+def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed]) -> dict[int, dict[int, Slot]]:
+    """Slots of the same stretch of time, each name's slowest responses taken to be of the worst seconds."""
+    worst_first = sorted(owed, reverse=True)
     sums: dict[int, Slot] = {}
     for names in slots.values():
         for name, slot in names.items():
@@ -152,18 +205,18 @@ def _without(slots: Mapping[int, Mapping[int, Slot]], shares: list[float]) -> di
     }
 
 
-def _tiers(whole: Histogram, shares: list[float]) -> Tiers:
-    """Cell → share: of n seconds each has its n-th of the hits, the slowest first. A cell goes where its middle is."""
+def _tiers(whole: Histogram, owed: list[Owed]) -> Tiers:
+    """Of n seconds each has its n-th of the hits, the slowest first. A cell goes where its middle is."""
     tiers: Tiers = {}
     slower = 0
     for cell, count in reversed(whole.pairs()):
         middle = (slower + count / 2) / whole.total
-        tiers[cell] = shares[min(len(shares) - 1, int(middle * len(shares)))]
+        tiers[cell] = owed[int(middle * len(owed))]
         slower += count
     return tiers
 
 
-def _slot(slot: Slot, tiers: tuple[Tiers, Tiers], worst: float) -> Slot:
+def _slot(slot: Slot, tiers: tuple[Tiers, Tiers], worst: Owed) -> Slot:
     ok, adjusted, done = _shorter(slot.ok, tiers[0]), _shorter(slot.adjusted, tiers[1]), dict(slot.done)
     given_up = sum(done.get(outcome, 0) for outcome in GIVEN_UP)
     if given_up and _in_doubt(round(slot.failed.max() or 0.0), worst):
@@ -187,19 +240,16 @@ def _count(histogram: Histogram, micros: int, count: int) -> None:
     histogram.total += count
 
 
-def _less(micros: int, share: float) -> int:
-    """A response without what it may owe."""
-    return max(0, micros - round(share * (SECOND_US + micros)))
+def _less(micros: int, owed: Owed) -> int:
+    return max(0, micros - owed.of(micros))
 
 
-def _in_doubt(age_us: int, share: float) -> bool:
+def _in_doubt(age_us: int, owed: Owed) -> bool:
     """Whether a request given up at that age may owe its failure to missing CPU."""
-    return share * (SECOND_US + age_us) >= DOUBTFUL * max(age_us, SECOND_US)
+    return owed.of(age_us) >= DOUBTFUL * max(age_us, SECOND_US)
 
 
-def _quicker(hit: Hit, share: float) -> Hit:
-    if not share:
-        return hit
-    if hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, share):
+def _quicker(hit: Hit, owed: Owed) -> Hit:
+    if hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, owed):
         return replace(hit, outcome=Outcome.OK, response_us=0)
-    return replace(hit, response_us=_less(hit.response_us, share)) if hit.outcome is Outcome.OK else hit
+    return replace(hit, response_us=_less(hit.response_us, owed)) if hit.outcome is Outcome.OK else hit

@@ -53,6 +53,23 @@ def names(tolerance: Tolerance, why: str) -> bool:
     return why.startswith(f"{tolerance.text}: ")
 
 
+def trips_without(traffic: Traffic, view: Traffic, tolerance: Tolerance, at_ns: int) -> bool:
+    """Whether what made a condition on load trip, shortly before an instant, is there in another view of it, too.
+
+    Args:
+        traffic: what was seen.
+        view: the same, seen more kindly.
+        tolerance: a condition on load that tripped.
+        at_ns: when the run was given up for it.
+    """
+    bound = _bound(traffic, tolerance)
+    assert bound is not None
+    last, wide = traffic.state.slot_number(at_ns), slots_in(max(tolerance.for_s, 1.0))
+    ends = range(last, max(wide, last - slots_in(GRACE_S)), -SLOTS_A_SECOND)
+    bad = [end for end in ends if _is_so(tolerance, bound, traffic.recent(end, wide, tolerance.metric.of))]
+    return not bad or any(_is_so(tolerance, bound, view.recent(end, wide, tolerance.metric.of)) for end in bad)
+
+
 def _load(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
     bound = _bound(traffic, tolerance)
     if bound is None:  # counted from a baseline that is not over yet

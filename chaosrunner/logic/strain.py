@@ -51,7 +51,7 @@ Strains = dict[tuple[int, int], Strain]
 """(second after the epoch, worker) → what was notable there."""
 
 
-def note(watched: Watched, strains: Strains, frame: Frame) -> None:
+def note_watch(watched: Watched, strains: Strains, frame: Frame) -> None:
     """Fold a frame's own account in."""
     watch = frame.watch
     if not watch:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chaosrunner.logic.remarks import remarks
 from chaosrunner.logic.traffic import Sample, Span, Traffic
+from chaosrunner.model.histogram import Histogram
 from chaosrunner.model.journey import SERIES
 from chaosrunner.model.load import LoadProfile
 from chaosrunner.model.slots import Slot
-from chaosrunner.model.units import human_duration
-from chaosrunner.model.verdict import PhaseStats, Trust
-
-CONTENDED = 0.5
-"""Share of a second in which some task waited for a CPU, above which the second counts as contended."""
+from chaosrunner.model.verdict import PhaseStats, Spread, Trust
 
 
 def phase_stats(traffic: Traffic) -> Iterator[PhaseStats]:
@@ -48,7 +46,19 @@ def _stats(span: Span, name: str, sample: Sample) -> PhaseStats:
         max=slowest / 1e6 if sample.hits else None,
         rate=sample.rate,
         by_outcome={outcome.value: count for outcome, count in sorted(sample.slot.done.items())},
+        service=_spread(sample.slot.service),
+        wait=_spread(sample.slot.wait),
+        lag=_spread(sample.slot.lag),
     )
+
+
+def _spread(times: Histogram) -> Spread:
+    return Spread(p50=_s(times, 0.5), p95=_s(times, 0.95), p99=_s(times, 0.99), max=_s(times, 1.0))
+
+
+def _s(times: Histogram, share: float) -> float | None:
+    micros = times.quantile(share)
+    return None if micros is None else micros / 1e6
 
 
 def trust(traffic: Traffic) -> Trust:
@@ -61,49 +71,14 @@ def trust(traffic: Traffic) -> Trust:
         for slot in names.values():
             whole.add(slot)
     sample = Sample(whole, 0.0)
-    lag = whole.lag.quantile(0.99)
     return Trust(
-        lag_p99_s=None if lag is None else lag / 1e6,
+        lag_p99_s=_s(whole.lag, 0.99),
         offered=whole.due,
         fired=whole.due - sample.late,
         unaccounted=whole.open,
         skipped=state.skipped,
-        notes=tuple(_notes(traffic)),
+        response_p99_s=sample.quantile(0.99),
+        service_p99_s=_s(whole.service, 0.99),
+        wait_p99_s=_s(whole.wait, 0.99),
+        notes=tuple(remarks(traffic, whole)),
     )
-
-
-def _closed(traffic: Traffic) -> Iterator[str]:
-    """What a closed model cannot see, and how far it kept its pace."""
-    load, state = traffic.experiment.load, traffic.state
-    if not load.closed:
-        return
-    yield (
-        "closed model: who waits for an answer asks nothing more meanwhile, so while the target is slow there are "
-        "fewer requests, and percentiles flatter it (coordinated omission)"
-    )
-    turns = [
-        human_duration(stream.closed.every_s) for stream in load.streams if stream.closed and stream.closed.every_s
-    ]
-    if turns:
-        yield (
-            f"{state.behind} of {state.journeys} journeys began behind their turn, "
-            f"because the one before took longer than {' or '.join(dict.fromkeys(turns))}"
-        )
-
-
-def _notes(traffic: Traffic) -> Iterator[str]:
-    state = traffic.state
-    yield from _closed(traffic)
-    yield from (f"the load has gaps: {gap}" for gap in state.gaps)
-    if state.hits_dropped:
-        yield f"{state.hits_dropped} raw hits were not kept; slots of 100 ms stand in for them"
-    if not state.pressure:
-        yield "contention of this host was not measured"
-        return
-    contended = sum(some > CONTENDED for _, some, _ in state.pressure)
-    if contended:
-        waited = sum(wait for _, _, wait in state.pressure) / len(state.pressure)
-        yield (
-            f"this host was short of CPU in {contended} of {len(state.pressure)} seconds; "
-            f"the target waited {human_duration(waited)} a second for one"
-        )

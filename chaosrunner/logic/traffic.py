@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chaosrunner.logic.fold import State
+from chaosrunner.logic.relief import Missing, missing, relieved
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import Slot
@@ -40,8 +41,8 @@ class Sample:
 
     @property
     def late(self) -> int:
-        """Hits the generator never started: ours."""
-        return self.slot.done.get(Outcome.LATE, 0)
+        """Hits that the generator never started, or had no means to send: ours."""
+        return self.slot.ours
 
     @property
     def hits(self) -> int:
@@ -77,6 +78,21 @@ class Traffic:
     state: State
     _samples: dict[tuple[Span, str], Sample] = field(default_factory=dict)
     _called: dict[str, frozenset[int]] = field(default_factory=dict)
+    _lack: Missing | None = None
+    _relieved: dict[frozenset[Phase], Traffic] = field(default_factory=dict)
+
+    @property
+    def lack(self) -> Missing:
+        """When a CPU was missing, to the target or to us."""
+        if self._lack is None:
+            self._lack = missing(self.state)
+        return self._lack
+
+    def relieved(self, phases: frozenset[Phase]) -> Traffic:
+        """The same as it would be at best, had no CPU been missing in these phases."""
+        if phases not in self._relieved:
+            self._relieved[phases] = Traffic(self.experiment, relieved(self.state, self.lack, phases))
+        return self._relieved[phases]
 
     def span(self, phase: Phase) -> Span | None:
         """The slots by which a phase is judged; None if it was not entered.

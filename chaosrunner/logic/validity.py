@@ -11,6 +11,7 @@ from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.histogram import cell_of, lowest_in
 from chaosrunner.model.hypothesis import Tolerance
 from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Slot
 from chaosrunner.model.units import human_duration
 
 LATE_ALLOWED = 0.01
@@ -21,6 +22,15 @@ LATE_S = 1.0
 
 STALL_US = 10_000
 """Closed model: a lag above this is time in which the generator kept a user waiting; less is the cost of firing."""
+
+MORE_ROOM = "use more `workers`, a less busy host or a lower load"
+UNSENT = {
+    Outcome.LATE: "{} due were never started by the generator; " + MORE_ROOM,
+    Outcome.LOCAL: "this host had no port or descriptor left for {}; raise `ulimit -n`, widen "
+    "net.ipv4.ip_local_port_range, or let connections be kept",
+    Outcome.SPENT: "the data had no unused row left for {}; give it more rows",
+}
+"""Why requests that were due never reached the target, and what to do."""
 
 LAG_ALLOWED = 0.25
 """Share of a latency bound that the generator's own lag (p99) may take."""
@@ -60,14 +70,22 @@ def unfit_delivery(traffic: Traffic, span: Span) -> str:
     did is the time in which it kept them waiting, of all the time they were there. A generator that stands still for
     half a phase lacks half the requests of that phase, but has missed hardly any that ever became due.
     """
-    sample = traffic.sample(span)
-    if sample.late > LATE_ALLOWED * sample.slot.due:
-        share = sample.late / sample.slot.due
-        return f"load not delivered: {share * 100:.3g} % of the requests due were never started by the generator"
+    for name in ("", *dict.fromkeys(step.name for step in traffic.experiment.load.steps)):
+        if unfit := _unfired(name, traffic.sample(span, name).slot):
+            return f"load not delivered: {unfit}"
     lost = user_time_lost(traffic, span)
     if lost <= LATE_ALLOWED:
         return ""
-    return f"load not delivered: the generator kept its users waiting for {lost * 100:.3g} % of their time"
+    return f"load not delivered: the generator kept its users waiting for {lost * 100:.3g} % of their time; {MORE_ROOM}"
+
+
+def _unfired(name: str, slot: Slot) -> str:
+    """Which share of the hits due never reached the target for want of something here; empty when hardly any."""
+    if slot.ours <= LATE_ALLOWED * slot.due:
+        return ""
+    why = max(UNSENT, key=lambda outcome: slot.done.get(outcome, 0))
+    share = f"{slot.done[why] / slot.due * 100:.3g} % of the requests" + (f" of {name}" if name else "")
+    return UNSENT[why].format(share)
 
 
 def user_time_lost(traffic: Traffic, span: Span) -> float:
@@ -93,10 +111,9 @@ def unfit_lag(tolerance: Tolerance, sample: Sample, plain: Judgement, adjusted: 
         return ""
     if plain.outcome is not adjusted.outcome:
         value = human(tolerance.metric, adjusted.value)
-        return f"the generator's own lag decides: without it {value}, {adjusted.outcome.name}"
+        return f"the generator's own lag decides: without it {value}, {adjusted.outcome.name}; {MORE_ROOM}"
     lag = sample.slot.lag.quantile(0.99)
     if lag is not None and lag / 1e6 > LAG_ALLOWED * plain.bound:
-        return (
-            f"generator lag p99 is {human_duration(lag / 1e6)}, too much for a bound of {human_duration(plain.bound)}"
-        )
+        ours, bound = human_duration(lag / 1e6), human_duration(plain.bound)
+        return f"generator lag p99 is {ours}, too much for a bound of {bound}; {MORE_ROOM}"
     return ""

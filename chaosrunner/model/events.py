@@ -63,6 +63,17 @@ class LoadStarted(Event):
 
     epoch_ns: int
     workers: int
+    why: str = ""
+    """Why there are so many, where the file does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockCompared(Event):
+    """A load worker is on another machine, whose clock was compared with ours: at the start, and when it strays."""
+
+    worker: int
+    error_us: int
+    """The most by which instants of this worker may be off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +228,26 @@ class Crashed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressure(Event):
-    """How contended this host was over the last second: shares 0..1 of time some task waited for CPU."""
+    """How contended this host was over the last second, and by whom."""
 
     at_ns: int
     cpu_some: float
+    """Share of the time, 0..1, in which some task waited for a CPU."""
     target_wait_s: float = 0.0
-    """Run-queue delay of the target's processes on this host, seconds per second."""
+    """Run-queue delay of the target's threads on this host, all together, seconds per second."""
+    target_awake: float = 0.0
+    """Share of the time, 0..1, in which the thread that was busiest ran or waited to run: at 1 its work piles up."""
+    lasted_s: float = 1.0
+    """The time it is about, which ends at `at_ns`."""
+    target_cpu: float = 0.0
+    """CPUs that the target used; this and the two below are about the CPUs that the target may use, and 0 where it has
+    no process on this host."""
+    our_cpu: float = 0.0
+    """CPUs that the runner, its load workers and whatever else it has started used."""
+    others_cpu: float = 0.0
+    """CPUs that whoever has no part in this experiment used."""
+    busiest: str = ""
+    """The one of those that used most, as `name (pid)`; empty when none used much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,9 +283,9 @@ class Entry:
 KINDS: Mapping[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        RunStarted, OwnerChanged, WatchdogReady, WatchdogLost, LoadStarted, LoadLost, LoadNoted, LoadEnded,
-        PhaseEntered, Decided, Prepared, Injecting, Injected, InjectFailed, Verified, Undoing, Undone, UndoFailed,
-        ProbeAnswered, Signalled, Crashed, Pressure, Ended,
+        RunStarted, OwnerChanged, WatchdogReady, WatchdogLost, LoadStarted, ClockCompared, LoadLost, LoadNoted,
+        LoadEnded, PhaseEntered, Decided, Prepared, Injecting, Injected, InjectFailed, Verified, Undoing, Undone,
+        UndoFailed, ProbeAnswered, Signalled, Crashed, Pressure, Ended,
     )
 }  # fmt: skip
 """Kind → class, of the events kept as JSON lines. SlotsArrived lives in segments."""

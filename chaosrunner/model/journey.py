@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 SERIES = 1 << 20
 """Name indices from here on are series: what is measured beside the hits, never part of an overall figure."""
@@ -38,6 +39,12 @@ class Again:
     every_s: float | None = None
     """Due so long after one another, whether or not earlier ones have ended. None: when the one before has ended and
     the step's think time has passed."""
+
+    @property
+    def known(self) -> int:
+        """How many times, as far as is known beforehand; at least one."""
+        by_time = [ceil(self.for_s / self.every_s)] if self.for_s and self.every_s else []
+        return min([*([self.times] if self.times else []), *by_time], default=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from chaosrunner.model.http_client import Tls
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.journey import SERIES
+from chaosrunner.model.postgres_step import Mix, Query
 from chaosrunner.model.secret import Secret
+from chaosrunner.model.websocket_step import SocketStep
 
-Step = Request
+Order = Literal["sequential", "random", "unique"]
+
+Step = Request | SocketStep | Query | Mix
 """A step of any protocol; each class says in `kind` which."""
 
 
@@ -58,12 +63,19 @@ class Outcome(StrEnum):
     """A serialization failure or a deadlock, also at the last of all retries."""
     POOL = "pool"
     """No connection of the pool came free in time."""
+    SPENT = "spent"
+    """Due, but the data had no row left that was not used before. Not the target's either."""
     LATE = "late"
     """Due before the load ended, never started by the generator. Ours, not the target's."""
+    LOCAL = "local"
+    """This host had no port, descriptor or memory left to send it. Ours as well."""
 
 
-ERRORS = frozenset(Outcome) - {Outcome.OK, Outcome.LATE}
-"""The outcomes that blame the target. LATE blames the generator and makes findings UNKNOWN instead."""
+OURS = frozenset({Outcome.LATE, Outcome.LOCAL, Outcome.SPENT})
+"""The outcomes of hits that never reached the target, for want of something on the generator's side."""
+
+ERRORS = frozenset(Outcome) - OURS - {Outcome.OK}
+"""The outcomes that blame the target. Those that are ours make findings UNKNOWN instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +162,10 @@ class Scenario:
     auth: Secret | None = None
     """`bearer <token>` or a fixed header value; sent as `Authorization` once every variable in it is known."""
     data: tuple[Mapping[str, str], ...] = ()
-    """Rows of the data file, dealt to journeys in turn; in a closed model each user keeps its row."""
+    """Rows of the data file."""
+    order: Order = "sequential"
+    """How rows are dealt to journeys. `sequential`: in turn; in a closed model each user keeps its row. `random`: any
+    row. `unique`: each row to one journey, over all workers and users; without one left a journey is SPENT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +197,10 @@ class Stream:
 
     @property
     def steps_a_journey(self) -> float:
-        """How many steps a journey has on average, a repeated one counted once."""
+        """How many steps a journey has on average; one that is repeated for a while, without a pace, counts once."""
         weights = sum(scenario.weight for scenario in self.scenarios)
-        return sum(scenario.weight * len(scenario.steps) for scenario in self.scenarios) / weights
+        steps = ((one.weight, step.again) for one in self.scenarios for step in one.steps)
+        return sum(weight * (again.known if again else 1) for weight, again in steps) / weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +212,8 @@ class LoadProfile:
     """A hit without a whole reply after this long, counted from its due time, is a TIMEOUT."""
     connections: int = 200
     """Connections open at once, over all workers; a hit that must wait for one counts the wait as the target's."""
-    workers: int = 1
+    workers: int | None = 1
+    """Processes that send; None: as many as the host they run on has CPUs free for the load."""
     warmup_s: float = 0.0
     """Traffic before this is not judged; the ramp, unless the file says otherwise."""
     tls: Tls | None = None

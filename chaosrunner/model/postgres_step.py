@@ -11,6 +11,9 @@ from chaosrunner.model.journey import Action
 Isolation = Literal["", "read committed", "repeatable read", "serializable"]
 """Of a transaction; empty = the server's own default."""
 
+Way = Literal["pooled", "each time", "of the journey"]
+"""Where a step's connection comes from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
@@ -71,9 +74,9 @@ class Query(Action):
     """The component whose `dsn` it uses."""
     pool: Pool | None = None
     """Of its component; None = another step of it says so, or nobody does."""
-    connection: Literal["pooled", "each time", "of the journey"] = "pooled"
-    """Where its connection comes from: the pool's, back after the step; a new one, closed after the step; the pool's,
-    kept by its journey until that ends."""
+    connection: Way = "pooled"
+    """The pool's, back after the step; a new one, closed after the step; the pool's, kept by its journey until that
+    ends."""
     numbered: bool = False
     """Each commit also writes its number to a table of ours, where it is looked for again at the end."""
     setup: tuple[str, ...] = ()
@@ -106,7 +109,7 @@ class Query(Action):
 class Mix(Action):
     """One of several queries each time, chosen at random by weight."""
 
-    kind: Literal["postgres"] = "postgres"
+    kind: Literal["postgres.mix"] = "postgres.mix"
     queries: tuple[Query, ...]
     """Their names begin with the mix's own: `traffic.read`."""
     weights: tuple[int, ...]

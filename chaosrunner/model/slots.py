@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chaosrunner.model.histogram import Histogram
-from chaosrunner.model.load import ERRORS, Outcome
+from chaosrunner.model.load import ERRORS, OURS, Outcome
 
 
 @dataclass(slots=True)
@@ -45,6 +45,11 @@ class Slot:
     def errors(self) -> int:
         """Finished hits that failed."""
         return sum(count for outcome, count in self.done.items() if outcome in ERRORS)
+
+    @property
+    def ours(self) -> int:
+        """Hits that never reached the target, for want of something on the generator's side."""
+        return sum(self.done.get(outcome, 0) for outcome in OURS)
 
     @property
     def finished(self) -> int:

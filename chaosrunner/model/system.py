@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chaosrunner.model.http_client import Tls
 from chaosrunner.model.secret import Secret
 
 
@@ -49,6 +50,8 @@ class System:
     """Base URL; relative paths of the load start here."""
     fault_proxy: str = ""
     """Base URL of the control API of the fault proxy (Toxiproxy API v2)."""
+    tls: Tls | None = None
+    """How whatever speaks TLS is spoken to, unless the load says otherwise; None = as the host trusts."""
     components: Mapping[str, Component] = field(default_factory=dict)
     protect: tuple[str, ...] = ()
     """Component names no fault may target."""

@@ -88,6 +88,16 @@ class FaultReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Quantiles of some times, in seconds; None without any."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStats:
     """What the traffic of one phase looked like, overall or of one name. Seconds, shares, per second."""
 
@@ -103,6 +113,12 @@ class PhaseStats:
     max: float | None
     rate: float
     by_outcome: Mapping[str, int] = field(default_factory=dict)
+    service: Spread = Spread()
+    """done − sent of requests that succeeded: what the target took once it had been asked."""
+    wait: Spread = Spread()
+    """sent − fired: the wait for a connection, the target's as well. Of every request that was fired."""
+    lag: Spread = Spread()
+    """fired − due: the generator's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +129,14 @@ class Trust:
     offered: int
     """Hits due."""
     fired: int
-    """Hits fired on schedule or late; offered − fired were never started by the generator."""
+    """Hits that were asked of the target, on schedule or late; what is missing to `offered` was ours to send."""
     unaccounted: int
     """Hits due without any outcome in the journal. Must be 0."""
     skipped: int = 0
+    response_p99_s: float | None = None
+    """Infinite if more than a hundredth failed."""
+    service_p99_s: float | None = None
+    wait_p99_s: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -142,5 +162,11 @@ class Verdict:
     users_per_s: float
     """Journeys begun per second: as asked (open model), or as they came about in the baseline (closed model)."""
     requests_per_s: float
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """What load workers counted beside their hits: name → phase (empty: before any) → how often."""
+    notes: tuple[Mapping[str, object], ...] = ()
+    """What they noted: `{"about": …, "worker": …, "data": {…}}`."""
     users: float | None = None
-    """Closed model: how many users there are once the ramp is over; None in the open model."""
+    """Closed model: how many users there are once the ramp is over; None without any."""
+    arriving: float | None = None
+    """Beside such users: the journeys per second that open streams ask for; None without any."""

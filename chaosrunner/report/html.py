@@ -12,6 +12,7 @@ from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.verdict import Verdict
 from chaosrunner.report import words
+from chaosrunner.report.beside import beside_section
 from chaosrunner.report.charts import charts
 from chaosrunner.report.markup import Child, el, serialised
 from chaosrunner.report.sections import (
@@ -63,6 +64,7 @@ def html(verdict: Verdict, experiment: Experiment, state: State, entries: Sequen
             faults_section(verdict, experiment, state),
             recovery_section(verdict, experiment),
             traffic_section(verdict, experiment),
+            beside_section(verdict),
             trust_section(verdict, state),
             events_section(told, state),
             sources_section(verdict, experiment, state),

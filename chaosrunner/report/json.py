@@ -17,7 +17,7 @@ from chaosrunner.logic.fold import State
 from chaosrunner.logic.parse.arrivals import render
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Stat, Tolerance
-from chaosrunner.model.verdict import FaultReport, Finding, PhaseStats, Recovery, Verdict
+from chaosrunner.model.verdict import FaultReport, Finding, PhaseStats, Recovery, Spread, Verdict
 from chaosrunner.report.table import finding_name, tolerances
 from chaosrunner.report.words import limit_of, title
 
@@ -50,12 +50,17 @@ def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict
         "phases": [_phase(stats) for stats in verdict.phases],
         "trust": {
             "generator_lag_p99_s": number(verdict.trust.lag_p99_s),
+            "response_p99_s": number(verdict.trust.response_p99_s),
+            "service_p99_s": number(verdict.trust.service_p99_s),
+            "connection_wait_p99_s": number(verdict.trust.wait_p99_s),
             "offered": verdict.trust.offered,
             "fired": verdict.trust.fired,
             "unaccounted": verdict.trust.unaccounted,
             "skipped": verdict.trust.skipped,
             "notes": list(verdict.trust.notes),
         },
+        "counts": {name: dict(by_phase) for name, by_phase in verdict.counts.items()},
+        "notes": list(verdict.notes),
         "journal": {"last_event": state.n, "ended": state.ended, "aborted": state.aborted, "signals": state.signals},
     }
 
@@ -155,4 +160,16 @@ def _phase(stats: PhaseStats) -> dict[str, object]:
         "max_s": number(stats.max),
         "ok_per_s": number(stats.rate),
         "by_outcome": dict(outcomes),
+        "service": _spread(stats.service),
+        "connection_wait": _spread(stats.wait),
+        "generator_lag": _spread(stats.lag),
+    }
+
+
+def _spread(times: Spread) -> dict[str, object]:
+    return {
+        "p50_s": number(times.p50),
+        "p95_s": number(times.p95),
+        "p99_s": number(times.p99),
+        "max_s": number(times.max),
     }

@@ -6,6 +6,7 @@ import re
 
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.verdict import Verdict
+from chaosrunner.report.beside import counted
 from chaosrunner.report.prose import fault_lines, lost, recovered, restored, trusted
 from chaosrunner.report.table import Cell, others, rows
 from chaosrunner.report.words import PHASE_WORDS, judged, printable, subtitle, title
@@ -37,6 +38,7 @@ def markdown(verdict: Verdict, experiment: Experiment) -> str:
     lines += [
         f"- **recovered** {_escaped(recovered(verdict.recovery))}",
         f"- **users lost** {_escaped(lost(verdict.recovery))}",
+        *[f"- **counted** {_escaped(line)}" for line in counted(verdict)],
         f"- **restored** {_escaped(restored(verdict))}",
         *[f"- **trust** {_escaped(line)}" for line in trusted(verdict.trust)],
         "",

@@ -23,6 +23,7 @@ OUTCOME_WORDS = {
     "shed": "not sent (too many in flight)",
     "unfinished": "unfinished at the end",
     "late": "never fired by the generator",
+    "local": "no port or descriptor left on this host",
 }
 """How a failed hit is called."""
 
@@ -110,7 +111,9 @@ def restored(verdict: Verdict) -> str:
 
 def trusted(trust: Trust) -> list[str]:
     """How far the generator may be believed: a line of figures, then each remark."""
-    parts = [f"generator lag p99 {seconds(trust.lag_p99_s)}"]
+    times = {"response": trust.response_p99_s, "service": trust.service_p99_s, "connection wait": trust.wait_p99_s}
+    told = [f"{what} {seconds(value)}" for what, value in times.items() if value is not None]
+    parts = [f"generator lag p99 {seconds(trust.lag_p99_s)}" + (f" (beside {', '.join(told)})" if told else "")]
     if trust.fired != trust.offered:
         parts.append(f"{count(trust.offered - trust.fired)} of {count(trust.offered)} never fired")
     parts.append(f"{count(trust.unaccounted)} of {count(trust.offered)} requests unaccounted")

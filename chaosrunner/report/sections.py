@@ -148,6 +148,34 @@ def traffic_section(verdict: Verdict, experiment: Experiment) -> ET.Element:
         "Requests by phase and name",
         table(head, body, numeric=numeric, begins=frozenset(begins)) if body else el("p", "No request was sent."),
         el("p", note, class_="note"),
+        *(_where_time_went(verdict) if body else ()),
+    )
+
+
+def _where_time_went(verdict: Verdict) -> tuple[ET.Element, ET.Element, ET.Element]:
+    """The parts of every response: the target's service, its wait for a connection, and the generator's lag."""
+    head = ["phase", "request", *[f"{what} {q}" for what in ("service", "wait", "lag") for q in ("p50", "p99", "max")]]
+    body: list[list[Child]] = []
+    begins = set()
+    for number, stats in enumerate(sorted(verdict.phases, key=lambda s: list(Phase).index(s.phase))):
+        times = [
+            words.seconds(value)
+            for spread in (stats.service, stats.wait, stats.lag)
+            for value in (spread.p50, spread.p99, spread.max)
+        ]
+        if not stats.name:
+            begins.add(number)
+        phase = el("span", stats.phase.value, class_="hidden") if stats.name else stats.phase.value
+        body.append([phase, words.printable(stats.name) if stats.name else el("strong", "all"), *times])
+    note = (
+        "Response, in the table above, is done − due. Service is done − sent, of requests that succeeded; wait is "
+        "sent − fired, the wait for a connection; both are the target's. Lag is fired − due: the generator's own."
+    )
+    numeric = frozenset(range(2, 11))
+    return (
+        el("h3", "Where the time went"),
+        table(head, body, numeric=numeric, begins=frozenset(begins)),
+        el("p", note, class_="note"),
     )
 
 
@@ -155,12 +183,15 @@ def trust_section(verdict: Verdict, state: State) -> ET.Element:
     """How far the generator may be believed."""
     seen = verdict.trust
     facts = [
+        ("response p99", words.seconds(seen.response_p99_s)),
+        ("service p99", words.seconds(seen.service_p99_s)),
+        ("connection wait p99", words.seconds(seen.wait_p99_s)),
         ("generator lag p99", words.seconds(seen.lag_p99_s)),
         ("requests due", words.count(seen.offered)),
         ("fired", words.count(seen.fired)),
         ("without any outcome", words.count(seen.unaccounted)),
         ("steps skipped after a failure", words.count(seen.skipped)),
-        ("load workers", words.count(state.workers)),
+        ("load workers", _workers(state)),
         ("connections opened", words.count(state.connects)),
         ("generator CPU time", words.seconds(state.cpu_us / 1e6)),
     ]
@@ -170,6 +201,14 @@ def trust_section(verdict: Verdict, state: State) -> ET.Element:
         el("dl", *[el("div", el("dt", what), el("dd", value)) for what, value in facts], class_="facts"),
         el("ul", *[el("li", words.printable(note)) for note in seen.notes]) if seen.notes else None,
     )
+
+
+def _workers(state: State) -> str:
+    """How many, why, and how far apart their clocks may be."""
+    count = words.count(state.workers)
+    why = f": {words.printable(state.workers_why)}" if state.workers_why else ""
+    off = f"; clocks to ±{words.seconds(state.clock_error_us / 1e6)}" if state.clock_error_us else ""
+    return f"{count}{why}{off}"
 
 
 def _cell(row: Row, phase: Phase, verdict: Verdict, known: frozenset[int]) -> ET.Element:

@@ -75,10 +75,14 @@ def _tell_watch(event: e.Event) -> str:
             return f"watchdog lost: {why}"
         case e.ProbeAnswered(probe=probe, ok=ok, says=says):
             return f"probe {probe}: {'ok' if ok else 'NOT ok'} {says}".rstrip()
-        case e.LoadStarted(workers=workers):
-            return f"load ready, {plural(workers, 'worker')}"
+        case e.LoadStarted(workers=workers, why=why):
+            return f"load ready, {plural(workers, 'worker')}" + (f" ({why})" if why else "")
+        case e.ClockCompared(worker=worker, error_us=error_us):
+            return f"load worker {worker} is on another machine; its clock is known to ±{error_us / 1000:.3g} ms"
         case e.LoadLost(worker=worker, why=why):
             return f"load worker {worker} lost: {why}"
+        case e.LoadNoted(worker=worker, about=about):
+            return f"load worker {worker} noted: {about}"
         case e.LoadEnded():
             return "load ended"
         case _:

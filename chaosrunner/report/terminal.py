@@ -9,6 +9,7 @@ from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat
 from chaosrunner.model.verdict import FaultReport, Outcome, Verdict
 from chaosrunner.report import words
+from chaosrunner.report.beside import counted
 from chaosrunner.report.columns import STYLES, Say, table_lines
 from chaosrunner.report.prose import explain_errors, fault_lines, lost, recovered, restored, trusted
 from chaosrunner.report.table import Row, others, rows
@@ -74,6 +75,7 @@ class Final:
         yield from self._others(say)
         yield "recovered", _styled(say(recovered(verdict.recovery)), _recovery_style(verdict))
         yield "users lost", _styled(say(lost(verdict.recovery)))
+        yield from _labelled("counted", [_styled(say(line)) for line in counted(verdict)])
         yield "restored", _styled(say(restored(verdict)), "" if verdict.restored else "bold red")
         if self.repair and not verdict.restored:
             yield "repair", _styled(say(self.repair), "bold")

@@ -19,6 +19,9 @@ FAILED = "failed"
 PHASE_WORDS = {Phase.BASELINE: "before", Phase.FAULT: "during", Phase.AFTER: "after"}
 """How the hypothesis calls the phase that it is judged on."""
 
+PHASE_TEXT = {phase.value: text for phase, text in PHASE_WORDS.items()}
+"""The same by the phase's own word."""
+
 _ASCII = str.maketrans(
     {"≤": "<=", "≥": ">=", "–": "-", "—": "-", "·": "|", "×": "x", "÷": "/", "µ": "u", "└": "`-", "…": "...", "→": "->"}
     | {"’": "'", "“": '"', "”": '"', "∞": "inf", "−": "-", "█": "#", "░": ".", "●": "*"}
@@ -155,5 +158,6 @@ def subtitle(verdict: Verdict) -> str:
     users, requests = (rate(value).removesuffix("/s") for value in (verdict.users_per_s, verdict.requests_per_s))
     load = f"{users} users/s ({requests} requests/s)"
     if verdict.users is not None:
-        load = f"{verdict.users:,.0f} users, closed model ({requests} requests/s)"
+        beside = f"{rate(verdict.arriving).removesuffix('/s')} users/s and " if verdict.arriving else ""
+        load = f"{beside}{verdict.users:,.0f} users, closed model ({requests} requests/s)"
     return f"{where}, {load}, {human_duration(verdict.seconds)}, run {verdict.run}"

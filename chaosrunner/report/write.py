@@ -12,6 +12,7 @@ from chaosrunner.logic.fold import State
 from chaosrunner.model.events import Entry
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.verdict import Verdict
+from chaosrunner.report.hdr import interval_log
 from chaosrunner.report.html import html
 from chaosrunner.report.json import verdict_json
 from chaosrunner.report.junit import junit_xml
@@ -31,7 +32,7 @@ def write_all(
         entries: the journal, for the page's table of events.
 
     Returns:
-        `html`, `json`, `junit` and `markdown` → the file.
+        `html`, `json`, `junit`, `markdown` and `hdr` → the file.
 
     Raises:
         OSError: a file could not be written; those written before it are whole.
@@ -41,6 +42,7 @@ def write_all(
         "junit": ("junit.xml", junit_xml(verdict)),
         "markdown": ("summary.md", markdown(verdict, experiment)),
         "html": ("report.html", html(verdict, experiment, state, entries)),
+        "hdr": ("latency.hlog", interval_log(experiment, state, entries)),
     }
     return {kind: _written(run_dir / name, text) for kind, (name, text) in texts.items()}
 

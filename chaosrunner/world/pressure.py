@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +56,12 @@ class Look:
     """The target's processes."""
     ours: frozenset[int] = frozenset()
     """The runner's and its children's, unless they are the target's."""
-    waited_ns: Mapping[int, int] = field(default_factory=dict)
-    """Thread of the target → time it has waited on a run queue."""
+    threads: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Thread of the target → time it has run, and time it has waited on a run queue; ns."""
     cpus: frozenset[int] = frozenset()
     """CPUs that the target's processes may use."""
+    meet: bool = False
+    """Whether ours may use any of them."""
 
 
 async def watch_pressure(pids: Callable[[], Iterable[int]], *, clock: Clock, report: Callable[[Event], object]) -> None:
@@ -85,15 +87,18 @@ def look(at_ns: int, pids: Callable[[], Iterable[int]]) -> Look:
         return Look(at_ns=at_ns, stalled_us=None)
     processes = spent()
     target = family_of(pids(), processes)
+    ours = family_of([os.getpid()], processes) - target
+    cpus = _cpus(target)
     return Look(
         at_ns=at_ns,
         stalled_us=stalled,
         busy=busy_ticks(),
         processes=processes,
         target=target,
-        ours=family_of([os.getpid()], processes) - target,
-        waited_ns=waited_ns(target),
-        cpus=_cpus(target),
+        ours=ours,
+        threads=threads_of(target),
+        cpus=cpus,
+        meet=bool(cpus & _cpus(ours)),
     )
 
 
@@ -102,23 +107,25 @@ def between(before: Look, after: Look) -> Pressure:
     span_s = (after.at_ns - before.at_ns) / NANOS
     assert before.stalled_us is not None
     assert after.stalled_us is not None
-    waited = sum(max(0, ns - before.waited_ns.get(thread, ns)) for thread, ns in after.waited_ns.items())
+    waits, awake = [], []
+    for thread, (ran_ns, waited_ns) in after.threads.items():
+        ran_before, waited_before = before.threads.get(thread, (ran_ns, waited_ns))
+        waits.append(waited_ns - waited_before)
+        awake.append(waited_ns - waited_before + ran_ns - ran_before)
     pressure = Pressure(
         at_ns=after.at_ns,
         cpu_some=round((after.stalled_us - before.stalled_us) / 1e6 / span_s, 3),
-        target_wait_s=round(waited / NANOS / span_s, 3),
+        target_wait_s=round(sum(waits) / NANOS / span_s, 3),
+        target_awake=round(min(1.0, max(awake, default=0) / NANOS / span_s), 3),
         lasted_s=round(span_s, 3),
     )
     if not after.target:
         return pressure
     target = used(before, after, before.target | after.target)
-    ours = used(before, after, before.ours | after.ours) if _meet(after) else 0
+    ours = used(before, after, before.ours | after.ours) if after.meet else 0
     busy = sum(after.busy[cpu] - before.busy.get(cpu, after.busy[cpu]) for cpu in after.cpus & after.busy.keys())
-    return Pressure(
-        at_ns=pressure.at_ns,
-        cpu_some=pressure.cpu_some,
-        target_wait_s=pressure.target_wait_s,
-        lasted_s=pressure.lasted_s,
+    return replace(
+        pressure,
         target_cpu=round(target * TICK_S / span_s, 3),
         our_cpu=round(ours * TICK_S / span_s, 3),
         others_cpu=round(max(0, busy - target - ours) * TICK_S / span_s, 3),
@@ -155,11 +162,6 @@ def family_of(pids: Iterable[int], processes: Mapping[int, Spent]) -> frozenset[
             found.add(pid)
             todo += children.get(pid, ())
     return frozenset(found)
-
-
-def _meet(seen: Look) -> bool:
-    """Whether our processes may run where the target's do."""
-    return bool(_cpus(seen.ours) & seen.cpus)
 
 
 def _busiest(before: Look, after: Look, span_s: float) -> str:
@@ -221,8 +223,8 @@ def _parts(stat: str) -> tuple[str, list[str]]:
     return name, fields.split()
 
 
-def waited_ns(pids: Iterable[int]) -> dict[int, int]:
-    """Thread → nanoseconds it has waited on a run queue, of these processes; those that are gone are left out."""
+def threads_of(pids: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Thread → nanoseconds it has run and waited on a run queue, of these processes; what is gone is left out."""
     found = {}
     for pid in pids:
         try:
@@ -231,8 +233,9 @@ def waited_ns(pids: Iterable[int]) -> dict[int, int]:
             continue
         for thread in threads:
             try:
-                found[int(thread.name)] = int((thread / "schedstat").read_text().split()[1])
-            except (OSError, ValueError, IndexError):
+                ran, waited, _ = (thread / "schedstat").read_text().split()
+                found[int(thread.name)] = int(ran), int(waited)
+            except (OSError, ValueError):
                 continue
     return found
 

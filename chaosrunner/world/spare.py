@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 5.0
 
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "postgres": 5432, "postgresql": 5432}
+"""Where a place is that does not say its port."""
+
 
 def spare(system: System, started: Callable[[], Iterable[int]] = tuple) -> Callable[[], frozenset[int]]:
     """What an injector asks before it touches a process.
@@ -69,7 +72,7 @@ def port_here(place: str) -> int | None:
     """The port of an URL or `host:port` on this host; None if it is elsewhere, unsaid or secret."""
     try:
         url = urlsplit(place if "//" in place else f"//{place}")
-        port = url.port or {"http": 80, "https": 443, "ws": 80, "wss": 443}.get(url.scheme)
+        port = url.port or PORTS.get(url.scheme)
     except ValueError:
         return None
     return port if url.hostname and _here(url.hostname) else None

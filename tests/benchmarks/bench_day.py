@@ -86,8 +86,9 @@ async def _write(run: Path, seconds: float) -> Seen:
 def _hits(ledger: Ledger, number: int, times: list[int]) -> None:
     """A quarter of a second's hits, due evenly, with a lag of up to 40 µs."""
     first = int(number * FRAME_S * HITS_PER_S)
-    for hit in range(first, first + int(FRAME_S * HITS_PER_S)):
-        name, due = hit % NAMES, EPOCH_NS + hit * (10**9 // HITS_PER_S)
-        lag, took = times[hit % 1013] % 40_000, times[hit % len(times)]
-        ledger.fired(name, due, due + lag)
-        ledger.done(name, Outcome.OK, (due, due + lag, due + lag, due + took))
+    for nth in range(first, first + int(FRAME_S * HITS_PER_S)):
+        due, lag, took = EPOCH_NS + nth * (10**9 // HITS_PER_S), times[nth % 1013] % 40_000, times[nth % len(times)]
+        hit = OpenHit(NOBODY, JOURNEYS[nth % NAMES], 0, due, due + lag)
+        hit.sent_ns = due + lag
+        ledger.fired(hit.name, due, due + lag)
+        ledger.done(hit, Outcome.OK, due + took)

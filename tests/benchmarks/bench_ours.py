@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,14 +12,15 @@ from bench_generators import Said
 from bench_peers import FailedError, pinned
 
 from chaosrunner.load.driver import LoadDriver
-from chaosrunner.load.process import WorkerProcess
 from chaosrunner.logic.parse import Source, parse_experiment
-from chaosrunner.model.events import LoadLost, SlotsArrived
+from chaosrunner.model.events import LoadLost, LoadStarted, SlotsArrived
 from chaosrunner.model.fault import Tools
 from chaosrunner.model.slots import Slot
 from chaosrunner.world.files import around_journal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench_generators import Job
 
     from chaosrunner.model.events import Event
@@ -95,13 +97,15 @@ def ours(job: Job, cores: tuple[int, int], workers: int = 1) -> Said:
     Raises:
         FailedError: A worker was lost, or a request failed.
     """
-    seconds = job.seconds + (SETTLED / 10 if job.rate is None else 0)
+    seconds = _seconds(job)
     counted = Counted()
     with pinned(cores[0]):
-        asyncio.run(driver(profile(job, workers), job.url, seconds, cores[1]).run(counted.note))
+        asyncio.run(_play(job, cores[1], workers, counted))
     whole = counted.whole
     failed = {
-        outcome.value: count for outcome, count in whole.done.items() if outcome.value not in ("ok", "unfinished")
+        outcome.value: count
+        for outcome, count in whole.done.items()
+        if outcome.value not in ("ok", "unfinished", "shed")
     }
     if counted.lost or failed:
         raise FailedError(f"chaosrunner: {counted.lost or failed}")
@@ -118,6 +122,16 @@ def ours(job: Job, cores: tuple[int, int], workers: int = 1) -> Said:
     )
 
 
+async def _play(job: Job, core: int, workers: int, counted: Counted) -> None:
+    playing = driver(profile(job, workers), job.url, _seconds(job))
+    await play(playing, core, counted.note)
+
+
+def _seconds(job: Job) -> float:
+    """How long it lasts: of a closed loop, the first second is not counted."""
+    return job.seconds + (SETTLED / 10 if job.rate is None else 0)
+
+
 def profile(job: Job, workers: int) -> LoadProfile:
     """The job as an experiment says it."""
     steps = {"get": GET, "scenario": SCENARIO, "five": FIVE}[job.steps]
@@ -131,11 +145,18 @@ def profile(job: Job, workers: int) -> LoadProfile:
     return parse_experiment(Source("bench.yaml", text), system, around_journal({})).load
 
 
-def driver(load: LoadProfile, url: str, seconds: float, core: int) -> LoadDriver:
-    """The product's driver, with its workers on one core."""
+def driver(load: LoadProfile, url: str, seconds: float) -> LoadDriver:
+    """The product's driver."""
+    return LoadDriver(load, entry=url, seed=1, longest_s=seconds, clock=Boot(), tools=NoSecrets())
 
-    async def spawn(number: int) -> WorkerProcess:
-        with pinned(core):
-            return await WorkerProcess.spawn(number)
 
-    return LoadDriver(load, entry=url, seed=1, longest_s=seconds, clock=Boot(), tools=NoSecrets(), spawn=spawn)
+async def play(playing: LoadDriver, core: int, report: Callable[[Event], object]) -> None:
+    """Run a driver to its end; its workers have a core to themselves before the load begins."""
+
+    def also_pin(event: Event) -> None:
+        if isinstance(event, LoadStarted):
+            for pid in playing.pids():
+                os.sched_setaffinity(pid, {core})
+        report(event)
+
+    await playing.run(also_pin)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 from bench_generators import Job
-from bench_ours import driver, profile
+from bench_ours import driver, play, profile
 from bench_peers import FailedError, pinned
 from bench_sites import nginx
 
@@ -108,8 +108,8 @@ async def _soak(job: Job, run: Path, core: int) -> int:
         if isinstance(event, LoadStarted):
             journal.write(PhaseEntered(phase=Phase.BASELINE, at_ns=event.epoch_ns))
 
-    playing = driver(profile(job, 1), job.url, job.seconds, core)
-    load = asyncio.create_task(playing.run(report))
+    playing = driver(profile(job, 1), job.url, job.seconds)
+    load = asyncio.create_task(play(playing, core, report))
     looks = 0
     while not (await asyncio.wait({load}, timeout=LOOK_S))[0]:
         watched.look(playing)

@@ -27,11 +27,11 @@ def test_a_journal_alone_gives_the_same_verdict(desk: Desk) -> None:
     verdict = played.stdout[played.stdout.index("BROKEN  ") :]
     kept = [line for line in verdict.splitlines() if not line.lstrip().startswith("evidence")]
     assert shown.stdout.splitlines() == kept
-    for name in ("verdict.json", "junit.xml", "summary.md", "report.html"):
+    for name in ("verdict.json", "junit.xml", "summary.md", "report.html", "latency.hlog"):
         (run / name).rename(run / f"{name}.before")
     again = desk.run("report", str(run))
     assert again.returncode == 0, again.stderr
-    for name in ("verdict.json", "junit.xml", "summary.md", "report.html"):
+    for name in ("verdict.json", "junit.xml", "summary.md", "report.html", "latency.hlog"):
         assert (run / name).read_text() == (run / f"{name}.before").read_text(), name
     elsewhere = desk.run("report", str(run), "--to", "copy")
     assert elsewhere.returncode == 0

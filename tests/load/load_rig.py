@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from chaosrunner.load.orders import Orders
@@ -16,7 +16,8 @@ from chaosrunner.load.worker import Worker
 from chaosrunner.model.events import Event, LoadEnded, LoadLost, LoadNoted, LoadStarted, SlotsArrived
 from chaosrunner.model.fault import Tools
 from chaosrunner.model.http_step import Request
-from chaosrunner.model.load import Closed, LoadProfile, Outcome, Stage, Step, single
+from chaosrunner.model.journey import SERIES
+from chaosrunner.model.load import Closed, LoadProfile, Order, Outcome, Stage, Step, single
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.slots import Frame, Hit, Slot, from_json
 
@@ -35,7 +36,18 @@ def reply(status: int = 200, body: object = None, *, headers: str = "") -> bytes
 def profile(*steps: Step, rate: float = 100, lasts_s: float | None = 0.2, **fields: object) -> LoadProfile:
     """20 journeys in 0.2 s unless said otherwise."""
     stages = fields.pop("stages", (Stage(start=rate, end=rate, lasts_s=lasts_s),))
-    return single(steps=steps or (GET,), stages=stages, **fields)  # type: ignore[arg-type]
+    tls, order = fields.pop("tls", None), fields.pop("order", "sequential")
+    load = single(steps=steps or (GET,), stages=stages, **fields)  # type: ignore[arg-type]
+    return with_order(replace(load, tls=tls), order)  # type: ignore[arg-type]
+
+
+def with_order(load: LoadProfile, order: Order) -> LoadProfile:
+    """The same, its rows dealt in another order."""
+    streams = tuple(
+        replace(stream, scenarios=tuple(replace(scenario, order=order) for scenario in stream.scenarios))
+        for stream in load.streams
+    )
+    return replace(load, streams=streams)
 
 
 def crowd(*steps: Step, users: float = 5, every_s: float | None = None, **fields: object) -> LoadProfile:
@@ -168,14 +180,17 @@ class Books:
         self.hits += frame.hits
         for (number, name), slot in frame.slots.items():
             self.by_name.setdefault(name, Slot()).add(slot)
-            self.by_slot.setdefault(number, Slot()).add(slot)
+            if name < SERIES:
+                self.by_slot.setdefault(number, Slot()).add(slot)
         self.news.set()
 
     @property
     def all(self) -> Slot:
+        """Of the steps; what is measured beside them is by name only."""
         whole = Slot()
-        for slot in self.by_name.values():
-            whole.add(slot)
+        for name, slot in self.by_name.items():
+            if name < SERIES:
+                whole.add(slot)
         return whole
 
     @property
@@ -222,16 +237,16 @@ class Books:
                 self.news.clear()
                 await self.news.wait()
 
-    def check(self) -> None:
+    def check(self, load: LoadProfile | None = None) -> None:
         """The laws that hold on every path once the load has ended."""
         for name, slot in self.by_name.items():
             assert slot.open == 0, f"step {name}: {slot.due} due, {slot.done}"
         whole = self.all
-        unfired = whole.done.get(Outcome.SHED, 0) + whole.done.get(Outcome.LATE, 0)
+        unfired = sum(whole.done.get(outcome, 0) for outcome in (Outcome.SHED, Outcome.LATE, Outcome.SPENT))
         assert whole.lag.total == whole.wait.total == whole.due - unfired
         assert whole.ok.total == whole.adjusted.total == whole.done.get(Outcome.OK, 0)
         assert whole.failed.total == whole.due - unfired - whole.ok.total
-        assert self.journeys == self.by_name.get(0, Slot()).due
+        assert self.journeys == sum(self.by_name.get(name, Slot()).due for name in _firsts(load)) or _repeats(load)
         assert Counter(frame.last for frame in self.frames)[True] == len({frame.worker for frame in self.frames})
         for worker in {frame.worker for frame in self.frames}:
             mine = [frame for frame in self.frames if frame.worker == worker]
@@ -241,6 +256,17 @@ class Books:
             for earlier, later in pairwise(mine):
                 born = [number for (number, _), slot in later.slots.items() if slot.due]
                 assert all((number + 1) * 100_000 >= earlier.until_us for number in born)
+
+
+def _firsts(load: LoadProfile | None) -> list[int]:
+    """The name index of each scenario's first step."""
+    lengths = [len(scenario.steps) for scenario in load.scenarios] if load else [1]
+    return [sum(lengths[:nth]) for nth in range(len(lengths))]
+
+
+def _repeats(load: LoadProfile | None) -> bool:
+    """Whether a first step may be due several times a journey."""
+    return load is not None and any(scenario.steps[0].again for scenario in load.scenarios)
 
 
 class Pipe:
@@ -299,7 +325,7 @@ async def work(
             waiting.cancel()
             commands.feed_data(b'{"stop": true}\n')
         await running
-    books.check()
+    books.check(load)
     return books
 
 

@@ -16,6 +16,7 @@ import pytest
 from load_rig import GET, OK, Asked, Books, BootClock, Keys, Target, always, finished, playing, profile, reply
 
 from chaosrunner.errors import JournalBroken, LoadBroken
+from chaosrunner.load.crew import LocalCrew
 from chaosrunner.load.driver import LoadDriver
 from chaosrunner.load.process import WorkerProcess
 from chaosrunner.load.worker import slept_ns
@@ -167,7 +168,9 @@ async def test_a_worker_that_breaks_its_protocol_is_lost(says: str, why: str) ->
     async def spawn(number: int) -> WorkerProcess:
         return await WorkerProcess.spawn(number, ("-c", program))
 
-    load = LoadDriver(profile(), entry="", seed=1, longest_s=9, clock=BootClock(), tools=Keys(), spawn=spawn)
+    load = LoadDriver(
+        profile(), entry="", seed=1, longest_s=9, clock=BootClock(), tools=Keys(), crew=LocalCrew(start=spawn)
+    )
     async with asyncio.timeout(20):
         await load.run(books.report)
     (lost,) = books.lost()
@@ -189,7 +192,9 @@ async def test_a_worker_that_does_not_get_ready(program: str, why: str) -> None:
     async def spawn(number: int) -> WorkerProcess:
         return await WorkerProcess.spawn(number, ("-c", program))
 
-    load = LoadDriver(profile(), entry="", seed=1, longest_s=9, clock=BootClock(), tools=Keys(), spawn=spawn)
+    load = LoadDriver(
+        profile(), entry="", seed=1, longest_s=9, clock=BootClock(), tools=Keys(), crew=LocalCrew(start=spawn)
+    )
     with pytest.raises(LoadBroken, match=why):
         await load.run(Books().report)
     assert load.pids() == frozenset()

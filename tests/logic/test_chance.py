@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosrunner.logic.chance import arrival, pause_s, uniform
+from chaosrunner.logic.chance import arrival, pause_s, pick, uniform
 from chaosrunner.model.journey import Think
 
 MANY = 20_000
@@ -92,3 +92,20 @@ def test_pauses_are_distributed_as_they_say() -> None:
     assert (fmean(logs), pstdev(logs)) == pytest.approx((log(2), 0.5), abs=0.02)
     assert {pause_s(Think(0.25), seed, 1) for seed in SEEDS} == {0.25}
     assert [Think(1.0).constant, Think(1.0, to_s=3.0).constant, Think(1.0, sigma=1.0).constant] == [True, False, False]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 10_000))
+def test_shares_of_a_mix_are_kept(weights: list[int], first: int) -> None:
+    """Without a seed any hundred in a row get their shares to within a few; of a single thing there is no choice."""
+    chosen = [pick(weights, n) for n in range(first, first + 100)]
+    for index, weight in enumerate(weights):
+        assert abs(chosen.count(index) - 100 * weight / sum(weights)) <= 4
+
+
+def test_a_mix_is_drawn_by_its_seed() -> None:
+    """With a seed each is drawn by itself, in the shares of the weights."""
+    chosen = [pick((3.0, 1.0), n, 7) for n in range(MANY)]
+    assert chosen.count(0) / MANY == pytest.approx(0.75, abs=4 * sqrt(0.1875 / MANY))
+    assert chosen == [pick((3.0, 1.0), n, 7) for n in range(MANY)] != [pick((3.0, 1.0), n, 8) for n in range(MANY)]
+    again = sum(chosen[n] == chosen[n + 1] for n in range(MANY - 1)) / MANY
+    assert again == pytest.approx(0.75**2 + 0.25**2, abs=5 * sqrt(0.25 / MANY))

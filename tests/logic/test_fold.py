@@ -91,7 +91,7 @@ def test_what_is_written_once_is_remembered() -> None:
     assert state.gaps == ["worker 0: exit -9"]
     assert (state.load_ended_ns, state.phase) == (5, Phase.WARMUP)
     assert state.probes == {"db": [(6, True, 1.5)]}
-    assert state.pressure == [(7, 0.5, 0.1)]
+    assert state.pressure == [e.Pressure(at_ns=7, cpu_some=0.5, target_wait_s=0.1)]
     assert (state.signals, state.crashes) == (["SIGINT"], ["load: ValueError"])
     assert (state.aborted, state.asked) == ("interrupted: SIGINT", {"enter fault": 12, "abort": 13})
     assert (state.ended, state.ended_ns, state.n) == ("interrupted: SIGINT", 9, 16)

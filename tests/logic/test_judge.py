@@ -165,6 +165,40 @@ def test_load_that_was_not_fired_is_unknown() -> None:
     assert (seen.trust.offered, seen.trust.fired) == (4200, 4150)
 
 
+def test_load_that_this_host_could_not_send_is_unknown() -> None:
+    """Requests for which this host had no port or descriptor are its own failure: UNKNOWN, with what to do."""
+    local = away(24.0, 24.5, outcome=Hits.LOCAL, otherwise=away(24.5, 30.0))
+    seen = verdict(replace(ILL, answer=local))
+    assert finding(seen, "during").why == (
+        "load not delivered: this host had no port or descriptor left for 9.43 % of the requests; "
+        "raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or let connections be kept"
+    )
+    assert finding(seen, "recovery").outcome is Outcome.UNKNOWN
+    assert (seen.trust.offered, seen.trust.fired) == (4200, 4150)
+
+
+def test_one_request_name_that_was_not_fired_is_enough() -> None:
+    """A journey whose first step was never started is not hidden among the many later steps of others."""
+
+    def answer(due: float, name: int) -> tuple[Hits, float]:
+        return (Hits.LATE if name == 0 and 24.0 <= due < 24.2 else Hits.RESET if due > 24 else Hits.OK), 0.005
+
+    load = steps("enter", *(f"step {n}" for n in range(19)))
+    seen = verdict(replace(ILL, answer=answer, rate=200.0, names=20), load=load)
+    assert finding(seen, "during").why.startswith("load not delivered: ")
+    assert "of the requests of enter due were never started by the generator; use more `workers`" in (
+        finding(seen, "during").why
+    )
+
+
+def test_what_was_shed_or_unfinished_was_fired() -> None:
+    """Arrivals refused because the target left too many open, and requests it never answered, are its errors."""
+    for outcome in (Hits.SHED, Hits.UNFINISHED, Hits.TIMEOUT):
+        seen = verdict(replace(ILL, answer=away(24.0, 30.0, outcome=outcome)))
+        assert finding(seen, "during").outcome is Outcome.BROKEN
+        assert seen.trust.offered == seen.trust.fired
+
+
 def test_requests_without_an_outcome_are_unknown() -> None:
     """A hit that vanished from the journal after the load has ended leaves its phase unknown, and is counted."""
     state = ILL.state()

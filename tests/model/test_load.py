@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from chaosrunner.model.http_step import Request
-from chaosrunner.model.load import ERRORS, Outcome, Stage, Wave, single
+from chaosrunner.model.load import ERRORS, OURS, Outcome, Stage, Wave, single
 
 
 def test_every_outcome_blames_somebody_or_is_ok() -> None:
-    """All outcomes but OK and LATE are the target's."""
-    assert set(Outcome) - ERRORS == {Outcome.OK, Outcome.LATE}
+    """All outcomes but OK are the target's, or ours for want of time, means or data."""
+    assert set(Outcome) - ERRORS - OURS == {Outcome.OK}
+    assert OURS == {Outcome.LATE, Outcome.LOCAL, Outcome.SPENT}
+    assert not OURS & ERRORS
 
 
 def test_a_wave_swings_about_its_mean() -> None:

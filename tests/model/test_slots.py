@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosrunner.model.histogram import Histogram
-from chaosrunner.model.load import Outcome
+from chaosrunner.model.load import OURS, Outcome
 from chaosrunner.model.slots import Frame, Hit, Slot, from_json, to_json
 
 MICROS = st.integers(0, 10**9)
@@ -84,10 +84,11 @@ def test_a_frame_survives_json(frame: Frame) -> None:
     assert from_json(json.loads(json.dumps(to_json(frame)))) == frame
 
 
-def test_late_and_ok_are_no_errors_of_the_target() -> None:
-    """LATE is the generator's and OK is nobody's; everything else counts as an error."""
+def test_what_is_ours_and_ok_are_no_errors_of_the_target() -> None:
+    """What never reached the target is ours and OK is nobody's; everything else counts as an error."""
     slot = Slot(due=30, done=dict.fromkeys(Outcome, 1))
-    assert slot.errors == len(Outcome) - 2
+    assert slot.errors == len(Outcome) - 1 - len(OURS)
+    assert slot.ours == len(OURS)
 
 
 GOOD = to_json(Frame(worker=0, seq=0, until_us=0, slots={(0, 0): Slot(due=1, done={Outcome.OK: 1})}))

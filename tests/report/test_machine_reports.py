@@ -116,7 +116,13 @@ def test_all_reports_are_written_whole(tmp_path: Path) -> None:
     one = sample("broken")
     for _ in range(2):
         paths = write_all(tmp_path, one.verdict, one.experiment, one.state, one.entries)
-    assert {path.name for path in tmp_path.iterdir()} == {"verdict.json", "junit.xml", "summary.md", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "verdict.json",
+        "junit.xml",
+        "summary.md",
+        "report.html",
+        "latency.hlog",
+    }
     assert set(paths.values()) == set(tmp_path.iterdir())
     assert json.loads(paths["json"].read_text())["run"] == "7f3a"
 

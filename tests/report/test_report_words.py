@@ -41,6 +41,8 @@ def test_a_closed_model_is_called_one() -> None:
     """Where users wait for their answers, the line under the title says so instead of a rate."""
     verdict = replace(sample("control").verdict, users=1200.0, users_per_s=3.21)
     assert "1,200 users, closed model (100 requests/s)" in words.subtitle(verdict)
+    both = replace(verdict, arriving=40.0)
+    assert "40 users/s and 1,200 users, closed model (100 requests/s)" in words.subtitle(both)
     assert "20 users/s (100 requests/s)" in words.subtitle(sample("control").verdict)
 
 

@@ -120,7 +120,7 @@ def test_the_target_is_also_who_the_file_names(listener: tuple[int, int], tmp_pa
         ("postgresql://u:p@127.0.0.5:5433/db", 5433),
         ("http://192.0.2.7:8080", None),
         ("http://shop.example", None),
-        ("postgresql://u@127.0.0.1/db", None),
+        ("postgresql://u@127.0.0.1/db", 5432),
         ("${env:SHOP_DSN}", None),
         ("127.0.0.1:${PORT}", None),
         ("http://[::1", None),

@@ -5,6 +5,10 @@ A connection that ends earlier is RESET. **Nothing is ever sent twice**: once a 
 kernel, the loss of its connection counts, even before the first byte of a reply and even for a GET, because from here
 a killed server and a stale keep-alive connection look the same, and hiding either would flatter the target. What can
 be known beforehand is looked up: a connection on which the server's close has arrived is never written to (`alive`).
+
+Most replies are like the one before: the same head, byte for byte, with a body of the length it says. A parser that
+starts afresh reads the same into the same bytes, so what it found in a head is remembered (`Owner.heads`) and it need
+not be asked again: that would cost more than all else that is done for a hit.
 """
 
 from __future__ import annotations
@@ -12,13 +16,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import httptools
 
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+
     from chaosrunner.load.act import OpenHit
 
 HEAD_BYTES = 1 << 20
@@ -29,9 +36,51 @@ BODY_BYTES = 16 << 20
 
 WITHOUT_BODY = frozenset({204, 304})
 
+HEADS = 64
+"""Different heads that are remembered for an origin: each tick of a clock in a header makes a new one."""
+
+END = b"\r\n\r\n"
+CHUNKED = -2
+
+_now = time.monotonic_ns
+
+
+class Head(NamedTuple):
+    """The head of a reply that says how long its body is, and after which the connection stays open."""
+
+    text: bytes
+    """With its empty line."""
+    length: int
+    """Of the whole reply."""
+    status: int
+
+
+UNKNOWN = Head(b"?", -1, 0)
+"""No reply begins so."""
+
+
+class Answered(Protocol):
+    """An act as a connection sees it."""
+
+    head: Head
+    """Of the latest reply: the next one's is probably the same."""
+
+    def answered(self, hit: OpenHit, status: int, body: bytes, now_ns: int) -> None:
+        """A whole reply has come."""
+        ...
+
 
 class Owner(Protocol):
     """Where a connection belongs."""
+
+    heads: dict[bytes, Head]
+    """What is remembered, by its text."""
+    waiting: deque[OpenHit]
+    """Who has no connection yet."""
+    shortcut: bool
+    """A connection whose reply has just come need not be looked at again before the next request."""
+    hot: Connection | None
+    """The one whose reply is being told: the next request, if it comes meanwhile, goes out on it."""
 
     def freed(self, connection: Connection) -> None:
         """It may be used again."""
@@ -49,18 +98,23 @@ class Connection(asyncio.Protocol):
         "_body",
         "_complete",
         "_framed",
+        "_fresh",
         "_gone",
         "_head_bytes",
         "_head_done",
         "_hit",
         "_keep",
+        "_length",
         "_owner",
         "_parser",
+        "_proven",
         "_reusable",
         "_socket",
         "_status",
         "_tls",
         "_transport",
+        "_whole",
+        "_write",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, sock: socket.socket) -> None:
@@ -70,6 +124,10 @@ class Connection(asyncio.Protocol):
         self._hit: OpenHit | None = None
         self._tls = False
         self._gone = False
+        self._proven = False
+        """It stayed open after a reply."""
+        self._write: Callable[[bytes], int] | None = None
+        """Straight into the socket, as long as nothing waits in the transport's own buffer."""
         self._renew()
 
     def _renew(self) -> None:
@@ -84,6 +142,12 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._reusable = True
         self._keep = True
+        self._length = -1
+        """What Content-Length says; CHUNKED if there is a transfer coding."""
+        self._fresh = True
+        """Nothing of this reply was seen yet."""
+        self._whole = b""
+        """All of it that was seen, if that came in one piece."""
         self._body: list[bytes] = []
 
     # --- what the pool asks of it
@@ -102,13 +166,20 @@ class Connection(asyncio.Protocol):
             return False
 
     def send(self, hit: OpenHit) -> None:
-        """Write a request; its end will be told to the hit."""
-        assert self._transport is not None
-        assert self._hit is None
+        """Write a request, whose `sent_ns` is known; its end will be told to the hit."""
         self._hit = hit
         hit.link = self
-        self._transport.write(hit.request)
-        hit.sent_ns = time.monotonic_ns()
+        request = hit.request
+        written = 0
+        if self._write is not None:
+            try:
+                written = self._write(request)
+            except OSError:
+                pass  # the buffer is full, or the connection broken: the transport finds out which, and tells
+            if written == len(request):
+                return
+            self._write = None
+        self._transport.write(request[written:])  # type: ignore[union-attr]
 
     def abort(self) -> None:
         """Close at once; the hit, if any, is forgotten, not told."""
@@ -123,6 +194,8 @@ class Connection(asyncio.Protocol):
         """The connection is open (and its TLS handshake done)."""
         self._transport = cast("asyncio.Transport", transport)
         self._tls = transport.get_extra_info("ssl_object") is not None
+        if not self._tls:
+            self._write = self._socket.send
 
     def data_received(self, data: bytes) -> None:
         """Some of a reply; or something nobody asked for, which ends the connection."""
@@ -130,8 +203,40 @@ class Connection(asyncio.Protocol):
         if hit is None:
             self.abort()
             return
-        if not hit.first_ns:
-            hit.first_ns = time.monotonic_ns()
+        if not self._fresh:
+            self._whole = b""
+            self._parse(hit, data)
+            return
+        hit.first_ns = now = _now()
+        act = cast("Answered", hit.act)
+        head = act.head
+        if not data.startswith(head.text) or len(data) != head.length:
+            found = self._known(data, hit)
+            if found is None:
+                self._fresh = False
+                self._whole = data
+                self._parse(hit, data)
+                return
+            act.head = head = found
+        self._hit = hit.link = None
+        owner = self._owner
+        if self._proven and owner.shortcut and not owner.waiting:
+            owner.hot = self
+        else:
+            self._proven = True
+            owner.freed(self)
+        act.answered(hit, head.status, data[len(head.text) :] if hit.keeps_body else b"", now)
+        if owner.hot is self:
+            owner.hot = None
+            owner.freed(self)
+
+    def _known(self, data: bytes, hit: OpenHit) -> Head | None:
+        """The head of a whole reply, if it is remembered."""
+        head = self._owner.heads.get(data[: data.find(END) + 4])
+        return None if head is None or head.length != len(data) or hit.is_head else head
+
+    def _parse(self, hit: OpenHit, data: bytes) -> None:
+        """Have the parser look at it."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -167,10 +272,15 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._reusable = False
 
-    def on_header(self, name: bytes, _value: bytes) -> None:
+    def on_header(self, name: bytes, value: bytes) -> None:
         """Only whether the reply says where it ends matters; every other header costs one comparison."""
-        if len(name) in (14, 17) and name.lower() in (b"content-length", b"transfer-encoding"):
+        if len(name) == 14 and name.lower() == b"content-length":
             self._framed = True
+            if self._length != CHUNKED and value.isdigit():
+                self._length = int(value)
+        elif len(name) == 17 and name.lower() == b"transfer-encoding":
+            self._framed = True
+            self._length = CHUNKED
 
     def on_headers_complete(self) -> None:
         """Status and framing are known."""
@@ -211,6 +321,8 @@ class Connection(asyncio.Protocol):
         now = time.monotonic_ns()
         reusable = self._reusable and self._keep and not self._gone
         if reusable:
+            if self._whole:
+                self._remember(status)
             # llhttp does not know which replies had no body because of their request: it starts afresh after those.
             if hit.is_head or status in WITHOUT_BODY:
                 self._renew()
@@ -220,13 +332,25 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
         # Only acts of this package send on connections, and all of them hear of answers; a cast would cost time here.
-        hit.act.answered(hit, status, body, now)  # type: ignore[attr-defined]
+        cast("Answered", hit.act).answered(hit, status, body, now)
+
+    def _remember(self, status: int) -> None:
+        """Know the head of a reply that came whole and alone, and that ends where its length says."""
+        at = self._whole.find(END)
+        if at >= 0 <= self._length == len(self._whole) - at - 4:
+            heads = self._owner.heads
+            if len(heads) >= HEADS:
+                heads.clear()
+            text = self._whole[: at + 4]
+            heads[text] = Head(text, len(self._whole), status)
 
     def _fail(self, outcome: Outcome) -> None:
         hit = self._hit
         assert hit is not None
         hit.link = None
         now = time.monotonic_ns()
+        if self._fresh and outcome is Outcome.RESET:
+            self._owner.shortcut = False  # it may have been closing already
         self.abort()
         hit.end(outcome, now)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from chaosrunner.errors import LoadBroken
-from chaosrunner.load.http.connection import Connection
+from chaosrunner.load.http.connection import UNKNOWN, Connection
 from chaosrunner.load.http.cookies import Jars
 from chaosrunner.load.http.full import FullAsk
 from chaosrunner.load.http.full_connection import FullConnection
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from chaosrunner.load.http.pool import Origin
     from chaosrunner.load.http.script import Ready
     from chaosrunner.load.ledger import Ledger
+
+_OK = Outcome.OK
+_now = time.monotonic_ns
 
 SPARE_FILES = 64
 """Descriptors this process needs beside its connections."""
@@ -77,7 +81,7 @@ class Http:
 
     async def ready(self) -> None:
         """Look up the hosts and make room for the connections. Raises LoadBroken where the system does not allow it."""
-        _room_for(self._profile.connections)
+        room_for(self._profile.connections)
         pools = self._shared.pools
         found = await asyncio.gather(*map(resolve, pools))
         for pool, addresses in zip(pools.values(), found, strict=True):
@@ -94,7 +98,7 @@ class Http:
 class Ask:
     """The fast path: sends one request of a journey and judges its reply."""
 
-    __slots__ = ("_is_head", "_keeps_body", "_only_status", "_pool", "_ready", "_samples")
+    __slots__ = ("_is_head", "_keeps_body", "_latest", "_pool", "_ready", "_request", "_right", "_samples", "head")
 
     def __init__(self, compiled: Ready, pool: Pool, samples: Samples) -> None:
         self._ready = compiled
@@ -102,24 +106,32 @@ class Ask:
         self._samples = samples
         self._is_head = compiled.is_head
         self._keeps_body = compiled.judge.needs_body
-        self._only_status = not compiled.judge.keep and not compiled.judge.checks
+        judge = compiled.judge
+        only_status = not judge.keep and not judge.checks
+        self._right = frozenset(filter(judge.status_is_right, range(200, 600))) if only_status else frozenset()
+        """Statuses that alone make a reply OK."""
+        self._request = compiled.request
+        self._latest = b""
+        self.head = UNKNOWN
 
     def begin(self, hit: OpenHit) -> None:
         """Send it on a free connection, or wait for one."""
-        hit.request = self._ready.request(hit.journey.variables)
+        hit.request = request = self._request(hit.journey.variables)
+        if request is not self._latest:
+            self._latest = request
+            hit.fired_ns = _now()  # it was composed for this hit, and that took time of ours
         hit.is_head = self._is_head
         hit.keeps_body = self._keeps_body
         self._pool.send(hit)
 
     def answered(self, hit: OpenHit, status: int, body: bytes, now_ns: int) -> None:
         """A whole reply has come. `body` is empty unless `keeps_body`."""
-        judge = self._ready.judge
-        if self._only_status and judge.status_is_right(status):
-            hit.end(Outcome.OK, now_ns)
+        if status in self._right:
+            hit.road.ended(hit, _OK, now_ns)
             return
         reply = Reply(status, body, len(body), (now_ns - hit.due_ns) / NANOS)
-        outcome, why = judge(reply, hit.journey.variables)
-        if outcome is not Outcome.OK:
+        outcome, why = self._ready.judge(reply, hit.journey.variables)
+        if outcome is not _OK:
             self._samples.add(self._ready.name, outcome, status, why)
         hit.end(outcome, now_ns)
 
@@ -130,7 +142,7 @@ class Ask:
         return Outcome.CONNECT if connecting else Outcome.TIMEOUT
 
 
-def _room_for(connections: int) -> None:
+def room_for(connections: int) -> None:
     """Raise the limit of open files as far as needed. Raises LoadBroken where the system does not allow it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = connections + SPARE_FILES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from chaosrunner.load.act import OpenHit
@@ -25,7 +26,7 @@ class Attempt(OpenHit):
 
     def __init__(self, asking: Asking, request: bytes, *, is_head: bool) -> None:
         hit = asking.hit
-        super().__init__(asking, hit.journey, hit.leg, hit.due_ns, hit.fired_ns)
+        super().__init__(asking, hit.journey, hit.leg, hit.due_ns, time.monotonic_ns())
         self.act = asking  # type: ignore[assignment]  # the part of an act that a connection and a pool know
         self.request = request
         self.is_head = is_head
@@ -52,7 +53,11 @@ class FullConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         """As every connection does it; a body that cannot be decompressed ends the attempt at once."""
-        super().data_received(data)
+        if self._hit is None:
+            self.abort()
+            return
+        self._hit.first_ns = self._hit.first_ns or time.monotonic_ns()
+        self._parse(self._hit, data)
         if self._broken and self._hit is not None:
             self._fail(Outcome.PROTOCOL)
 

@@ -71,7 +71,10 @@ class Judge:
         return status in self.expect if self.expect else status < 400
 
     def __call__(self, reply: Reply, variables: dict[str, object]) -> tuple[Outcome, str]:
-        """What a reply means, and why unless its status says it; what is kept of it is put into `variables`, all or nothing."""
+        """What a reply means, and why unless its status says it.
+
+        What is kept of it is put into `variables`, all or nothing.
+        """
         if not self.status_is_right(reply.status):
             return Outcome.STATUS, ""
         kept: dict[str, object] = {}
@@ -176,11 +179,13 @@ def _subject(check: Check) -> Take:
             return lambda reply: reply.took_s
 
 
-ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
+NUMBERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
 }
 
 
@@ -190,8 +195,8 @@ def _comparison(check: Check) -> Callable[[object, Variables], bool]:
     if check.test == "matches":
         pattern = expression(check.value)
         return lambda value, _variables: pattern.search(as_text(value)) is not None
-    if check.test in ORDER:
-        compare, bound = ORDER[check.test], float(check.value)
+    if check.test in NUMBERS and (check.test not in ("=", "!=") or check.subject in ("size", "time")):
+        compare, bound = NUMBERS[check.test], float(check.value)
         return lambda value, _variables: not isinstance(value, bool) and compare(float(value), bound)  # type: ignore[arg-type]
     template = Template.of(check.value)
     if check.test in ("contains", "lacks"):

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chaosrunner.load.http.connection import Connection
+from chaosrunner.load.http.connection import Connection, Head
 from chaosrunner.load.http.tls import context
 from chaosrunner.model.http_client import Tls
 from chaosrunner.model.load import Outcome
@@ -118,11 +118,17 @@ class Pool:
         self._server_name = ((tls.server_name if tls else "") or origin.host) if origin.tls else None
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
-        self._waiting: deque[OpenHit] = deque()
+        self.waiting: deque[OpenHit] = deque()
+        self.heads: dict[bytes, Head] = {}
+        self.hot: Connection | None = None
+        self.shortcut = True
+        """Off if another pool may want the room, or once the server was seen to close without saying so before."""
         self._opening: set[asyncio.Task[None]] = set()
         self._wanted = 0
         self._closed = False
         budget.pools.append(self)
+        for pool in budget.pools:
+            pool.shortcut = len(budget.pools) == 1
 
     @property
     def connected(self) -> bool:
@@ -136,16 +142,24 @@ class Pool:
 
     def send(self, hit: OpenHit) -> None:
         """Send on a free connection, the one used last; else wait for one."""
+        connection = self.hot
+        if connection is not None:
+            self.hot = None
+            hit.sent_ns = hit.fired_ns
+            connection.send(hit)
+            return
         if not self.addresses:
             hit.end(Outcome.DNS, time.monotonic_ns())
             return
         while self._idle:
             connection = self._idle.pop()
             if connection.alive():
+                hit.sent_ns = hit.fired_ns
                 connection.send(hit)
                 return
+            self.shortcut = False
             connection.abort()
-        self._waiting.append(hit)
+        self.waiting.append(hit)
         self._wanted += 1
         self.grow()
 
@@ -187,8 +201,11 @@ class Pool:
 
     def freed(self, connection: Connection) -> None:
         """A connection has done its work: the hit that has waited longest gets it."""
+        if connection not in self._all:
+            return  # closed meanwhile
         hit = self._next()
         if hit is not None:
+            hit.sent_ns = time.monotonic_ns()
             connection.send(hit)
         elif self._budget.crowded_elsewhere(self):
             connection.abort()
@@ -199,6 +216,7 @@ class Pool:
         """A connection is gone."""
         if connection in self._idle:
             self._idle.remove(connection)
+            self.shortcut = False
         if connection in self._all:
             self._all.remove(connection)
             self._budget.give()
@@ -229,7 +247,7 @@ class Pool:
         if hit is None:
             self.freed(connection)
         else:
-            hit.connected_ns = time.monotonic_ns()
+            hit.connected_ns = hit.sent_ns = time.monotonic_ns()
             connection.send(hit)
 
     async def _connect(self) -> Connection:
@@ -269,8 +287,8 @@ class Pool:
         return connection
 
     def _next(self) -> OpenHit | None:
-        while self._waiting:
-            hit = self._waiting.popleft()
+        while self.waiting:
+            hit = self.waiting.popleft()
             if not hit.over:
                 self._wanted -= 1
                 return hit

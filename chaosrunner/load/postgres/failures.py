@@ -51,6 +51,8 @@ def of_query(error: BaseException) -> Failure:
     match error:
         case asyncpg.PostgresConnectionError() | OSError():
             return Failure(Outcome.RESET, sqlstate, ends_line=True)
+        case asyncpg.exceptions.DataError() if not sqlstate:  # made by asyncpg: no parameter takes that
+            return Failure(Outcome.CHECK)
         case asyncpg.PostgresError():
             return Failure(Outcome.SQL, sqlstate, ends_line=isinstance(error, asyncpg.FatalPostgresError))
         case asyncpg.exceptions.ProtocolError():

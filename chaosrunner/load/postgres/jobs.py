@@ -24,6 +24,10 @@ class Asking(Protocol):
     """The journey keeps the connection until it ends."""
     name: str
 
+    def cancel(self, hit: OpenHit) -> Outcome:
+        """Let go of a hit; answers what its time was spent on."""
+        ...
+
     async def perform(self, line: Line, job: Job) -> Outcome:
         """Do it on an open line; raises nothing but CancelledError."""
         ...

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import CodeType
+    from types import CodeType, FrameType
 
 DEEPEST = 12
 """Frames of a stack that are kept."""
@@ -102,8 +102,9 @@ def strangers(sessions: Iterable[Session], pids: Iterable[int]) -> list[Session]
 
 def _frames() -> tuple[tuple[CodeType, int], ...]:
     """Where the caller's caller stands; code and lines only, so that no frame is kept alive."""
-    frame, found = sys._getframe(2), []
+    found: list[tuple[CodeType, int]] = []
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and len(found) < DEEPEST:
         found.append((frame.f_code, frame.f_lineno))
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return tuple(found)

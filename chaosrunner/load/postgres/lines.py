@@ -10,27 +10,27 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-import asyncpg
-
 from chaosrunner.load.postgres.arguments import converters
 from chaosrunner.load.postgres.failures import FAILURES, of_connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import asyncpg
+
     from chaosrunner.load.journey import Journey
     from chaosrunner.load.postgres.arguments import Convert
     from chaosrunner.load.postgres.failures import Failure
     from chaosrunner.load.postgres.jobs import Job
 
+    Connection = asyncpg.Connection[Any]
+    Prepared = asyncpg.prepared_stmt.PreparedStatement[Any]
+
 RECOVER_S = 2.0
 """A session whose statement was cancelled and that does not answer within this is given up."""
 
-GOODBYE_S = 1.0
+GOODBYE_S = 0.5
 """How long a session is given to end properly."""
-
-Connection = asyncpg.Connection[Any]
-Prepared = asyncpg.prepared_stmt.PreparedStatement[Any]
 
 
 class Home(Protocol):
@@ -61,7 +61,7 @@ class Line:
 
     __slots__ = (
         "_dead", "_home", "_interrupted", "_wake", "connection", "fresh", "job", "keeper", "number", "opening_ns",
-        "pid", "prepared", "task", "tried", "used_ns",
+        "pid", "prepared", "task", "tried",
     )  # fmt: skip
 
     def __init__(self, home: Home, number: int) -> None:
@@ -78,8 +78,6 @@ class Line:
         self.pid = 0
         """Of the server's process."""
         self.opening_ns = time.monotonic_ns()
-        self.used_ns = self.opening_ns
-        """When its job began, or else the last one ended."""
         self.prepared: dict[str, tuple[Prepared, tuple[Convert, ...]]] = {}
         """Statement → prepared here, with what fits its arguments."""
         self.tried = asyncio.Event()
@@ -147,8 +145,7 @@ class Line:
             self.tried.set()
         self.pid = self.connection.get_server_pid()
         self.connection.add_termination_listener(self._ended)
-        self.used_ns = time.monotonic_ns()
-        self._home.opened_one(self, self.used_ns - self.opening_ns)
+        self._home.opened_one(self, time.monotonic_ns() - self.opening_ns)
         return True
 
     async def _one(self) -> None:
@@ -162,7 +159,6 @@ class Line:
             if self.job is None:
                 return
         job = self.job
-        self.used_ns = job.hit.sent_ns = time.monotonic_ns()
         try:
             outcome = await job.act.perform(self, job)
         except asyncio.CancelledError:
@@ -171,7 +167,7 @@ class Line:
             await self._come_to()
             return
         self.job = None
-        now = self.used_ns = time.monotonic_ns()
+        now = time.monotonic_ns()
         # First the line, so that whoever is due next finds it free.
         self._dead = self._dead or self.fresh
         if not self._dead:
@@ -191,7 +187,6 @@ class Line:
         except FAILURES:
             self._dead = True
             return
-        self.used_ns = time.monotonic_ns()
         self._dead = self._dead or self.fresh
         if not self._dead:
             self._home.freed(self)

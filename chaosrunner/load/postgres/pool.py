@@ -32,7 +32,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 WARM_AT_ONCE = 8
 """Connections opened at once before the load begins."""
 
-CLOSE_S = 2.0
+CLOSE_S = 1.0
 
 
 class Watching(Protocol):
@@ -141,7 +141,7 @@ class Pool:
         job.level = self.busy + self.waiting + 1
         line = self._line_of(job)
         if line is not None:
-            self._begin(line, job)
+            self._begin(line, job, job.since_ns)
             return
         (self._own if job.act.each_time else self._pooled).put(job)
         if self.limits.wait_ns is not None:
@@ -181,7 +181,7 @@ class Pool:
         self.opened += 1
         self._watching.connected(job, took_ns)
         if line.job is not None:
-            self._begin(line, line.job)
+            self._begin(line, line.job, time.monotonic_ns())
         else:
             self.freed(line)
         self.grow()
@@ -203,7 +203,7 @@ class Pool:
             return
         job = self._pooled.take()
         if job is not None:
-            self._begin(line, job)
+            self._begin(line, job, time.monotonic_ns())
         else:
             self.idle.append(line)
             self.grow()
@@ -281,13 +281,17 @@ class Pool:
                 return line
         return None
 
-    def _begin(self, line: Line, job: Job) -> None:
-        journey = job.hit.journey
+    def _begin(self, line: Line, job: Job, now_ns: int) -> None:
+        hit = job.hit
+        hit.sent_ns = now_ns
+        if hit.fired_ns != now_ns:
+            hit.connected_ns = now_ns
+        journey = hit.journey
         if job.act.keeps and journey not in self.kept:
             self.kept[journey], line.keeper = line, journey
             journey.hold(Kept(self, journey))
             self._watching.kept(line, job.act.name)
-        self._watching.acquired(job, time.monotonic_ns())
+        self._watching.acquired(job, now_ns)
         line.start(job)
 
     def _wants_more(self) -> bool:

@@ -1,7 +1,7 @@
 """A schema of our own: named before it exists, tagged as ours by its comment, and dropped only as such.
 
-What it holds is dropped object by object, without CASCADE: should something outside have come to depend on it, all of
-it stays, and that is said.
+What it holds is dropped object by object, without CASCADE, until nothing is left: should something outside have come to
+depend on it, all of it stays, and that is said.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ LONGEST_NAME = 63
 
 TABLE = "acknowledged"
 
+FIND = "SELECT oid, obj_description(oid, 'pg_namespace') AS comment FROM pg_namespace WHERE nspname = $1"
+
 CONTENTS = """
-SELECT format('DROP %s %s', kind, what) FROM (
-  SELECT CASE relkind WHEN 'v' THEN 1 WHEN 'm' THEN 2 WHEN 'S' THEN 4 ELSE 3 END AS turn, oid::bigint AS nth,
-    CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f'
-      THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind, oid::regclass::text AS what
-  FROM pg_class c WHERE relnamespace = $1::oid AND relkind IN ('v', 'm', 'r', 'p', 'f', 'S') AND NOT relispartition
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass
-      AND d.deptype IN ('a', 'i') AND relkind = 'S')
-  UNION ALL SELECT 5, oid::bigint, 'ROUTINE', oid::regprocedure::text FROM pg_proc WHERE pronamespace = $1::oid
-) AS found ORDER BY turn, nth DESC
+SELECT format('DROP %s %s', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
+  WHEN 'f' THEN 'FOREIGN TABLE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, oid::regclass)
+FROM pg_class WHERE relnamespace = $1::oid AND relkind IN ('v', 'm', 'r', 'p', 'f', 'S', 'c')
+UNION ALL SELECT format('DROP ROUTINE %s', oid::regprocedure) FROM pg_proc WHERE pronamespace = $1::oid
+UNION ALL SELECT format('DROP TYPE %s', oid::regtype) FROM pg_type
+  WHERE typnamespace = $1::oid AND typtype IN ('e', 'd', 'r')
 """
-"""How to drop what a schema holds: views before what they stand on, younger tables before those they refer to."""
+"""How to drop what a schema holds, in no order."""
 
 
 def quoted(name: str) -> str:
@@ -69,8 +68,11 @@ class Schema:
         """
         try:
             async with connection.transaction():
+                # It must outlive a crash that loses writes, or nothing could tell which they were.
+                await connection.execute("SET LOCAL synchronous_commit = on")
                 await connection.execute(f"CREATE SCHEMA {quoted(self.name)}")
-                await connection.execute(f"COMMENT ON SCHEMA {quoted(self.name)} IS '{self.comment}'")
+                comment = self.comment.replace("'", "''")
+                await connection.execute(f"COMMENT ON SCHEMA {quoted(self.name)} IS '{comment}'")
                 await connection.execute(
                     f"CREATE TABLE {self.table} (writer int, number bigint, PRIMARY KEY (writer, number))"
                 )
@@ -111,9 +113,7 @@ class Schema:
         await connection.execute("SELECT pg_advisory_unlock_shared(hashtextextended($1, 0))", self.name)
         if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", self.name):
             return ""  # the last one to leave drops it
-        found = await connection.fetchrow(
-            "SELECT oid, obj_description(oid, 'pg_namespace') AS comment FROM pg_namespace WHERE nspname = $1", self.name
-        )
+        found = await connection.fetchrow(FIND, self.name)
         if found is None:
             return ""
         if found["comment"] != self.comment:
@@ -125,8 +125,8 @@ class Schema:
             async with connection.transaction():
                 # What is ours may be locked by a session that hangs; better leave it than wait for that.
                 await connection.execute("SET LOCAL lock_timeout = '1s'")
-                for row in await connection.fetch(CONTENTS, oid):
-                    await connection.execute(row[0])
+                while await _drop_some(connection, oid):
+                    pass
                 await connection.execute(f"DROP SCHEMA {quoted(self.name)} RESTRICT")
         except asyncpg.PostgresError as error:
             if isinstance(error, asyncpg.PostgresConnectionError):
@@ -140,3 +140,16 @@ async def _set_up(connection: Connection, statement: str, nth: int) -> None:
         await connection.execute(statement)
     except asyncpg.PostgresError as error:
         raise LoadBroken(f"setup statement {nth}: {error} ({error.sqlstate})") from error
+
+
+async def _drop_some(connection: Connection, oid: int) -> bool:
+    """Drop what nothing else stands on; False when that is nothing."""
+    dropped = False
+    for row in await connection.fetch(CONTENTS, oid):
+        try:
+            async with connection.transaction():
+                await connection.execute(row[0])
+        except (asyncpg.DependentObjectsStillExistError, asyncpg.UndefinedTableError, asyncpg.UndefinedObjectError):
+            continue  # what stands on it goes first; or it went with another
+        dropped = True
+    return dropped

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from picows import WSHandshakeError, WSInvalidStatusError, ws_connect
 
@@ -45,7 +45,9 @@ class Place:
 
     origin: Origin
     addresses: Sequence[Address]
-    tls: ssl.SSLContext | None
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+    """Asked for (SNI) and expected in the certificate."""
     slow: bool = False
 
 
@@ -56,17 +58,31 @@ class Dialing:
     clock then is what separates TLS from the upgrade.
     """
 
-    __slots__ = ("_headers", "begun_ns", "connected_ns", "opened_ns", "path", "secured_ns", "status")
+    __slots__ = ("_headers", "_sock", "begun_ns", "connected_ns", "opened_ns", "path", "secured_ns", "status")
 
     def __init__(self, path: str, headers: Sequence[tuple[str, str]]) -> None:
         self.path = path
         self._headers = headers
+        self._sock: socket.socket | None = None
         self.begun_ns = time.monotonic_ns()
         self.connected_ns = 0
         self.secured_ns = 0
         self.opened_ns = 0
         self.status = 0
         """The status by which the upgrade was refused."""
+
+    def connected(self, sock: socket.socket) -> None:
+        """TCP is there."""
+        self._sock = sock
+        self.connected_ns = time.monotonic_ns()
+
+    def hang_up(self) -> None:
+        """End a connection that is not open yet: the library lets go of an attempt that is given up, but not of TCP."""
+        if self._sock is not None:
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended already
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """The headers; asked for once, just before they are sent."""
@@ -87,14 +103,17 @@ async def dial(place: Place, dialing: Dialing, line: Line, timeout_s: float) -> 
         async with asyncio.timeout(timeout_s):
             await _upgrade(place, dialing, line)
     except TimeoutError:
-        return Outcome.TIMEOUT if dialing.connected_ns else Outcome.CONNECT
+        return Outcome.TIMEOUT if dialing.secured_ns else Outcome.CONNECT
     except WSInvalidStatusError as refusal:
         dialing.status = int(refusal.response.status) if refusal.response is not None else 0
         return Outcome.STATUS
-    except (WSHandshakeError, ValueError):  # ValueError: a status or a header that the library cannot even read
-        return Outcome.PROTOCOL
     except OSError as error:
         return outcome_of(error)
+    except (WSHandshakeError, ValueError):  # ValueError: a status or a header that the library cannot even read
+        return Outcome.PROTOCOL
+    finally:
+        if not dialing.opened_ns:
+            dialing.hang_up()
     # The library says nothing when the peer closes instead of answering the upgrade.
     return Outcome.OK if dialing.opened_ns else Outcome.RESET
 
@@ -102,12 +121,13 @@ async def dial(place: Place, dialing: Dialing, line: Line, timeout_s: float) -> 
 async def _upgrade(place: Place, dialing: Dialing, line: Line) -> None:
     async def connected(_url: WSParsedURL) -> socket.socket:
         sock = await _connect(place)
-        dialing.connected_ns = time.monotonic_ns()
+        dialing.connected(sock)
         return sock
 
     def listener() -> Line:
         return line
 
+    tls: dict[str, Any] = {"server_hostname": place.server_name} if place.tls is not None else {}
     await ws_connect(
         listener,
         f"{'wss' if place.origin.tls else 'ws'}://{place.origin.authority}{dialing.path}",
@@ -119,6 +139,7 @@ async def _upgrade(place: Place, dialing: Dialing, line: Line) -> None:
         max_redirects=0,
         read_buffer_init_size=SLOW_BUFFER_BYTES if place.slow else BUFFER_BYTES,
         socket_factory=connected,
+        **tls,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
 
-from picows import WSCloseCode, WSListener, WSMsgType
+from picows import WSCloseCode, WSListener, WSMsgType, WSProtocolError
 
 from chaosrunner.load.websocket.dialing import FRAME_BYTES
 from chaosrunner.model.load import Outcome
@@ -25,8 +26,11 @@ MESSAGE_BYTES = FRAME_BYTES
 FRAGMENT_BYTES = 64
 """What a fragment costs beside its payload: endless empty ones must end, too."""
 
-ABNORMAL, NO_CODE = 1006, 1005
-"""The codes RFC 6455 (7.4.1) reserves for: it just ended; a close frame without a code."""
+GOING_AWAY, NO_CODE, ABNORMAL = 1001, 1005, 1006
+"""Close codes (RFC 6455, 7.4.1): a user leaves the page; a close frame without a code; no close frame at all."""
+
+NEVER_SENT = (1004, NO_CODE, ABNORMAL, 1015)
+"""Codes that no close frame may carry."""
 
 PARTING_S = 1.0
 """After both close frames the server closes TCP first, so that the waiting state is its own; if it does not, we do."""
@@ -52,25 +56,28 @@ class Ear(Protocol):
         ...
 
 
-class Line(WSListener):  # type: ignore[misc]
+class Line(WSListener):
     """A connection. It is open between `opened` and `lost`, which it tells its ear."""
 
     def __init__(self, ear: Ear) -> None:
         self._ear: Ear | None = ear
+        self.hear = ear.message
+        """Who is told messages, nobody in between."""
         self._transport: WSTransport | None = None
         self._parts: list[bytes] = []
         self._text = True
         self._room = MESSAGE_BYTES
         self._parting: asyncio.TimerHandle | None = None
+        self._last_words: asyncio.Task[None] | None = None
         self.read: Callable[[int], None] | None = None
         """Told how many bytes were read, by whom reads slowly on purpose."""
 
     # --- what its owner asks of it
 
-    def send(self, text: str) -> None:
-        """Write a message; only while it is open."""
+    def writer(self) -> Callable[[str], None]:
+        """How a message is written while it is open: the library's own way, nobody in between."""
         assert self._transport is not None
-        self._transport.send(TEXT, text)
+        return partial(self._transport.send, TEXT)
 
     def ping(self, payload: bytes) -> None:
         """Write a ping; only while it is open."""
@@ -133,9 +140,10 @@ class Line(WSListener):  # type: ignore[misc]
             return
         now_ns = time.monotonic_ns()
         try:
-            # The path of nearly every frame first: a whole text.
-            if frame.msg_type is TEXT and frame.fin and not self._parts and not _reserved(frame):
-                ear.message(frame.get_payload_as_utf8_text(), now_ns)
+            # The path of nearly every frame first: a whole text. A reserved bit is set only by an agreed extension, and
+            # none was; the three are looked at here because a call would cost as much as finding the id.
+            if frame.msg_type is TEXT and frame.fin and not (self._parts or frame.rsv1 or frame.rsv2 or frame.rsv3):
+                self.hear(frame.get_payload_as_utf8_text(), now_ns)
             else:
                 self._other(ear, frame, now_ns)
         except UnicodeDecodeError:
@@ -155,6 +163,8 @@ class Line(WSListener):  # type: ignore[misc]
         handshake = transport.close_handshake
         sent = handshake.sent.code if handshake is not None and handshake.sent is not None else None
         nonsense = sent in (WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT, WSCloseCode.MESSAGE_TOO_BIG)
+        if nonsense:
+            self._last_words = asyncio.get_running_loop().create_task(_hear_out(transport))
         try:
             self._end(Outcome.PROTOCOL if nonsense else Outcome.RESET, ABNORMAL, time.monotonic_ns())
         except Exception as error:
@@ -170,18 +180,18 @@ class Line(WSListener):  # type: ignore[misc]
 
     def _other(self, ear: Ear, frame: WSFrame, now_ns: int) -> None:
         kind = frame.msg_type
-        if _reserved(frame):
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._wrong(WSCloseCode.PROTOCOL_ERROR, now_ns)
         elif kind is CLOSE:
-            self._closed(int(frame.get_close_code()) or NO_CODE, now_ns)
+            self._closed(frame, now_ns)
         elif kind is PONG:
             ear.pong(frame.get_payload_as_bytes(), now_ns)
         elif (kind is CONTINUATION) is not bool(self._parts):
             self._wrong(WSCloseCode.PROTOCOL_ERROR, now_ns)
         else:
-            self._part_of_one(ear, frame, now_ns)
+            self._part_of_one(frame, now_ns)
 
-    def _part_of_one(self, ear: Ear, frame: WSFrame, now_ns: int) -> None:
+    def _part_of_one(self, frame: WSFrame, now_ns: int) -> None:
         if not self._parts:
             self._text, self._room = frame.msg_type is TEXT, MESSAGE_BYTES
         data = frame.get_payload_as_bytes()
@@ -192,12 +202,16 @@ class Line(WSListener):  # type: ignore[misc]
         self._parts.append(data)
         if frame.fin:
             whole, self._parts = b"".join(self._parts), []
-            ear.message(whole.decode() if self._text else whole.decode("latin-1"), now_ns)
+            self.hear(whole.decode() if self._text else whole.decode("latin-1"), now_ns)
 
     # --- ends
 
-    def _closed(self, code: int, now_ns: int) -> None:
+    def _closed(self, frame: WSFrame, now_ns: int) -> None:
         assert self._transport is not None
+        code = int(cast("int", frame.get_close_code())) or NO_CODE
+        if code in NEVER_SENT and frame.payload_size:
+            self._wrong(WSCloseCode.PROTOCOL_ERROR, now_ns)
+            return
         if not self._transport.is_close_frame_sent:
             self._transport.send_close(WSCloseCode.OK if code == NO_CODE else code)  # type: ignore[arg-type]
         self._part()
@@ -222,10 +236,15 @@ class Line(WSListener):  # type: ignore[misc]
             self._parting = loop.call_later(PARTING_S, transport.disconnect, False)
 
 
-def _reserved(frame: WSFrame) -> bool:
-    """Whether a bit is set that only an extension may set; none was agreed on."""
-    return bool(frame.rsv1 or frame.rsv2 or frame.rsv3)
+async def _hear_out(transport: WSTransport) -> None:
+    """Take the library's report of a peer's nonsense, which else would count as a mistake that nobody looked at."""
+    try:
+        await transport.wait_disconnected()
+    except WSProtocolError:
+        pass  # told as PROTOCOL
 
 
 def _mistake(error: Exception) -> None:
-    asyncio.get_running_loop().call_exception_handler({"message": "a mistake in a WebSocket callback", "exception": error})
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": "a mistake in a WebSocket callback", "exception": error}
+    )

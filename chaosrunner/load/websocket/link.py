@@ -8,12 +8,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from chaosrunner.load.websocket.dialing import Dialing, dial
-from chaosrunner.load.websocket.line import ABNORMAL, Line
+from chaosrunner.load.websocket.line import ABNORMAL, GOING_AWAY, Line
 from chaosrunner.load.websocket.policy import gives_up, pause_s
 from chaosrunner.load.websocket.watching import Pinging, SlowReading, Stillness
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chaosrunner.load.websocket.opened import Opened
 
 
@@ -65,6 +67,8 @@ class Link:
         self._policy = opened.step.reconnect
         self.state = Is.NEW
         self.line: Line | None = None
+        self.write: Callable[[str], None] = _nowhere
+        """Writes a message; only while it is OPEN."""
         self.dialing: Dialing | None = None
         """The latest attempt."""
         self.outcome: Outcome | None = None
@@ -102,7 +106,7 @@ class Link:
             self._attempt.cancel()
         if self.line is not None and self.state in (Is.OPEN, Is.LEAVING):
             self._unwatch(None, time.monotonic_ns())
-            self.line.leave()
+            self.line.leave(GOING_AWAY)
             self._of.count("left")
         self.state = Is.GONE
 
@@ -119,9 +123,9 @@ class Link:
         assert self.line is not None
         assert self.dialing is not None
         self.dialing.opened_ns = now_ns
-        self._of.book(self.dialing, Outcome.OK)
-        self._of.sockets.opened += 1
-        self.state, self._fails = Is.OPEN, 0
+        self._of.book(self.dialing, Outcome.OK, now_ns)
+        self._of.sockets.counted()
+        self.state, self._fails, self.write = Is.OPEN, 0, self.line.writer()
         step = self._of.step
         if step.reads_per_s is not None:
             self._slow = SlowReading(step.reads_per_s, self.line)
@@ -130,10 +134,12 @@ class Link:
         if step.silent is not None:
             self._stillness = Stillness(step.silent, self)
             self._stillness.begin(now_ns)
+        else:
+            self.line.hear = self._owner.message
         self._owner.up(now_ns)
 
     def message(self, text: str, now_ns: int) -> None:
-        """A message."""
+        """A message; told only where silence is watched."""
         if self._stillness is not None:
             self._stillness.heard(now_ns)
         self._owner.message(text, now_ns)
@@ -186,8 +192,8 @@ class Link:
         finally:
             if not dialing.opened_ns:
                 line.abort()
-                self._of.book(dialing, outcome or self._gave_up)
-        if not dialing.opened_ns:
+                self._of.book(dialing, outcome or self._gave_up, time.monotonic_ns())
+        if not dialing.opened_ns and outcome is not None:
             self._not_opened(outcome, time.monotonic_ns())
 
     def _not_opened(self, outcome: Outcome, now_ns: int) -> None:
@@ -221,6 +227,10 @@ class Link:
         if self._slow is not None:
             self._slow.end()
         self._stillness = self._pinging = self._slow = None
+
+
+def _nowhere(_text: str) -> None:
+    """There is no connection to write to."""
 
 
 def _surface(task: asyncio.Task[None]) -> None:

@@ -42,7 +42,7 @@ class Session:
         self.numbering = Numbering() if opened.numbered is not None else None
         self._opening: OpenHit | None = None
         self._closing: OpenHit | None = None
-        self._pending: dict[str, OpenHit] = {}
+        self.pending: dict[str, OpenHit] = {}
         """Digits of an id → the hit that waits for it."""
         self._queue: dict[OpenHit, Callable[[], None]] = {}
         """What is to be sent once it is open again."""
@@ -59,6 +59,11 @@ class Session:
         self._sockets = opened.sockets
         self._mark = opened.sockets.ids.mark
         self._listens = opened.listens
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything can still be asked on it, now or later."""
+        return self.link.state in (Is.NEW, Is.OPEN, Is.AWAY)
 
     # --- opening and closing
 
@@ -90,33 +95,36 @@ class Session:
         outcome = Outcome.TIMEOUT if hit.sent_ns else Outcome.CONNECT
         self._queue.pop(hit, None)
         self._awaiting.pop(hit, None)
-        for digits in [digits for digits, mine in self._pending.items() if mine is hit]:
-            del self._pending[digits]
+        for digits in [digits for digits, mine in self.pending.items() if mine is hit]:
+            del self.pending[digits]
         if hit is self._closing:
             self._closing = None
         if hit is self._opening:
             dialing = self.link.dialing
             outcome = Outcome.TIMEOUT if dialing is not None and dialing.secured_ns else Outcome.CONNECT
             self._opening = None
-            in_time = time.monotonic_ns() - hit.due_ns < self.of.timeout_ns
+            in_time = time.monotonic_ns() - hit.due_ns < timeout_ns(hit)
             self._end(Outcome.UNFINISHED if in_time else outcome)
         return outcome
 
     def _end(self, outcome: Outcome) -> None:
         """Nobody uses it any more; an attempt to connect that is under way has ended like that."""
+        if self.link.state is Is.GONE:
+            return
         self.of.open.pop(self, None)
         self.link.leave(outcome)
         self._settle_numbers(time.monotonic_ns())
+        self._sockets.left(self)
         self._sockets.dismiss(self)
 
     # --- what acts ask
 
-    def send(self, hit: OpenHit, text: str, digits: str, *, answered: bool) -> None:
-        """Send a message, or have it sent once the connection is there again."""
+    def send(self, hit: OpenHit, text: str, digits: str) -> None:
+        """Send a message, or have it sent once the connection is there again; without digits it has no answer."""
         if self.link.state is Is.OPEN:
-            self._send(hit, text, digits if answered else "")
+            self._send(hit, text, digits)
         elif self.link.state is Is.AWAY:
-            self._queue[hit] = lambda: self._send(hit, text, digits if answered else "")
+            self._queue[hit] = lambda: self._send(hit, text, digits)
         else:
             self.refuse(hit)
 
@@ -125,10 +133,9 @@ class Session:
         if self.link.state is not Is.OPEN:
             self.refuse(hit)
             return
-        assert self.link.line is not None
         self._sockets.broadcast(hit, digits, act, self.of)
         hit.sent_ns = time.monotonic_ns()
-        self.link.line.send(text)
+        self.link.write(text)
 
     def wait(self, hit: OpenHit, act: Awaited) -> None:
         """Wait for a message, or for the end of the connection; what came unasked since the step before counts."""
@@ -141,7 +148,7 @@ class Session:
         else:
             for message in list(self._unread):
                 self._unread.popleft()
-                if act.judge.contained(message):
+                if act.judge.contained(message, self.journey.variables):
                     hit.sent_ns = hit.sent_ns or now_ns
                     hit.end(act.judge.verdict(message, hit.journey.variables), now_ns)
                     return
@@ -160,10 +167,9 @@ class Session:
             hit.end(Outcome.CLOSED if outcome in (None, Outcome.OK) else outcome, time.monotonic_ns())
 
     def _send(self, hit: OpenHit, text: str, digits: str) -> None:
-        assert self.link.line is not None
         if digits:
-            self._pending[digits] = hit
-        self.link.line.send(text)
+            self.pending[digits] = hit
+        self.link.write(text)
         hit.sent_ns = time.monotonic_ns()
         if not digits:
             hit.end(Outcome.OK, hit.sent_ns)
@@ -177,24 +183,25 @@ class Session:
     def up(self, now_ns: int) -> None:
         """It is open."""
         self.of.open[self] = None
+        self.of.most = max(self.of.most, len(self.of.open))
         if self._away_ns:
             self.of.observe("reopened", now_ns, now_ns - self._away_ns)
             self._away_ns = 0
             self._wonders = True
             if self.numbering is not None:
                 self.numbering.reopened()
-        if self.of.say is not None and self.link.line is not None:
-            self.link.line.send(self.of.say(self._variables(), ""))
+        if self.of.say is not None:
+            self.link.write(self.of.say(self._variables(), ""))
         queue, self._queue = self._queue, {}
         for hit, send in queue.items():
             hit.connected_ns = now_ns
             send()
-        hit, self._opening = self._opening, None
-        if hit is not None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
             dialing = self.link.dialing
             assert dialing is not None
-            hit.connected_ns, hit.sent_ns, hit.first_ns = dialing.connected_ns, dialing.secured_ns, now_ns
-            hit.end(Outcome.OK, now_ns)
+            opening.connected_ns, opening.sent_ns, opening.first_ns = dialing.connected_ns, dialing.secured_ns, now_ns
+            opening.end(Outcome.OK, now_ns)
 
     def down(self, outcome: Outcome, code: int, now_ns: int) -> None:
         """The connection was lost, or closed as a CLOSE wished."""
@@ -233,8 +240,8 @@ class Session:
 
     def _answerless(self, code: int) -> dict[OpenHit, Outcome | None]:
         """The hits that the end of a connection ends, with their own outcome if they have one."""
-        waiting: dict[OpenHit, Outcome | None] = dict.fromkeys(self._pending.values())
-        self._pending.clear()
+        waiting: dict[OpenHit, Outcome | None] = dict.fromkeys(self.pending.values())
+        self.pending.clear()
         for hit, act in list(self._awaiting.items()):
             if act.close is not None:
                 waiting[hit] = act.closed(code)
@@ -254,32 +261,31 @@ class Session:
         """A message: an answer, a broadcast, or one that the target sends by itself."""
         if self._useless_ns and self.numbering is None:
             self._useful(now_ns)
-        if self._pending or self._sockets.broadcasts:
+        pending = self.pending
+        if pending or self._sockets.broadcasts:
             at = text.find(self._mark)
             while at >= 0:
                 digits = text[at : at + DIGITS]
-                hit = self._pending.get(digits)
-                if hit is not None and self._answer(hit, digits, text, now_ns):
-                    return
+                hit = pending.get(digits)
                 if hit is None:
                     self._sockets.received(digits, self, now_ns)
+                elif (outcome := self._verdict(hit, digits, text)) is not None:
+                    del pending[digits]
+                    hit.first_ns = now_ns
+                    hit.end(outcome, now_ns)
+                    return
                 at = text.find(self._mark, at + DIGITS)
         if self._listens:
             self._unasked(parsed(text), now_ns)
 
-    def _answer(self, hit: OpenHit, digits: str, text: str, now_ns: int) -> bool:
-        """A message carries the id of a hit; whether it is its answer."""
-        act: Sent = hit.act  # type: ignore[assignment]
-        outcome = Outcome.OK
-        if not act.judge.trivial:
-            message = parsed(text)
-            if not act.judge.answers(message, digits):
-                return False
-            outcome = act.judge.verdict(message, hit.journey.variables)
-        del self._pending[digits]
-        hit.first_ns = now_ns
-        hit.end(outcome, now_ns)
-        return True
+    @staticmethod
+    def _verdict(hit: OpenHit, digits: str, text: str) -> Outcome | None:
+        """A message carries the id of a hit: what it means as its answer; None when it is not that."""
+        judge = hit.act.judge  # type: ignore[attr-defined]
+        if judge.trivial:
+            return Outcome.OK
+        message = parsed(text)
+        return judge.verdict(message, hit.journey.variables) if judge.answers(message, digits) else None
 
     def _unasked(self, message: object, now_ns: int) -> None:
         if self._wonders and self.of.resumed is not None:
@@ -291,7 +297,7 @@ class Session:
             if number is not None:
                 self._numbered(number, now_ns)
         for hit, act in self._awaiting.items():
-            if act.close is None and act.judge.contained(message):
+            if act.close is None and act.judge.contained(message, self.journey.variables):
                 del self._awaiting[hit]
                 hit.sent_ns, hit.first_ns = hit.sent_ns or now_ns, now_ns
                 hit.end(act.judge.verdict(message, hit.journey.variables), now_ns)
@@ -331,3 +337,8 @@ class Session:
 
     def _variables(self) -> dict[str, object]:
         return {**self.journey.variables, LAST: 0 if self.numbering is None else self.numbering.last}
+
+
+def timeout_ns(hit: OpenHit) -> int:
+    """How long a hit may take, counted from its due time."""
+    return hit.journey.route.legs[hit.leg].timeout_ns

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import TYPE_CHECKING
 
-from chaosrunner.load.template import Template, compiled, json_path, look_up, names_in
-from chaosrunner.load.websocket.pattern import contains, parsed
+from chaosrunner.load.template import compiled, json_path, look_up, names_in
+from chaosrunner.load.websocket.pattern import contains
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
@@ -26,19 +27,18 @@ Text = Callable[["Variables", str], str]
 
 
 class Ids:
-    """Ids of this worker: `9`, five digits of its own, nine that count."""
+    """Ids of this worker: `9`, five digits of its own, nine that count; 15 in all."""
 
-    __slots__ = ("_nth", "mark")
+    __slots__ = ("_numbers", "mark")
 
     def __init__(self, seed: int, shard: int) -> None:
         self.mark = f"9{(seed * 31 + shard * 7919) % 100_000:05}"
         """What all of them begin with, so that a search for it finds them in a message."""
-        self._nth = 0
+        self._numbers = count(int(self.mark) * 10 ** (DIGITS - len(self.mark)) + 1)
 
     def next(self) -> str:
         """The digits of another one."""
-        self._nth += 1
-        return f"{self.mark}{self._nth:0{DIGITS - 6}}"
+        return str(next(self._numbers))
 
 
 def text_of(message: object) -> Text:
@@ -78,7 +78,7 @@ class Judge:
 
     def __init__(self, match: str | None, expect: object, keep: Mapping[str, str]) -> None:
         self._match = None if match is None else json_path(match)
-        self._expect = expect
+        self._expect: Callable[[Variables], object] = compiled(expect)
         self._keep = tuple((name, json_path(path)) for name, path in keep.items())
         self.trivial = match is None and expect is None and not keep
         """Whether any message that carries the id will do."""
@@ -93,13 +93,13 @@ class Judge:
             return False
         return digits in (found if isinstance(found, str) else str(found))
 
-    def contained(self, message: object) -> bool:
+    def contained(self, message: object, variables: Variables) -> bool:
         """Whether it has what is expected of it."""
-        return contains(message, self._expect)
+        return contains(message, self._expect(variables))
 
     def verdict(self, message: object, variables: dict[str, object]) -> Outcome:
         """Judge a message, and keep from it what is to be kept."""
-        if not contains(message, self._expect):
+        if not self.contained(message, variables):
             return Outcome.CHECK
         try:
             variables.update({name: look_up(message, path) for name, path in self._keep})
@@ -123,5 +123,3 @@ def flag_at(message: object, path: tuple[str | int, ...]) -> bool | None:
         return bool(look_up(message, path))
     except LookupError:
         return None
-
-

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 from chaosrunner.logic.har.recording import Entry
 
 TELLING = 8
 """Characters from which on a value is no coincidence."""
+GUARDED = 4
+"""Characters from which on a secret is looked for under other names; a shorter one would be found everywhere."""
 NAMES_ITSELF = re.compile(r"(?:^|[_-])(?:id|key|token|csrf|nonce|code|slug)$|(?:Id|ID|Token|Key)$|^uuid$")
 SECRET = re.compile(
     r"pass(?:word|wd|phrase)?$|^pwd$|secret|token|api[_-]?key|authorization|credential|^otp$|^pin$|csrf|xsrf"
@@ -35,7 +38,7 @@ class Found:
     step: int
     """Index of the entry whose reply gave it."""
     name: str
-    """The variable to keep it as."""
+    """What the reply called it."""
     where: str
     """As `keep` writes it: `$.id`, `header X-Token`, `/name="csrf".../`."""
 
@@ -48,20 +51,23 @@ class Known:
     """Value → where it came from."""
     used: dict[int, dict[str, str]] = field(default_factory=dict)
     """Entry → variable → where; only what some later request needs."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Value → the variable that stands for it."""
     sent: set[str] = field(default_factory=set)
     """Values the client sent of its own."""
+    private: set[str] = field(default_factory=set)
+    """Values that are secret wherever they stand: known before anything is written."""
     secrets: dict[str, str] = field(default_factory=dict)
     """Secret value → the environment variable that stands for it. The values go nowhere."""
-    names: set[str] = field(default_factory=set)
-    """Variables taken."""
 
     def text(self, name: str, value: str) -> str:
         """A value as an experiment writes it: a placeholder, a reference, or itself."""
         found = self.found.get(value)
         if found is not None and (len(value) >= TELLING or NAMES_ITSELF.search(name)):
-            self.used.setdefault(found.step, {})[found.name] = found.where
-            return f"<{found.name}>"
-        if value and (SECRET.search(name) or JWT.match(value)):
+            variable = self._variable(value, found)
+            self.used.setdefault(found.step, {})[variable] = found.where
+            return f"<{variable}>"
+        if value in self.private or (value and (SECRET.search(name) or JWT.match(value))):
             return f"${{{self.secret(name, value)}}}"
         self.sent.add(value)
         return literal(value)
@@ -71,9 +77,7 @@ class Known:
         if value not in self.secrets:
             word = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name), flags=re.ASCII).strip("_").upper()
             word = word if re.match(r"[A-Z_]", word) else f"SECRET_{word}".rstrip("_")
-            taken = set(self.secrets.values())
-            free = (f"{word}{nth if nth > 1 else ''}" for nth in range(1, len(taken) + 2))
-            self.secrets[value] = next(one for one in free if one not in taken)
+            self.secrets[value] = unused(word, self.secrets.values())
         return self.secrets[value]
 
     def value(self, name: str, value: object) -> object:
@@ -91,25 +95,49 @@ class Known:
             case _:
                 return value
 
+    def guard(self, entry: Entry) -> None:
+        """Know which values of an entry are secret, so that they are also under names that do not say so."""
+        for name, value in entry.headers:
+            if name == "cookie":
+                self.private.update(part.partition("=")[2].strip() for part in value.split(";"))
+            elif name == "authorization":
+                self.private.add(value.partition(" ")[2])
+        named = (*entry.headers, *entry.fields, *parse_qsl(entry.url.query), *_sent(entry), *entry.reply_headers)
+        self.private.update(value for name, value in named if SECRET.search(name) or JWT.match(value))
+        self.private = {value for value in self.private if len(value) >= GUARDED}
+
     def learn(self, step: int, entry: Entry) -> None:
         """Take in what a reply gave."""
         for name, value, where in _given(entry):
             telling = len(value) >= TELLING or NAMES_ITSELF.search(name)
             if telling and value not in self.sent and value not in self.found:
-                self.found[value] = Found(step, self._variable(name), where)
+                self.found[value] = Found(step, name, where)
 
-    def _variable(self, name: str) -> str:
-        word = re.sub(r"\W+", "_", name).strip("_") or "value"
-        word = word if re.match(r"[^\W\d]", word) else f"v{word}"
-        free = (f"{word}{nth if nth > 1 else ''}" for nth in range(1, len(self.names) + 2))
-        chosen = next(one for one in free if one not in self.names)
-        self.names.add(chosen)
-        return chosen
+    def _variable(self, value: str, found: Found) -> str:
+        """The variable for a value, the same each time."""
+        if value not in self.variables:
+            word = re.sub(r"\W+", "_", found.name).strip("_") or "value"
+            word = word if re.match(r"[^\W\d]", word) else f"v{word}"
+            self.variables[value] = unused(word, self.variables.values())
+        return self.variables[value]
+
+
+def unused(word: str, taken: Collection[str]) -> str:
+    """The word, or the first of `word2`, `word3` … that nobody has."""
+    return next(one for one in (word, *(f"{word}{nth}" for nth in range(2, len(taken) + 3))) if one not in taken)
 
 
 def literal(text: str) -> str:
     """A text in which nothing is a placeholder."""
     return text.replace("<", "<<")
+
+
+def _sent(entry: Entry) -> Iterator[tuple[str, str]]:
+    """(name, value) of the leaves of a JSON body."""
+    try:
+        yield from ((name, value) for name, value, _ in _leaves("", "$", json.loads(entry.body)))
+    except (ValueError, RecursionError):
+        pass
 
 
 def _given(entry: Entry) -> Iterator[tuple[str, str, str]]:

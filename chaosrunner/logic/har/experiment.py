@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urljoin
 
 import yaml
 
-from chaosrunner.logic.har.correlation import SECRET, Known, literal
+from chaosrunner.logic.har.correlation import SECRET, Known, literal, unused
 from chaosrunner.logic.har.recording import Entry, recording
 from chaosrunner.logic.parse.spelling import ReadingError, one_of
 
@@ -87,6 +87,8 @@ def import_har(text: str, wishes: Wishes) -> Imported:
     chosen = [entry for entry in entries if _wanted(entry, origin, wishes, writing)]
     if not chosen:
         raise ReadingError(f"nothing was asked of {origin}; it was recorded from {one_of(_origins(entries))}")
+    for entry in chosen:
+        writing.known.guard(entry)
     ended_s, nth = chosen[0].at_s, 0
     while nth < len(chosen):
         hops = _hops(chosen, nth)
@@ -138,7 +140,8 @@ def _hops(entries: Sequence[Entry], nth: int) -> int:
 def _step(writing: Writing, nth: int, entry: Entry, *, pause_s: float) -> None:
     """One entry as a step."""
     known = writing.known
-    step: dict[str, object] = {entry.method: Quoted(_path(known, entry))}
+    path = _path(known, entry)
+    step: dict[str, object] = {entry.method: Quoted(path)}
     step.update(_body(writing, entry))
     headers = {
         name: Quoted(known.text(name, value)) for name, value in entry.headers if name not in OWN and _plain(value)
@@ -153,7 +156,7 @@ def _step(writing: Writing, nth: int, entry: Entry, *, pause_s: float) -> None:
         step["expect"] = entry.status
     if pause_s >= PAUSE_S:
         step["think"] = f"{round(pause_s, 1):g}s"
-    writing.steps.append((nth, _name(writing, entry), step))
+    writing.steps.append((nth, _name(writing, entry.method, path), step))
 
 
 def _plain(value: str) -> bool:
@@ -185,7 +188,7 @@ def _body(writing: Writing, entry: Entry) -> dict[str, object]:
             pass  # then it is sent as it was, as a text
     if entry.fields:
         way = "multipart" if entry.body_type == "multipart/form-data" else "form"
-        return {way: {literal(name): Quoted(known.text(name, value)) for name, value in entry.fields}}
+        return {way: {_key(literal(name)): Quoted(known.text(name, value)) for name, value in entry.fields}}
     if not entry.body:
         return {}
     if SECRET.search(re.sub(r"\W+", " ", entry.body)):
@@ -197,13 +200,17 @@ def _texts(value: object) -> object:
     """A JSON value whose texts are quoted."""
     match value:
         case dict():
-            return {Quoted(key): _texts(inner) for key, inner in value.items()}
+            return {_key(key): _texts(inner) for key, inner in value.items()}
         case list():
             return [_texts(inner) for inner in value]
         case str():
             return Quoted(value)
         case _:
             return value
+
+
+def _key(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_][\w-]*", text) else Quoted(text)
 
 
 def _authorization(writing: Writing, value: str) -> None:
@@ -220,12 +227,10 @@ def _authorization(writing: Writing, value: str) -> None:
         writing.auth = f"${{{writing.known.secret('authorization', value)}}}"
 
 
-def _name(writing: Writing, entry: Entry) -> str:
-    """Words for a step: the method and the last of the path that is no id."""
-    parts = [part for part in entry.url.path.split("/") if re.fullmatch(r"[A-Za-z][A-Za-z._-]{0,30}", part)]
-    name = f"{entry.method.lower()} {' '.join(parts[-2:]) or 'home'}"
-    taken = {taken for _, taken, _ in writing.steps}
-    return next(one for one in (name, *(f"{name} {n}" for n in range(2, len(taken) + 3))) if one not in taken)
+def _name(writing: Writing, method: str, path: str) -> str:
+    """Words for a step: the method and the last of the path that is no id and no secret."""
+    parts = [part for part in path.partition("?")[0].split("/") if re.fullmatch(r"[A-Za-z][A-Za-z._-]{0,30}", part)]
+    return unused(f"{method.lower()} {' '.join(parts[-2:]) or 'home'}", [name for _, name, _ in writing.steps])
 
 
 def _experiment(writing: Writing, wishes: Wishes) -> str:
@@ -254,13 +259,14 @@ def _experiment(writing: Writing, wishes: Wishes) -> str:
     )
 
 
-def _remarks(writing: Writing) -> list[str]:
-    remarks = [f"{count} requests {why} were left out" for why, count in writing.left_out.items() if why]
+def _remarks(writing: Writing) -> Iterator[str]:
+    for why, count in writing.left_out.items():
+        if why:
+            yield f"left out: {count} request{'s' if count > 1 else ''} {why}"
     for variable in writing.known.secrets.values():
-        remarks.append(f"set {variable} before you run it: the recording had a secret there")
+        yield f"set {variable} before you run it: the recording had a secret there"
     if writing.given_before:
-        remarks.append("a cookie was set before the recording began and is missing; begin a recording signed out")
-    return remarks
+        yield "a cookie was set before the recording began and is missing; begin a recording signed out"
 
 
 class _Dumper(yaml.SafeDumper):

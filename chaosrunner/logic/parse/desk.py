@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from chaosrunner.errors import Mistake
-from chaosrunner.logic.parse.spelling import ReadingError, quoted
+from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.logic.parse.substitute import Reference, parts, references, value_of
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table, compose
 from chaosrunner.logic.parse.yaml_scalars import core_value
 from chaosrunner.model.fault import Injector
+from chaosrunner.model.postgres_step import Pool
 
 T = TypeVar("T")
 
@@ -50,8 +51,20 @@ class Desk:
     environ: Mapping[str, str]
     lenient: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
+    databases: dict[str, Pool | None] | None = None
+    """The system's components that have a DSN, with what steps say of their pool so far; None = not known."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables put in, never those of secrets, bodies, headers and paths: a journal may keep them."""
+
+    files: list[tuple[Node, Path]] = field(default_factory=list)
+    """Files that are named here and read later, by whoever sends the load."""
+
+    def look_for_files(self, reader: Reader) -> None:
+        """Note each named file that is not there."""
+        for node, path in () if self.lenient else self.files:
+            names = reader.names(path.parent)
+            if path.name not in names:
+                self.wrong(node, f"there is no file {path}{did_you_mean(path.name, names)}")
 
     def wrong(self, at: Node, message: str) -> None:
         """Note a mistake at a node."""

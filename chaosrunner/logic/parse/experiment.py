@@ -81,7 +81,7 @@ def load_system(path: Path, around: Around) -> System:
 def parse_system(source: Source, around: Around) -> System:
     """Read a system from its text. Raises Mistakes."""
     desk = Desk(source.file, around.environ, around.lenient)
-    system = _system(desk, source)
+    system = _system(desk, source, around)
     if system is None or desk.mistakes:
         raise Mistakes(desk.mistakes)
     return system
@@ -102,19 +102,22 @@ EXPERIMENT = "an experiment (question, system, load, faults, hypothesis)"
 def _build(desk: Desk, root: Table, source: Source, there: Source | None, around: Around) -> Experiment:
     """The experiment of a composed file. Raises Mistakes."""
     beside = Desk(there.file, around.environ, around.lenient, variables=desk.variables) if there else None
-    system = _system(beside, there) if beside and there else None
+    system = _system(beside, there, around) if beside and there else None
     # A system that is wrong itself is not held against the experiment: that would say the same mistake twice.
     sound = system if beside and not beside.mistakes else None
     experiment = _read(desk, root, source, sound, around)
     mistakes = [*desk.mistakes, *(beside.mistakes if beside else ())]
     if mistakes or system is None or there is None:
         raise Mistakes(mistakes)
-    return replace(experiment, system=system, system_source=there.text, variables=dict(desk.variables))
+    load = replace(experiment.load, tls=experiment.load.tls or system.tls)
+    return replace(experiment, load=load, system=system, system_source=there.text, variables=dict(desk.variables))
 
 
-def _system(desk: Desk, source: Source) -> System | None:
+def _system(desk: Desk, source: Source, around: Around) -> System | None:
     root = desk.root(source.text, "a system (environment, entry, components)")
-    return read_system(desk, root) if root else None
+    system = read_system(desk, root) if root else None
+    desk.look_for_files(around.reader)
+    return system
 
 
 def _read(desk: Desk, root: Table, source: Source, system: System | None, around: Around) -> Experiment:
@@ -122,6 +125,8 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
     fields.need("question", "say in one sentence what this experiment asks")
     load_node = fields.need("load", "say who uses the system meanwhile")
     hypothesis_node = fields.need("hypothesis", SAY_WHAT)
+    if system is not None:
+        desk.databases = {name: None for name, component in system.components.items() if component.dsn is not None}
     load = read_load(desk, load_node, around)
     faults = read_faults(Grounds(desk, around, system), fields.node("faults"))
     probes = read_probes(desk, fields.node("probes"))
@@ -153,6 +158,7 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
     any_fault = bool(faults) or not _nothing(fields.node("faults"))
     hypothesis = read_hypothesis(desk, hypothesis_node, names, lasts_s=lasts, faults=any_fault)
     _check_together(fields, blank.load, system, any_fault=any_fault)
+    desk.look_for_files(around.reader)
     return replace(blank, hypothesis=hypothesis)
 
 

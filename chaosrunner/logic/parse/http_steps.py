@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import assert_never
 
+from chaosrunner.logic.parse import bodies, clients
+from chaosrunner.logic.parse.bodies import read_body
+from chaosrunner.logic.parse.clients import of_a_step
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, table, whole
 from chaosrunner.logic.parse.journeys import Common, Journey
-from chaosrunner.logic.parse.placeholders import VARIABLE
+from chaosrunner.logic.parse.replies import read_checks, read_keep
 from chaosrunner.logic.parse.spelling import ReadingError, one_of, quoted
-from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
+from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar
 from chaosrunner.model.http_step import Request
 
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-KEYS = ("body", "headers", "expect", "keep")
-JSON_PATH = r"\$(?:\.[^.\[\]]+|\[[0-9]+\])*"
+KEYS = (*bodies.KEYS, "headers", "expect", "keep", "check", *clients.STEP_KEYS)
 
 
 def read(journey: Journey, fields: Fields, common: Common) -> Request:
     """The request of one step; mistakes are noted at the desk."""
-    what, body = fields.what, fields.table
+    what = fields.what
     method, path = _request(journey, fields)
+    body, body_as = read_body(journey, fields)
     return Request(
         method=method,
         path=path,
-        body=_body(journey, body.get("body"), f"body of {what}"),
-        headers=_headers(journey, body.get("headers"), f"headers of {what}"),
-        expect=_expect(journey.desk, body.get("expect")),
-        keep=_keep(journey.desk, body.get("keep"), f"keep of {what}"),
+        body=body,
+        body_as=body_as,
+        headers=headers_of(journey, fields.node("headers"), f"headers of {what}"),
+        expect=_expect(journey.desk, fields.node("expect")),
+        keep=read_keep(journey, fields.node("keep"), f"keep of {what}"),
+        checks=read_checks(journey, fields.node("check"), f"check of {what}"),
+        client=of_a_step(fields, journey.client),
         **common,
     )
 
@@ -78,25 +82,8 @@ def _expect(desk: Desk, node: Node | None) -> tuple[int, ...]:
     return tuple(status for status in found if status is not None)
 
 
-def _keep(desk: Desk, node: Node | None, what: str) -> dict[str, str]:
-    found = table(desk, node, what) if node else None
-    kept: dict[str, str] = {}
-    for variable, path in found.entries if found else ():
-        if not re.fullmatch(VARIABLE, variable.text):
-            desk.wrong(
-                variable, f"{quoted(variable.text)} is no name for a variable; expected letters, digits, _ and -"
-            )
-        kept[variable.text] = desk.read(path, what, _json_path) or ""
-    return kept
-
-
-def _json_path(text: str) -> str:
-    if not re.fullmatch(JSON_PATH, text):
-        raise ReadingError("expected a path into the JSON reply, such as '$.id' or '$.items[0].id'")
-    return text
-
-
-def _headers(journey: Journey, node: Node | None, what: str) -> dict[str, str]:
+def headers_of(journey: Journey, node: Node | None, what: str) -> dict[str, str]:
+    """Headers of a request, placeholders and references left in."""
     found = table(journey.desk, node, what) if node else None
     headers: dict[str, str] = {}
     for key, value in found.entries if found else ():
@@ -111,30 +98,3 @@ def _headers(journey: Journey, node: Node | None, what: str) -> dict[str, str]:
             journey.check(value, f"header {quoted(key.text)}")
             headers[key.text] = text
     return headers
-
-
-def _body(journey: Journey, node: Node | None, what: str) -> object:
-    """A JSON value with placeholders and references left in; None when there is no body."""
-    match node:
-        case None:
-            return None
-        case Items():
-            return [_body(journey, item, what) for item in node.items]
-        case Table():
-            for key, _ in node.entries:
-                journey.check(key, what)
-            return {key.text: _body(journey, value, what) for key, value in node.entries}
-        case Scalar():
-            return _body_value(journey, node, what)
-        case _:
-            assert_never(node)
-
-
-def _body_value(journey: Journey, node: Scalar, what: str) -> object:
-    if node.zeros:
-        journey.desk.wrong(node, f"{what}: is {node.text} a text or a number? Quote it, or leave the zeros out")
-    elif isinstance(node.value, float) and not math.isfinite(node.value):
-        journey.desk.wrong(node, f"{what}: {node.text} cannot stand in JSON; quote it if it is a text")
-    elif isinstance(node.value, str) and journey.desk.check_references(node, what):
-        journey.check(node, what)
-    return node.value

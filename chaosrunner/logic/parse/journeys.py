@@ -10,6 +10,7 @@ from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.placeholders import placeholders
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.logic.parse.yaml_nodes import Scalar
+from chaosrunner.model.http_client import PLAIN, Client
 from chaosrunner.model.journey import Again, Think
 
 
@@ -33,6 +34,10 @@ class Journey:
     """Variable → the step that keeps it, of the steps read so far."""
     later: Mapping[str, str] = field(default_factory=dict)
     """Variable → the first step that keeps it, of all steps."""
+    client: Client = PLAIN
+    """What the client of its requests does unless they say otherwise."""
+    sockets: list[str] = field(default_factory=list)
+    """The steps read so far that OPEN a WebSocket."""
 
     def check(self, at: Scalar, what: str, *, anywhere: bool = False) -> None:
         """Note every placeholder in a text that nothing fills by then (`anywhere`: at all)."""

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from chaosrunner.logic.parse import clients
 from chaosrunner.logic.parse.arrivals import Coming, length_s, level, parse_arrivals, parse_users, plateau, warmup_s
 from chaosrunner.logic.parse.desk import Around, Desk
-from chaosrunner.logic.parse.fields import Fields, table
+from chaosrunner.logic.parse.fields import Fields, table, whole
 from chaosrunner.logic.parse.scalars import duration_text
 from chaosrunner.logic.parse.scenarios import Read, read_scenarios
+from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.parse.stages import part_of_a_wave, whole_waves
+from chaosrunner.logic.parse.tls import read_tls
 from chaosrunner.logic.parse.yaml_nodes import Node
 from chaosrunner.model.load import LoadProfile, Stage, Stream, Wave, single
 
 KEYS = (
     "each_user", "scenarios", "auth", "data", "arrivals", "users", "iterations", "timeout", "max_in_flight",
-    "connections", "workers", "warmup", "unanswered",
+    "connections", "workers", "warmup", "unanswered", "tls", *clients.KEYS,
 )  # fmt: skip
 COMING = ("arrivals", "users", "iterations", "max_in_flight")
 """The keys that say who comes."""
@@ -50,10 +53,20 @@ def read_load(desk: Desk, node: Node | None, around: Around) -> Load:
         streams=streams or NOBODY.streams,
         timeout_s=fields.seconds("timeout", 10.0),
         connections=fields.count("connections", max(200, min(60_000, peak)), most=60_000),
-        workers=fields.count("workers", 1, most=256),
+        workers=fields.read("workers", _workers, 1) or None,
+        tls=read_tls(desk, fields.node("tls")),
         warmup_s=fields.seconds("warmup", max((_warmup_s(stream) for stream in streams), default=3.0), zero=True),
     )
     return Load(profile, fields.seconds("unanswered", 2.0), lines, fields.node("warmup") is not None)
+
+
+def _workers(text: str) -> int:
+    """How many processes send; 0 is `auto`. Raises ReadingError."""
+    if text == "auto":
+        return 0
+    if text[:1].isalpha():
+        raise ReadingError("expected 1 to 256, or auto")
+    return whole(text, 1, 256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

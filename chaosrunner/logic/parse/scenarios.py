@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from chaosrunner.logic.parse import clients
+from chaosrunner.logic.parse.clients import read_client
 from chaosrunner.logic.parse.data_file import Rows, read_rows
 from chaosrunner.logic.parse.desk import Around, Desk
 from chaosrunner.logic.parse.fields import Fields, items, table
@@ -14,11 +18,13 @@ from chaosrunner.logic.parse.scalars import number
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.logic.parse.steps import STEP_NAME, check_auth, read_steps
 from chaosrunner.logic.parse.yaml_nodes import Node, Scalar, Table
-from chaosrunner.model.load import Scenario
+from chaosrunner.model.http_client import PLAIN
+from chaosrunner.model.load import Order, Scenario
 from chaosrunner.model.secret import Secret
 
 KEYS = (
     "each_user", "auth", "data", "weight", "tags", "starts", "arrivals", "users", "iterations", "max_in_flight",
+    *clients.KEYS,
 )  # fmt: skip
 
 
@@ -64,11 +70,12 @@ def _entry(load: Fields, node: Node, around: Around) -> Read | None:
 def _scenario(name: str, fields: Fields, load: Fields, around: Around) -> Scenario | None:
     """What one kind of user does; `auth` and `data` are the load's unless it has its own."""
     desk = fields.desk
-    rows, columns = _data(fields if fields.node("data") else load, around)
+    rows, columns, order = _data(fields if fields.node("data") else load, around)
+    client = read_client(load, PLAIN)
     journeys = fields.need("each_user", "expected a list of steps, such as '- home: {GET: /}'")
     if journeys is None:
         return None
-    steps = read_steps(desk, journeys, columns)
+    steps = read_steps(desk, journeys, columns, read_client(fields, client) if name else client)
     auth = fields.node("auth") or load.node("auth")
     template = check_auth(desk, auth, steps, columns) if auth else None
     return Scenario(
@@ -78,6 +85,7 @@ def _scenario(name: str, fields: Fields, load: Fields, around: Around) -> Scenar
         tags=tuple(_tags(fields)) if name else (),
         auth=Secret(template) if template else None,
         data=rows,
+        order=order,
     )
 
 
@@ -117,12 +125,30 @@ def _check_names(desk: Desk, found: list[Read]) -> None:
             meant[word] = what
 
 
-def _data(fields: Fields, around: Around) -> tuple[Rows, frozenset[str] | None]:
-    """The rows of the data file and its columns; the columns are None when they cannot be known."""
-    desk, node = fields.desk, fields.node("data")
+def _data(fields: Fields, around: Around) -> tuple[Rows, frozenset[str] | None, Order]:
+    """The rows of the data file, its columns (None when they cannot be known), and how rows are dealt."""
+    node = fields.node("data")
     if node is None:
-        return (), frozenset()
-    name = fields.text("data")
+        return (), frozenset(), "sequential"
+    if not isinstance(node, Table):
+        return *_rows(fields, "data", around), "sequential"
+    whole = Fields(fields.desk, node, "data").only(("file", "order"))
+    whole.need("file", "name it, such as 'data: {file: users.csv, order: unique}'")
+    return *_rows(whole, "file", around), whole.read("order", _order, "sequential")
+
+
+def _order(text: str) -> Order:
+    """Raises ReadingError."""
+    orders = typing.get_args(Order)
+    if text not in orders:
+        raise ReadingError(f"{quoted(text)} is no order of rows{did_you_mean(text, orders)}")
+    return cast("Order", text)
+
+
+def _rows(fields: Fields, key: str, around: Around) -> tuple[Rows, frozenset[str] | None]:
+    """The rows of the file that stands under a key."""
+    desk = fields.desk
+    name = fields.text(key)
     if not name or around.lenient:
         return (), None
     path = Path(desk.file).parent / name
@@ -131,7 +157,7 @@ def _data(fields: Fields, around: Around) -> tuple[Rows, frozenset[str] | None]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is no UTF-8 text"
         near = did_you_mean(path.name, around.reader.names(path.parent))
-        desk.wrong(node, f"data {quoted(name)} cannot be read ({path}): {why}{near}")
+        desk.wrong(fields.node(key) or fields.table, f"data {quoted(name)} cannot be read ({path}): {why}{near}")
         return (), None
     rows = read_rows(desk, str(path), text)
     return rows, frozenset(rows[0]) if rows else None

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from chaosrunner.logic.parse import scalars
-from chaosrunner.logic.parse.http_steps import VERBS as METHODS
+from chaosrunner.logic.parse import http_steps, scalars
 from chaosrunner.logic.parse.params import accepted
 from chaosrunner.logic.parse.scalars import DURATION, NUMBER, PERCENT, SIZE
+from chaosrunner.logic.parse.schema_http import auth, client_keys, data, request_keys, tls
+from chaosrunner.logic.parse.schema_words import Schema
+from chaosrunner.logic.parse.schema_words import dsn as _dsn
+from chaosrunner.logic.parse.schema_words import number as _number
+from chaosrunner.logic.parse.schema_words import pattern as _pattern
+from chaosrunner.logic.parse.schema_words import ref as _ref
+from chaosrunner.logic.parse.schema_words import several as _several
+from chaosrunner.logic.parse.schema_words import text as _text
+from chaosrunner.logic.parse.schema_words import whole as _whole
 from chaosrunner.logic.parse.target import COMPONENT
 from chaosrunner.model import units
 from chaosrunner.model.fault import Injector
 from chaosrunner.model.secret import Secret
-
-Schema = dict[str, object]
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 AMOUNT = rf"{DURATION}|{PERCENT}|{NUMBER}"
@@ -143,9 +149,10 @@ def system_schema() -> Schema:
             "environment": _text("What this is: a laptop, CI, staging."),
             "entry": _pattern(r"https?://\S+", "Relative paths of the load start here."),
             "fault_proxy": _pattern(r"https?://\S+", "Base URL of the fault proxy's control API (Toxiproxy's)."),
+            "tls": tls(),
             "protect": {**several, "description": "Components that no fault may target."},
         },
-        "patternProperties": {f"^(?!(?:environment|entry|fault_proxy|protect)$){COMPONENT}$": component},
+        "patternProperties": {f"^(?!(?:environment|entry|fault_proxy|protect|tls)$){COMPONENT}$": component},
         "additionalProperties": False,
         "$defs": {"texts": _several({"type": ["string", "number"]})},
     }
@@ -154,34 +161,74 @@ def system_schema() -> Schema:
 def _load() -> Schema:
     return {
         "type": "object",
-        "required": ["each_user"],
-        "oneOf": [{"required": ["arrivals"]}, {"required": ["users"]}],
+        "oneOf": [
+            {"required": ["each_user"], "oneOf": [{"required": ["arrivals"]}, {"required": ["users"]}]},
+            {"required": ["scenarios"], "not": {"required": ["arrivals", "users"]}},
+        ],
         "dependentRequired": {"iterations": ["users"], "max_in_flight": ["arrivals"]},
         "additionalProperties": False,
         "description": "Who arrives, what each does, and how patiently.",
         "properties": {
-            "each_user": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
-            "auth": _text("The Authorization header, such as `bearer <token>`."),
-            "data": _text("A CSV with a header, or a .jsonl, beside this file; each user is dealt a row."),
-            "arrivals": _pattern(
-                ARRIVALS, "Open model: `10 to 200 users/s over 60s, then hold`, whatever the replies."
-            ),
-            "users": {
-                "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _whole(USERS)}],
-                "description": "Closed model: `50`, `10 to 200 over 60s, then hold`, each with one journey at a time.",
+            "scenarios": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": _scenario(),
+                },
+                "description": "Several journeys at once, by weight, or each with `arrivals` or `users` of its own.",
             },
-            "iterations": _number("Journeys after which each of the users leaves.", least=1),
+            **_who_and_what(),
+            "tls": tls(),
             "timeout": _ref(
                 "duration", "A request without a whole reply after this long is an error; 10s unless said."
             ),
-            "max_in_flight": _number(
-                "Users under way at once; one more is turned away and counted as an error.", least=1
-            ),
             "connections": _number("Connections open at once.", least=1, most=60_000),
-            "workers": _number("Processes that send.", least=1, most=256),
+            "workers": {
+                "description": "Processes that send; auto: as many as there are CPUs free for the load.",
+                "anyOf": [
+                    {"type": "integer", "minimum": 1, "maximum": 256},
+                    {"type": "string", "pattern": r"^auto$|\$\{"},
+                ],
+            },
             "warmup": _ref("duration", "Traffic before this is not judged; the ramp unless said."),
             "unanswered": _ref("duration", "`abort` counts a request open for longer as an error; 2s unless said."),
         },
+    }
+
+
+def _scenario() -> Schema:
+    return {
+        "type": "object",
+        "required": ["each_user"],
+        "not": {"required": ["arrivals", "users"]},
+        "dependentRequired": {"iterations": ["users"], "max_in_flight": ["arrivals"]},
+        "additionalProperties": False,
+        "properties": {
+            **_who_and_what(),
+            "weight": _number("Its share of the load's journeys, beside the weights of the others.", least=0),
+            "tags": _several(_text("A word for all its steps, in tolerances and reports.")),
+            "starts": _ref("duration", "Its own `arrivals` or `users` begin this long after the load does."),
+        },
+    }
+
+
+def _who_and_what() -> dict[str, object]:
+    """What a load and each of its scenarios may say."""
+    return {
+        "each_user": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}},
+        "auth": auth(),
+        "data": data(),
+        **client_keys(),
+        "arrivals": _pattern(ARRIVALS, "Open model: `10 to 200 users/s over 60s, then hold`, whatever the replies."),
+        "users": {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _whole(USERS)}],
+            "description": "Closed model: `50`, `10 to 200 over 60s, then hold`, each with one journey at a time.",
+        },
+        "iterations": _number("Journeys after which each of the users leaves.", least=1),
+        "max_in_flight": _number("Users under way at once; one more is turned away and counted as an error.", least=1),
     }
 
 
@@ -199,26 +246,26 @@ def _words() -> Schema:
 
 
 def _steps() -> Schema:
-    request: dict[str, object] = {method: _text("Path, or a whole URL.") for method in METHODS}
-    status = _number("An HTTP status.", least=100, most=599)
-    step = {
+    kinds = [_kind(http_steps.VERBS, request_keys())]
+    one: Schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    return {"step": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": one}}
+
+
+def _kind(verbs: Sequence[str], keys: Schema) -> Schema:
+    """A step of one protocol: exactly one of its verbs, its keys, and what every step may say."""
+    common: Schema = {
+        "think": _pattern(THINK, "Pause before this step: `2s`, `1s to 3s`, `about 2s`."),
+        "timeout": _ref("duration", "An answer later than this is an error; the load's unless said."),
+        "times": _number("How often it is done before the journey goes on; once unless said.", least=1),
+        "for": _ref("duration", "Done again for as long as this."),
+        "every": _ref("duration", "Done so long after one another, whether or not answers have come."),
+    }
+    return {
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            **request,
-            "body": {"description": "Sent as JSON; `<name>` is a kept variable or a data column."},
-            "headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
-            "expect": {**_several(status), "description": "Statuses that are right; any below 400 unless said."},
-            "keep": {
-                "type": "object",
-                "additionalProperties": {"type": "string", "pattern": r"^\$"},
-                "description": "Variable: JSON path into the reply, such as `$.id`.",
-            },
-            "think": _pattern(THINK, "Pause before this step: `2s`, `1s to 3s`, `about 2s`."),
-        },
-        "oneOf": [{"required": [method]} for method in METHODS],
+        "properties": {**keys, **common},
+        "oneOf": [{"required": [verb]} for verb in verbs],
     }
-    return {"step": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": step}}
 
 
 def _probe() -> Schema:
@@ -317,36 +364,3 @@ def _written(kind: object, value: object) -> str:
             return f"{number}B/s"
         case _:
             return number
-
-
-def _ref(name: str, about: str) -> Schema:
-    return {"$ref": f"#/$defs/{name}", "description": about}
-
-
-def _text(about: str) -> Schema:
-    return {"type": ["string", "number"], "description": about}
-
-
-def _pattern(grammar: str, about: str) -> Schema:
-    """A one-line grammar; a text with a reference in it is left to the reader."""
-    return {"type": "string", "pattern": _whole(grammar), "description": about}
-
-
-def _whole(grammar: str) -> str:
-    return rf"^\s*(?:{grammar})\s*$|\$\{{"
-
-
-def _dsn(about: str) -> Schema:
-    grammar = r"postgres(?:ql)?://[^:@/]*(?::\$\{[^}]*\})?@?[^@]*"
-    return {"type": "string", "pattern": rf"^(?:{grammar})$|^\$\{{", "description": f"{about} Passwords as ${{…}}."}
-
-
-def _number(about: str, *, least: int, most: int | None = None) -> Schema:
-    """A whole number, or a text that holds a reference to one."""
-    bounds = {"minimum": least, **({} if most is None else {"maximum": most})}
-    return {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "pattern": r"\$\{"}], "description": about}
-
-
-def _several(one: Schema) -> Schema:
-    """One, or a list of them."""
-    return {"anyOf": [one, {"type": "array", "items": one}]}

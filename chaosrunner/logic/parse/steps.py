@@ -6,18 +6,21 @@ import re
 from collections.abc import Iterator
 from types import ModuleType
 
-from chaosrunner.logic.parse import http_steps
+from chaosrunner.logic.parse import http_steps, postgres_steps, websocket_steps
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, items, some_time, table
 from chaosrunner.logic.parse.journeys import Common, Journey
+from chaosrunner.logic.parse.replies import HEADER
 from chaosrunner.logic.parse.scalars import duration
 from chaosrunner.logic.parse.spelling import ReadingError, quoted
 from chaosrunner.logic.parse.yaml_nodes import Node, Scalar, Table
+from chaosrunner.model.http_client import PLAIN, Client
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.journey import Again, Think
 from chaosrunner.model.load import Step
+from chaosrunner.model.websocket_step import Open
 
-KINDS: tuple[ModuleType, ...] = (http_steps,)
+KINDS: tuple[ModuleType, ...] = (http_steps, postgres_steps, websocket_steps)
 """Who reads which steps, by the verb in them: each has `VERBS`, `KEYS` and `read(journey, fields, common)`."""
 VERBS = tuple(verb for kind in KINDS for verb in kind.VERBS)
 KEYS = ("think", "timeout", "times", "every", "for")
@@ -28,14 +31,14 @@ STEP_NAME = r"[^<>=\s]+(?: [^<>=\s]+)*"
 """Words with single spaces, so that a tolerance can name the step."""
 
 
-def read_steps(desk: Desk, node: Node, columns: frozenset[str] | None) -> tuple[Step, ...]:
+def read_steps(desk: Desk, node: Node, columns: frozenset[str] | None, client: Client = PLAIN) -> tuple[Step, ...]:
     """The steps of `each_user`; mistakes are noted at the desk."""
     entries = [entry for item in items(desk, node, "each_user") if (entry := _entry(desk, item))]
     if not entries:
         if not desk.mistakes:
             desk.wrong(node, "each_user needs at least one step, such as '- home: {GET: /}'")
         return ()
-    journey = Journey(desk, columns, later=_keepers(entries))
+    journey = Journey(desk, columns, later=_keepers(entries), client=client)
     steps: dict[str, Step] = {}
     for name, body in entries:
         if name.text in steps:
@@ -45,12 +48,18 @@ def read_steps(desk: Desk, node: Node, columns: frozenset[str] | None) -> tuple[
 
 
 def check_auth(desk: Desk, node: Node, steps: tuple[Step, ...], columns: frozenset[str] | None) -> str | None:
-    """The template of the Authorization header; its variables may be kept by any step."""
+    """The template of the Authorization header, or `Name: value` of another; its variables may be kept by any step."""
+    name = ""
+    if isinstance(node, Table) and len(node.entries) == 1:
+        key, node = node.entries[0]
+        name = f"{key.text}: "
+        if not re.fullmatch(HEADER, key.text):
+            desk.wrong(key, f"{quoted(key.text)} is no name of an HTTP header")
     template = desk.template(node, "auth")
     if template is not None and isinstance(node, Scalar):
         kept = {name: step.name for step in reversed(steps) for name in step.keeps}
         Journey(desk, columns, later=kept).check(node, "auth", anywhere=True)
-    return template
+    return template and name + template
 
 
 def parse_think(text: str) -> Think:
@@ -120,6 +129,6 @@ def _again(fields: Fields) -> Again | None:
     )
 
 
-def relative_steps(steps: tuple[Step, ...]) -> Iterator[Request]:
-    """The requests whose path needs the system's entry."""
-    return (step for step in steps if isinstance(step, Request) and step.path.startswith("/"))
+def relative_steps(steps: tuple[Step, ...]) -> Iterator[Request | Open]:
+    """The requests, upgrades included, whose path needs the system's entry."""
+    return (step for step in steps if isinstance(step, Request | Open) and step.path.startswith("/"))

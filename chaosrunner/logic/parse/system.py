@@ -11,10 +11,11 @@ from chaosrunner.logic.parse.dsn import read_dsn
 from chaosrunner.logic.parse.fields import Fields, filled, items, table, whole
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.logic.parse.target import COMPONENT
+from chaosrunner.logic.parse.tls import read_tls
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
 from chaosrunner.model.system import Component, Processes, System
 
-KEYS = ("environment", "entry", "fault_proxy", "protect")
+KEYS = ("environment", "entry", "fault_proxy", "protect", "tls")
 """Keys of the file that are not components."""
 COMPONENT_KEYS = ("at", "processes", "proxies", "dsn", "admin")
 WAYS = ("ports", "pids", "pidfiles", "command")
@@ -45,6 +46,7 @@ def read_system(desk: Desk, root: Table) -> System:
         entry=fields.read("entry", base_url, ""),
         fault_proxy=fields.read("fault_proxy", base_url, ""),
         components=components,
+        tls=read_tls(desk, fields.node("tls")),
         protect=tuple(name.text for name in protect),
     )
 

@@ -1,0 +1,103 @@
+"""The hits of one slot and one name while they are being counted: by the microsecond, a Slot once they are handed out.
+
+Counting is on the hot path: a hit that found a free connection and succeeded costs three additions, and what follows
+from them (how many were due, how many ended, which histogram's cell a microsecond belongs to) is worked out once a
+frame, for each distinct value instead of for each hit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chaosrunner.model.histogram import SUB_BITS, Histogram, cell_of
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Slot
+
+if TYPE_CHECKING:
+    from chaosrunner.load.act import OpenHit
+
+Micros = dict[int, int]
+"""µs → how many."""
+
+EXACT_US = 1 << (SUB_BITS + 1)
+"""Below this every microsecond is a cell of its own, and its own number."""
+
+_OK = Outcome.OK
+
+
+class Tally:
+    """One slot and one name since the last frame. Instants are CLOCK_MONOTONIC nanoseconds."""
+
+    __slots__ = (
+        "adjusted", "begin_ns", "direct", "end_ns", "failed", "failures", "lag", "ok", "service", "uncounted", "wait",
+    )  # fmt: skip
+
+    def __init__(self, begin_ns: int, end_ns: int) -> None:
+        self.begin_ns = begin_ns
+        self.end_ns = end_ns
+        self.lag: Micros = {}
+        """Of every hit that was fired."""
+        self.ok: Micros = {}
+        self.direct: Micros = {}
+        """Service of hits that were OK and found a free connection: a perfect generator would have seen the same."""
+        self.service: Micros = {}
+        """Of other OK hits."""
+        self.adjusted: Micros = {}
+        """Of the same."""
+        self.failed: Micros = {}
+        self.wait: Micros = {}
+        """Of hits that are not in `direct`."""
+        self.failures: dict[Outcome, int] = {}
+        self.uncounted = 0
+        """Due, but not in `lag`: never fired, or no hit at all."""
+
+    def unusual(self, hit: OpenHit, outcome: Outcome, done_ns: int) -> None:
+        """A fired hit has ended that failed, or had to wait for a connection.
+
+        One that was never sent has spent all its time since it was fired on waiting for a connection.
+        """
+        due_ns, fired_ns, sent_ns = hit.due_ns, hit.fired_ns, hit.sent_ns or done_ns
+        count(self.wait, (sent_ns - fired_ns) // 1000)
+        if outcome is _OK:
+            response = (done_ns - due_ns) // 1000
+            count(self.ok, response)
+            count(self.adjusted, response - (fired_ns - due_ns) // 1000)
+            count(self.service, (done_ns - sent_ns) // 1000)
+        else:
+            count(self.failed, (done_ns - due_ns) // 1000)
+            self.fail(outcome)
+
+    def fail(self, outcome: Outcome) -> None:
+        """One more that is not OK."""
+        self.failures[outcome] = self.failures.get(outcome, 0) + 1
+
+    def slot(self) -> Slot:
+        """All of it, as it is handed out."""
+        oks, direct = sum(self.ok.values()), sum(self.direct.values())
+        done = {_OK: oks} if oks else {}
+        waited = {**self.wait, 0: self.wait.get(0, 0) + direct} if direct else self.wait
+        return Slot(
+            due=self.uncounted + sum(self.lag.values()),
+            done=done | self.failures,
+            ok=histogram(self.ok),
+            failed=histogram(self.failed),
+            adjusted=histogram(self.direct, self.adjusted),
+            lag=histogram(self.lag),
+            wait=histogram(waited),
+            service=histogram(self.direct, self.service),
+        )
+
+
+def count(micros: Micros, value: int) -> None:
+    """One more of a value in µs."""
+    micros[value] = micros.get(value, 0) + 1
+
+
+def histogram(*counted: Micros) -> Histogram:
+    """What was counted, as a histogram; negative counts as 0."""
+    cells: dict[int, int] = {}
+    for micros in counted:
+        for value, n in micros.items():
+            cell = value if 0 <= value < EXACT_US else cell_of(max(0, value))
+            cells[cell] = cells.get(cell, 0) + n
+    return Histogram(cells, sum(cells.values()))

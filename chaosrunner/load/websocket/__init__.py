@@ -1,0 +1,1 @@
+"""WebSocket: sockets that journeys hold, and everything that is measured on them."""

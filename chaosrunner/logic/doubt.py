@@ -1,0 +1,117 @@
+"""Was it a missing CPU? A judgement that missing CPU may explain is no judgement on the target.
+
+What was missing, and the kindest view of a run, is `chaosrunner.logic.relief`'s matter; here verdicts on the two are
+compared, and a doubt is put into words: whose doing it was, what would have been seen without, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chaosrunner.logic.measure import LATENCIES, human
+from chaosrunner.logic.relief import WAITED
+from chaosrunner.logic.tolerate import Judgement
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Span, Traffic
+from chaosrunner.logic.validity import MORE_ROOM
+from chaosrunner.model.experiment import Phase
+from chaosrunner.model.hypothesis import Against, Stat, Tolerance
+from chaosrunner.model.units import SLOT_NS, human_duration
+from chaosrunner.model.verdict import Outcome
+
+FULL_ALLOWED = 0.05
+"""Share of the time in which a worker may use a whole core before what it says of slow answers is doubted."""
+
+OWN_HOST = "stop them, or give the target a host of its own"
+
+
+def unfit_cpu(
+    traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judgement, judged: Callable[[Traffic], Judgement]
+) -> str:
+    """Why missing CPU forbids a judgement: it would be another one without; empty when it would be the same.
+
+    A violation must be there in the kindest view, too; and a bound counted from a baseline must hold what was seen
+    also if that baseline was better than it looks.
+    """
+    if not traffic.lack:
+        return ""
+    if plain.outcome is Outcome.BROKEN:
+        if tolerance.metric.stat is Stat.RATE and traffic.experiment.load.closed and _much(traffic, span):
+            return _cpu_decides(traffic, span, "users who wait longer ask less")
+        view = judged(traffic.relieved(_kindly(span.phase)))
+        if view.outcome is not Outcome.BROKEN:
+            return _cpu_decides(traffic, span, f"without that {_said(tolerance, view)}")
+    elif plain.outcome is Outcome.HELD and tolerance.against is not Against.ABSOLUTE:
+        view = judged(traffic.relieved(frozenset({Phase.BASELINE})))
+        if view.outcome is Outcome.BROKEN:
+            baseline = traffic.span(Phase.BASELINE)
+            assert baseline is not None
+            return "baseline: " + _cpu_decides(traffic, baseline, f"by a better one {_said(tolerance, view)}")
+    return ""
+
+
+def unfit_recovery(traffic: Traffic, state_of: Callable[[Traffic], str]) -> str:
+    """Why missing CPU forbids to call a recovery late or missing; empty when it would be so without, too."""
+    if not traffic.lack:
+        return ""
+    state = state_of(traffic.relieved(_kindly(Phase.RECOVERY)))
+    if state in ("late", "never"):
+        return ""
+    span = traffic.span(Phase.RECOVERY) or traffic.span(Phase.FAULT)
+    assert span is not None
+    return _cpu_decides(traffic, span, f"without that {state}")
+
+
+def unfit_abort(traffic: Traffic, span: Span, trips: Callable[[Traffic], bool]) -> str:
+    """Why missing CPU forbids to blame the target for a safeguard that tripped; empty when it would have without."""
+    if not traffic.lack:
+        return ""
+    if trips(traffic.relieved(frozenset(Phase))):
+        return ""
+    return _cpu_decides(traffic, span, "without that it need not have tripped")
+
+
+def unfit_worker(traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judgement) -> str:
+    """Why a worker that had no more to give forbids to call the target slow; empty when none was that busy."""
+    if plain.outcome is not Outcome.BROKEN or tolerance.metric.stat not in LATENCIES | {Stat.RATE}:
+        return ""
+    full: dict[int, float] = {}
+    for (second, worker), strain in traffic.state.strains.items():
+        if second in _seconds(span):
+            full[worker] = full.get(worker, 0.0) + strain.full_us / 1e6 / len(_seconds(span))
+    worker = max(full, key=lambda one: full[one], default=0)
+    if full.get(worker, 0.0) <= FULL_ALLOWED:
+        return ""
+    return f"worker {worker} of the load used a whole core {full[worker] * 100:.2g} % of the time; {MORE_ROOM}"
+
+
+def _much(traffic: Traffic, span: Span) -> bool:
+    lack, seconds = traffic.lack, _seconds(span)
+    return lack.mean(lack.others, seconds) + lack.mean(lack.ours, seconds) >= WAITED
+
+
+def _kindly(phase: Phase) -> frozenset[Phase]:
+    """The phases to relieve so that this one looks its best: the baseline, which bounds are counted from, only if it
+    is the one.
+    """
+    return frozenset({phase} if phase is Phase.BASELINE else set(Phase) - {Phase.BASELINE})
+
+
+def _seconds(span: Span) -> range:
+    return range(span.first // SLOTS_A_SECOND, -(-span.last // SLOTS_A_SECOND))
+
+
+def _said(tolerance: Tolerance, judgement: Judgement) -> str:
+    return f"{human(tolerance.metric, judgement.value)}, {judgement.outcome.name}"
+
+
+def _cpu_decides(traffic: Traffic, span: Span, without: str) -> str:
+    """The reason, with whose doing it was and what to do."""
+    lack, seconds = traffic.lack, _seconds(span)
+    theirs, ours = lack.mean(lack.others, seconds), lack.mean(lack.ours, seconds)
+    if ours > theirs:
+        return f"the load generator stood still {ours * 100:.2g} % of the time: {without}; {MORE_ROOM}"
+    begin, end = ((traffic.state.load_epoch_ns or 0) + slot * SLOT_NS for slot in (span.first, span.last))
+    named = [one.busiest for one in traffic.state.pressure if begin <= one.at_ns <= end and one.busiest]
+    who = f" ({max(sorted(set(named)), key=named.count)})" if named else ""
+    waited = human_duration(theirs)
+    return f"others on this host had the CPUs{who}, the target waited {waited} a second: {without}; {OWN_HOST}"
