@@ -47,6 +47,7 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
 def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     """The plan as text, a line at a time."""
     from chaosrunner.cli.compose import inside_container, unguarded
+    from chaosrunner.logic.http_account import path_taken, tls_spoken
     from chaosrunner.logic.imagine import imagine
     from chaosrunner.model.units import human_duration
 
@@ -57,6 +58,8 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     for nth, stream in enumerate(load.streams):
         begin = " " * 8 if nth else "load    "
         yield from textwrap.wrap(_stream(stream), 79, initial_indent=begin, subsequent_indent=" " * 8)
+    for line in filter(None, (path_taken(load), tls_spoken(experiment))):
+        yield from textwrap.wrap(line, 79, initial_indent=" " * 8, subsequent_indent=" " * 8)
     if load.workers is None:
         yield from textwrap.wrap(_workers(experiment), 79, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield ""

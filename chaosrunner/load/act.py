@@ -7,6 +7,7 @@ connections above all, in one `Driver` a worker. Instants are CLOCK_MONOTONIC na
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -133,3 +134,7 @@ class Driver(Protocol):
 
 SETTLE_S = 5.0
 """How long a driver may take to settle."""
+
+SHORT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of this host, which has no local port, descriptor or memory left: such a hit ends LOCAL, for it is not the
+target's failure."""

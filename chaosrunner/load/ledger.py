@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from chaosrunner.load.raw_hits import RawHits
-from chaosrunner.load.tally import Tally, count
+from chaosrunner.load.tally import Slots, Tally, count
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import Frame
 from chaosrunner.model.units import SLOT_NS
@@ -138,7 +138,7 @@ class Ledger:
             worker=self._worker,
             seq=self._seq,
             until_us=max(0, until_ns - self.epoch_ns) // 1000,
-            slots={key: tally.slot() for key, tally in self._tallies.items()},
+            slots=Slots(self._tallies),
             hits=self._raw.take(self.epoch_ns, last=last),
             skipped=self.skipped,
             journeys=self.journeys,

@@ -6,7 +6,8 @@ name. A hit is kept as it is, with when it ended, and spelt out when a frame is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import Hit
@@ -18,15 +19,40 @@ if TYPE_CHECKING:
 ALL_HITS_PER_S = 2_000
 """Up to this many hits a second every raw hit is kept; above it all failures, and first and last of each run."""
 
+Entry: TypeAlias = "tuple[OpenHit, Outcome, int] | tuple[int, int, Outcome, int]"
+"""(hit, outcome, done ns), or of one that was never fired (name, due ns after the epoch, outcome, age ns)."""
+
 _OK = Outcome.OK
+
+
+class Kept(Sequence[Hit]):
+    """Raw hits in the order they ended, each spelt out when it is asked for."""
+
+    def __init__(self, entries: Sequence[Entry], epoch_ns: int) -> None:
+        self._entries = entries
+        self._epoch_ns = epoch_ns
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> Hit | tuple[Hit, ...]:
+        """One of them, or several."""
+        if isinstance(at, slice):
+            return tuple(_spelt(entry, self._epoch_ns) for entry in self._entries[at])
+        return _spelt(self._entries[at], self._epoch_ns)
 
 
 class RawHits:
     """What is kept since it was last handed out. Its fields are for the ledger's hot path."""
 
     def __init__(self, names: int) -> None:
-        self._kept: list[tuple[OpenHit, Outcome, int] | tuple[int, int, Outcome, int]] = []
-        """(hit, outcome, done ns), or of one that was never fired (name, due ns after the epoch, outcome, age ns)."""
+        self._kept: list[Entry] = []
         self.until_ns = 0
         """The second ends at."""
         self.room = 0
@@ -52,12 +78,12 @@ class RawHits:
         self._kept.append((name, times[0], outcome, times[1]))
         self.latest[name] = None
 
-    def take(self, epoch_ns: int, *, last: bool) -> tuple[Hit, ...]:
+    def take(self, epoch_ns: int, *, last: bool) -> Kept:
         """Hand out what was kept; with `last` also the latest of each name, which end their runs."""
         if last:
             self._kept += [(latest[0], _OK, latest[1]) for latest in self.latest if latest is not None]
         kept, self._kept = self._kept, []
-        return tuple(_spelt(entry, epoch_ns) for entry in kept)
+        return Kept(kept, epoch_ns)
 
     def _turned(self, name: int, outcome: Outcome, now_ns: int) -> bool:
         """Whether this ends the run before it, whose last hit then is kept, too."""
@@ -73,7 +99,7 @@ class RawHits:
         return True
 
 
-def _spelt(entry: tuple[OpenHit, Outcome, int] | tuple[int, int, Outcome, int], epoch_ns: int) -> Hit:
+def _spelt(entry: Entry, epoch_ns: int) -> Hit:
     if len(entry) == 4:
         name, due_ns, never, age_ns = entry
         return Hit(due_ns // 1000, name, never, 0, age_ns // 1000)

@@ -18,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from chaosrunner.alarm import FAR_NS, alarm
+from chaosrunner.alarm import FAR_NS, Alarm, alarm
 from chaosrunner.load.act import OpenHit
 from chaosrunner.load.arriving import Arrivals
 from chaosrunner.load.journey import LATE_NS, Journey, Repeats
@@ -51,6 +51,10 @@ SWEEP_S = 0.02
 # Bound once: on the hot path, looking up an enum's member alone would cost a hundredth of a hit.
 _OK = Outcome.OK
 _now = time.monotonic_ns
+
+
+Wake = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], Alarm]
+"""Makes the alarm: of a loop, and of what it is to call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ class Task:
 class Sender:
     """Fires one shard of a load. Instants are CLOCK_MONOTONIC nanoseconds."""
 
-    def __init__(self, task: Task, ledger: Ledger, epoch_ns: int) -> None:
+    def __init__(self, task: Task, ledger: Ledger, epoch_ns: int, wake: Wake = alarm) -> None:
         self.task = task
         self._end_ns = epoch_ns + int(task.longest_s * NANOS)
         self._ledger = ledger
@@ -100,7 +104,7 @@ class Sender:
         self._leased_ns = FAR_NS
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._alarm = alarm(self._loop, self._ring)
+        self._alarm = wake(self._loop, self._ring)
         self._rings_ns = FAR_NS
         self._sweeper: asyncio.TimerHandle | None = None
         self._sources: list[Source] = [self._source(stream) for stream in task.streams]

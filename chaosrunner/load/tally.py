@@ -7,6 +7,7 @@ frame, for each distinct value instead of for each hit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from chaosrunner.model.histogram import SUB_BITS, Histogram, cell_of
@@ -88,6 +89,23 @@ class Tally:
         )
 
 
+class Slots(Mapping[tuple[int, int], Slot]):
+    """What was tallied, by slot number and name. A slot is worked out when it is asked for, and not kept."""
+
+    def __init__(self, tallies: Mapping[tuple[int, int], Tally]) -> None:
+        self._tallies = tallies
+
+    def __getitem__(self, key: tuple[int, int]) -> Slot:
+        """The slot of a number and a name."""
+        return self._tallies[key].slot()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._tallies)
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+
 def count(micros: Micros, value: int) -> None:
     """One more of a value in µs."""
     micros[value] = micros.get(value, 0) + 1
@@ -95,8 +113,11 @@ def count(micros: Micros, value: int) -> None:
 
 def histogram(*counted: Micros) -> Histogram:
     """What was counted, as a histogram; negative counts as 0."""
+    some = [micros for micros in counted if micros]
+    if len(some) == 1 and min(some[0]) >= 0 and max(some[0]) < EXACT_US:
+        return Histogram(some[0], sum(some[0].values()))
     cells: dict[int, int] = {}
-    for micros in counted:
+    for micros in some:
         for value, n in micros.items():
             cell = value if 0 <= value < EXACT_US else cell_of(max(0, value))
             cells[cell] = cells.get(cell, 0) + n

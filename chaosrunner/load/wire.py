@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from chaosrunner.model.slots import Frame, to_json
+import orjson
 
-HITS_A_PIECE = 100
+from chaosrunner.model.slots import Frame, Slot, to_json
+
+HITS_A_PIECE = 50
 
 
-def pieces(frame: Frame) -> Iterator[str]:
-    """The line `{"frame": …}` of a frame, cut where a pause does no harm: after each slot and every 100 raw hits."""
+def pieces(frame: Frame) -> Iterator[bytes]:
+    """The line `{"frame": …}` of a frame, cut where a pause does no harm: after each histogram and every 50 raw hits.
+
+    A slot or a raw hit is asked for when its turn comes: a frame that spells it out only then does that in turns, too.
+    """
     bare = replace(frame, slots={}, hits=())
     rest = to_json(bare)
     del rest["slots"], rest["hits"]
-    yield '{"frame":' + _dumps(rest)[:-1] + ',"slots":['
-    between = ""
-    for key in sorted(frame.slots):
-        yield between + _inside("slots", replace(bare, slots={key: frame.slots[key]}))
-        between = ","
-    yield '],"hits":['
-    between = ""
+    yield b'{"frame":' + orjson.dumps(rest)[:-1] + b',"slots":['
+    between = b""
+    for number, name in sorted(frame.slots):
+        slot = frame.slots[number, name]
+        done = {outcome.value: count for outcome, count in slot.done.items()}
+        yield between + orjson.dumps([number, name, slot.due, done])[:-1]
+        yield from _histograms(slot)
+        yield b"]"
+        between = b","
+    yield b'],"hits":['
+    between = b""
     for begin in range(0, len(frame.hits), HITS_A_PIECE):
-        yield between + _inside("hits", replace(bare, hits=frame.hits[begin : begin + HITS_A_PIECE]))
-        between = ","
-    yield "]}}\n"
+        part = replace(bare, hits=frame.hits[begin : begin + HITS_A_PIECE])
+        yield between + orjson.dumps(to_json(part)["hits"])[1:-1]
+        between = b","
+    yield b"]}}\n"
+
+
+def _histograms(slot: Slot) -> Iterator[bytes]:
+    for histogram in slot.histograms():
+        yield b"," + orjson.dumps(sorted(histogram.cells.items()))
 
 
 def line(frame: Frame) -> bytes:
     """All of it at once."""
-    return "".join(pieces(frame)).encode()
+    return b"".join(pieces(frame))
 
 
 async def line_in_turns(frame: Frame) -> bytes:
@@ -41,12 +55,4 @@ async def line_in_turns(frame: Frame) -> bytes:
     for piece in pieces(frame):
         parts.append(piece)
         await asyncio.sleep(0)
-    return "".join(parts).encode()
-
-
-def _inside(field: str, part: Frame) -> str:
-    return _dumps(to_json(part)[field])[1:-1]
-
-
-def _dumps(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return b"".join(parts)

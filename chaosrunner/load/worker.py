@@ -29,6 +29,7 @@ from chaosrunner.load.bench import Bench
 from chaosrunner.load.lease import Lease
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.orders import from_line
+from chaosrunner.load.own_core import Cores, Waiting, target_here, why_asleep
 from chaosrunner.load.script import Script
 from chaosrunner.load.selfwatch import SelfWatch
 from chaosrunner.load.sender import Sender
@@ -109,6 +110,7 @@ class Worker:
         self._ledger = Ledger(worker=orders.shard, names=len(orders.profile.steps))
         self._script = Script(Bench(orders, self._ledger))
         self._watch: SelfWatch | None = None
+        self._waiting: Waiting | None = None
         self._lease = Lease()
         self._stop = asyncio.Event()
         self._sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -134,6 +136,7 @@ class Worker:
         # What lives now lives until the end: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        here = await asyncio.to_thread(target_here, self._orders)
         self._pipe.say({"ready": True})
         while (word := await self._command()) is not None and "epoch" not in word:
             pass  # its lease is renewed
@@ -143,7 +146,9 @@ class Worker:
         epoch_ns = int(word["epoch"]) - slept
         self._ledger.epoch_ns = epoch_ns
         self._watch = SelfWatch(epoch_ns)
-        sender = Sender(task, self._ledger, epoch_ns)
+        # Not before now: whoever gives workers cores of their own must have started them first.
+        waiting = self._waiting = Waiting(self._ledger, why_asleep(self._orders.of, here, Cores.here()))
+        sender = Sender(task, self._ledger, epoch_ns, waiting.alarm)
         self._lend(sender, slept)
         sender.start()
         reports = asyncio.create_task(self._report(sender, slept, float(word.get("every", FRAME_S))))
@@ -178,7 +183,11 @@ class Worker:
 
     def _cut(self, sender: Sender, *, last: bool = False) -> Frame:
         opened = sum(driver.opened for driver in self._script.drivers)
-        watch = self._watch.take() if self._watch else {}
+        assert self._watch is not None
+        assert self._waiting is not None
+        self._watch.spun(self._waiting.spun_ns())
+        watch = self._watch.take()
+        self._waiting.look(watch)
         return self._ledger.cut(sender.account(), connects=opened, watch=watch, last=last)
 
     def _say_notes(self) -> None:

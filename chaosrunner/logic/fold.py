@@ -7,7 +7,7 @@ its fold: `step` updates it in place and returns it, so that a frame costs what 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -332,7 +332,7 @@ def _phase_at(state: State, until_us: int) -> Phase | None:
     return None if state.load_epoch_ns is None else state.phase_of_slot(until_us * 1000 // SLOT_NS)
 
 
-def _keep_hits(state: State, hits: tuple[Hit, ...]) -> None:
+def _keep_hits(state: State, hits: Sequence[Hit]) -> None:
     """Insert raw hits by due time, so that the order in which frames arrive does not matter."""
     if hits:
         place = bisect_left(state.hits, min(hit.due_us for hit in hits), key=_due)

@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.model.histogram import Histogram, cell_of, highest_in
 from chaosrunner.model.load import Outcome
-from chaosrunner.model.slots import Slot
 from chaosrunner.model.units import NANOS, SLOT_NS
 
 if TYPE_CHECKING:
     from chaosrunner.logic.fold import State
     from chaosrunner.model.events import Pressure
     from chaosrunner.model.experiment import Phase
-    from chaosrunner.model.slots import Hit
+    from chaosrunner.model.slots import Hit, Slot
 
 WAITED = 0.05
 """Seconds a second that the target must have waited for a CPU before it is asked who had it."""
@@ -71,8 +70,8 @@ class Owed:
 
 NOTHING = Owed()
 
-Tiers = dict[int, Owed]
-"""Cell → what responses in it are taken to owe."""
+Moves = dict[int, int]
+"""Cell of a response → the cell it would be in without what it may owe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,11 @@ class Missing:
         """What a request due in that second may owe."""
         here, before = self._at(second), self._at(second - 1)
         return Owed(max(before, self.piled.get(second, 0.0)) + here, max(here, self._at(second + 1)))
+
+    def seconds(self) -> set[int]:
+        """Every second in which a response may owe anything."""
+        known = self.others.keys() | self.ours.keys() | self.piled.keys()
+        return {second + near for second in known for near in (-1, 0, 1)}
 
     @staticmethod
     def mean(shares: Mapping[int, float], seconds: range) -> float:
@@ -150,8 +154,9 @@ def relieved(state: State, lack: Missing, phases: frozenset[Phase]) -> State:
 
 def _hits(state: State, lack: Missing, phases: frozenset[Phase]) -> Iterator[Hit]:
     """Raw hits, each relieved by what its own second lacked."""
+    owing = {second: owed for second in lack.seconds() if (owed := lack.owed(second)) > NOTHING}
     for hit in state.hits:
-        owed = lack.owed(hit.due_us // SECOND_US)
+        owed = owing.get(hit.due_us // SECOND_US, NOTHING)
         if owed > NOTHING and state.phase_of_slot(hit.due_us * 1000 // SLOT_NS) in phases:
             yield _quicker(hit, owed)
         else:
@@ -194,50 +199,46 @@ def _coarse(state: State, lack: Missing, phases: frozenset[Phase]) -> dict[tuple
 def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed]) -> dict[int, dict[int, Slot]]:
     """Slots of the same stretch of time, each name's slowest responses taken to be of the worst seconds."""
     worst_first = sorted(owed, reverse=True)
-    sums: dict[int, Slot] = {}
+    sums: dict[int, Histogram] = {}
     for names in slots.values():
         for name, slot in names.items():
-            sums.setdefault(name, Slot()).add(slot)
-    tiers = {name: (_tiers(slot.ok, worst_first), _tiers(slot.adjusted, worst_first)) for name, slot in sums.items()}
+            whole = sums.setdefault(name, Histogram())
+            whole.add(slot.ok)
+            whole.add(slot.adjusted)
+    moves = {name: _moves(whole, worst_first) for name, whole in sums.items()}
     return {
-        number: {name: _slot(slot, tiers[name], worst_first[0]) for name, slot in names.items()}
+        number: {name: _slot(slot, moves[name], worst_first[0]) for name, slot in names.items()}
         for number, names in slots.items()
     }
 
 
-def _tiers(whole: Histogram, owed: list[Owed]) -> Tiers:
+def _moves(whole: Histogram, owed: list[Owed]) -> Moves:
     """Of n seconds each has its n-th of the hits, the slowest first. A cell goes where its middle is."""
-    tiers: Tiers = {}
+    moves: Moves = {}
     slower = 0
     for cell, count in reversed(whole.pairs()):
         middle = (slower + count / 2) / whole.total
-        tiers[cell] = owed[int(middle * len(owed))]
+        moves[cell] = cell_of(_less(highest_in(cell), owed[int(middle * len(owed))]))
         slower += count
-    return tiers
+    return moves
 
 
-def _slot(slot: Slot, tiers: tuple[Tiers, Tiers], worst: Owed) -> Slot:
-    ok, adjusted, done = _shorter(slot.ok, tiers[0]), _shorter(slot.adjusted, tiers[1]), dict(slot.done)
+def _slot(slot: Slot, moves: Moves, worst: Owed) -> Slot:
+    ok, adjusted, done = _moved(slot.ok, moves), _moved(slot.adjusted, moves), dict(slot.done)
     given_up = sum(done.get(outcome, 0) for outcome in GIVEN_UP)
     if given_up and _in_doubt(round(slot.failed.max() or 0.0), worst):
         done = {outcome: count for outcome, count in done.items() if outcome not in GIVEN_UP}
         done[Outcome.OK] = done.get(Outcome.OK, 0) + given_up
-        _count(ok, 0, given_up)
-        _count(adjusted, 0, given_up)
+        ok.add(Histogram({0: given_up}, given_up))
+        adjusted.add(Histogram({0: given_up}, given_up))
     return replace(slot, ok=ok, adjusted=adjusted, done=done)
 
 
-def _shorter(seen: Histogram, tiers: Tiers) -> Histogram:
-    fresh = Histogram()
-    for cell, count in seen:
-        _count(fresh, _less(highest_in(cell), tiers[cell]), count)
-    return fresh
-
-
-def _count(histogram: Histogram, micros: int, count: int) -> None:
-    cell = cell_of(micros)
-    histogram.cells[cell] = histogram.cells.get(cell, 0) + count
-    histogram.total += count
+def _moved(seen: Histogram, moves: Moves) -> Histogram:
+    cells: dict[int, int] = {}
+    for cell, count in seen.cells.items():
+        cells[moves[cell]] = cells.get(moves[cell], 0) + count
+    return Histogram(cells, seen.total)
 
 
 def _less(micros: int, owed: Owed) -> int:

@@ -29,7 +29,9 @@ def revealed(profile: LoadProfile, tools: Tools) -> LoadProfile:
         replace(stream, scenarios=tuple(_scenario(scenario, tools) for scenario in stream.scenarios))
         for stream in profile.streams
     )
-    tls = profile.tls and replace(profile.tls, password=tools.reveal(Secret(profile.tls.password)))
+    tls = profile.tls
+    if tls is not None and tls.password:
+        tls = replace(tls, password=tools.reveal(Secret(tls.password)))
     return replace(profile, streams=streams, tls=tls)
 
 

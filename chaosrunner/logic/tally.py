@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chaosrunner.logic.http_account import amplification, http_remarks
 from chaosrunner.logic.remarks import remarks
 from chaosrunner.logic.traffic import Sample, Span, Traffic
 from chaosrunner.model.histogram import Histogram
@@ -20,7 +21,7 @@ def phase_stats(traffic: Traffic) -> Iterator[PhaseStats]:
         if span is None:
             continue
         for name in _words(traffic.experiment.load):
-            yield _stats(span, name, traffic.sample(span, name))
+            yield _stats(traffic, span, name)
 
 
 def _words(load: LoadProfile) -> tuple[str, ...]:
@@ -32,7 +33,8 @@ def _words(load: LoadProfile) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["", *steps, *scenarios, *tags, *series]))
 
 
-def _stats(span: Span, name: str, sample: Sample) -> PhaseStats:
+def _stats(traffic: Traffic, span: Span, name: str) -> PhaseStats:
+    sample = traffic.sample(span, name)
     slowest = max(sample.slot.ok.max() or 0.0, sample.slot.failed.max() or 0.0)
     return PhaseStats(
         phase=span.phase,
@@ -49,6 +51,7 @@ def _stats(span: Span, name: str, sample: Sample) -> PhaseStats:
         service=_spread(sample.slot.service),
         wait=_spread(sample.slot.wait),
         lag=_spread(sample.slot.lag),
+        amplification=amplification(traffic, span, name),
     )
 
 
@@ -80,5 +83,5 @@ def trust(traffic: Traffic) -> Trust:
         response_p99_s=sample.quantile(0.99),
         service_p99_s=_s(whole.service, 0.99),
         wait_p99_s=_s(whole.wait, 0.99),
-        notes=tuple(remarks(traffic, whole)),
+        notes=(*remarks(traffic, whole), *http_remarks(traffic)),
     )

@@ -37,6 +37,11 @@ class Request(Action):
         return tuple(self.keep)
 
     @property
+    def series(self) -> tuple[str, ...]:
+        """Each retry, when it was sent, with the pause before it."""
+        return (f"{self.name}.retries",) if self.client.retry else ()
+
+    @property
     def full_for(self) -> tuple[str, ...]:
         """What it needs the full path for, in words; empty = the fast path will do."""
         client = self.client

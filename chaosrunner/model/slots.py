@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chaosrunner.model.histogram import Histogram
@@ -90,7 +90,7 @@ class Frame:
     """Everything due before this (µs after the epoch) has been fired or counted; later deltas only finish open hits."""
     slots: Mapping[tuple[int, int], Slot]
     """(slot number since the epoch, name index) → delta."""
-    hits: tuple[Hit, ...] = ()
+    hits: Sequence[Hit] = ()
     skipped: int = 0
     """Later steps never asked because an earlier step of their journey failed."""
     journeys: int = 0

@@ -119,6 +119,8 @@ class PhaseStats:
     """sent − fired: the wait for a connection, the target's as well. Of every request that was fired."""
     lag: Spread = Spread()
     """fired − due: the generator's."""
+    amplification: float | None = None
+    """Requests sent for each that was due, retries included; None when no request of these is ever retried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class Send(Action):
     keep: Mapping[str, str] = field(default_factory=dict)
     """Variable → JSON path in the answer."""
     everyone: bool = False
-    """It must arrive at every socket of that OPEN step that is open now in the same worker; done when it has."""
+    """It must arrive at every socket that is open now to the same path, in the same worker; done when it has."""
 
     @property
     def series(self) -> tuple[str, ...]:

@@ -163,6 +163,7 @@ def _phase(stats: PhaseStats) -> dict[str, object]:
         "service": _spread(stats.service),
         "connection_wait": _spread(stats.wait),
         "generator_lag": _spread(stats.lag),
+        "amplification": number(stats.amplification),
     }
 
 

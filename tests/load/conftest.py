@@ -17,6 +17,7 @@ BOTH = {
     "test_load_pool.py",
     "test_load_replies.py",
     "test_load_users.py",
+    "test_load_websocket_faults.py",
 }
 
 

@@ -197,6 +197,10 @@ class Books:
     def done(self) -> dict[Outcome, int]:
         return dict(self.all.done)
 
+    def noted(self, about: str) -> list[dict[str, object]]:
+        """The data of the notes about something."""
+        return [note["data"] for note in self.notes if note["about"] == about]  # type: ignore[misc]
+
     @property
     def counts(self) -> Counter[str]:
         counts: Counter[str] = Counter()

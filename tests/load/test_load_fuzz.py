@@ -7,9 +7,9 @@ import gzip
 import random
 import tracemalloc
 import zlib
-from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 
 import brotli
 import pytest
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from load_rig import Asked, Target, finished, profile, work
 
 from chaosrunner.load.act import OpenHit
-from chaosrunner.load.http.connection import Connection
+from chaosrunner.load.http.connection import UNKNOWN, Connection
 from chaosrunner.load.http.full_connection import Attempt, FullConnection
+from chaosrunner.load.http.pool import Budget, Origin, Pool
 from chaosrunner.model.http_client import Check, Client, Retry
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.load import Outcome
@@ -129,21 +130,14 @@ async def test_whatever_a_server_answers(step: Request, seed: int) -> None:
     assert sum(books.done.values()) == 1500
     others = {Outcome.TIMEOUT, Outcome.CONNECT}  # a reply that was cut is waited for; so are its successors
     assert set(fired) - others == {Outcome.OK, Outcome.RESET, Outcome.PROTOCOL, Outcome.CHECK, Outcome.STATUS}
-    assert all(note["data"]["why"] for note in books.notes)  # type: ignore[index]
+    assert all(note["why"] for note in books.noted("reply"))
 
 
 # --- without a network: any bytes at all
 
 
 class Wire:
-    """A transport and a pool in one, for one connection."""
-
-    def __init__(self) -> None:
-        self.ends: list[object] = []
-        self.heads: dict[bytes, tuple[int, int]] = {}
-        self.waiting: deque[OpenHit] = deque()
-        self.shortcut = True
-        self.hot = None
+    """A transport and a socket in one."""
 
     def get_extra_info(self, _name: str) -> None:
         return None
@@ -151,33 +145,38 @@ class Wire:
     def write(self, _data: bytes) -> None:
         pass
 
+    def send(self, data: bytes) -> int:
+        return len(data)
+
     def abort(self) -> None:
         pass
 
-    def freed(self, _connection: Connection) -> None:
-        self.ends.append("freed")
 
-    def lost(self, _connection: Connection) -> None:
-        self.ends.append("lost")
+class Owner(Pool):
+    """A pool that counts what it has lost."""
+
+    losses = 0
+
+    def lost(self, connection: Connection) -> None:
+        self.losses += 1
+        super().lost(connection)
 
 
-class Asking(Attempt):
-    """A hit that notes its ends."""
+class Ends(list[object]):
+    """Act and road of one attempt: notes how that ended."""
 
-    def __init__(self, *, is_head: bool) -> None:
-        for name in OpenHit.__slots__:
-            setattr(self, name, 0)
-        self.ends: list[object] = []
-        self.act = self.road = self  # type: ignore[assignment]
-        self.link = None
-        self.request, self.is_head, self.keeps_body = b"", is_head, True
-        self.headers, self.size, self.wire_size = {}, 0, 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = UNKNOWN
+        journey = SimpleNamespace(route=SimpleNamespace(legs=[SimpleNamespace(act=self, name=0)]))
+        self.hit = SimpleNamespace(journey=journey, leg=0, due_ns=0)
+        self.ready = SimpleNamespace(judge=SimpleNamespace(needs_body=True))
 
     def answered(self, _hit: OpenHit, status: int, body: bytes, _now_ns: int) -> None:
-        self.ends.append((status, body))
+        self.append((status, body))
 
     def ended(self, _hit: OpenHit, outcome: Outcome, _now_ns: int) -> None:
-        self.ends.append(outcome)
+        self.append(outcome)
 
 
 def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
@@ -197,8 +196,9 @@ def test_any_bytes_end_a_hit_once(
     seed: int, cuts: list[int], kind: type[Connection], is_head: bool, garbage: bytes | None
 ) -> None:
     """However a reply is mutated and cut, and at last the connection with it, its hit ends exactly once."""
-    wire, hit = Wire(), Asking(is_head=is_head)
-    connection = kind(wire, None)  # type: ignore[arg-type]
+    owner, wire, ends = Owner(Origin(False, "x", 80), Budget(1), 1.0), Wire(), Ends()
+    hit = Attempt(ends, b"", is_head=is_head)  # type: ignore[arg-type]
+    connection = kind(owner, wire)  # type: ignore[arg-type]
     connection.connection_made(wire)  # type: ignore[arg-type]
     connection.send(hit)
     data = mutated(random.Random(seed)) if garbage is None else garbage
@@ -206,9 +206,9 @@ def test_any_bytes_end_a_hit_once(
         connection.data_received(piece)
     connection.connection_lost(None)
     connection.connection_lost(None)
-    assert len(hit.ends) == 1
+    assert len(ends) == 1
     assert hit.link is None
-    assert Counter(wire.ends)["lost"] == 1
+    assert owner.losses == 1
 
 
 # --- bodies that do not end

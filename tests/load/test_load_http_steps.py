@@ -260,9 +260,8 @@ async def test_samples_of_failed_checks_are_few() -> None:
     """Why a check failed is noted for the first few of each step, and counted for all."""
     books, _ = await ask(post(checks=(parse_check("body contains zebra"),)))
     assert books.done == {Outcome.CHECK: 20}
-    assert len(books.notes) == 5
-    assert books.notes[0]["about"] == "reply"
-    assert books.notes[0]["data"] == {
+    assert len(books.noted("reply")) == 5
+    assert books.noted("reply")[0] == {
         "step": "post", "outcome": "check", "status": 200, "why": "body contains zebra: found 'ok'",
     }  # fmt: skip
 

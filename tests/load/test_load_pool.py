@@ -11,6 +11,7 @@ import pytest
 from load_rig import OK
 
 from chaosrunner.load.act import OpenHit
+from chaosrunner.load.http.connection import UNKNOWN
 from chaosrunner.load.http.pool import Budget, Origin, Pool, outcome_of, resolve
 from chaosrunner.load.journey import Journey, Leg, Route
 from chaosrunner.model.journey import Think
@@ -27,6 +28,7 @@ class Asked(OpenHit):
         route = Route([leg])
         super().__init__(self, Journey(None, route, 0, 0, 0), 0, 0, 0)  # type: ignore[arg-type]
         self.request = REQUEST
+        self.head = UNKNOWN
         self.done: asyncio.Future[int | Outcome] = asyncio.get_running_loop().create_future()
 
     def answered(self, _hit: OpenHit, status: int, _body: bytes, _now_ns: int) -> None:

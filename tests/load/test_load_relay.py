@@ -80,8 +80,9 @@ async def asking(url: str, load: LoadProfile) -> AsyncIterator[tuple[Relay, Ques
     )
     try:
         async with asyncio.timeout(30):
-            while not (await relay.exchange(question)).lines:  # noqa: ASYNC110 - asking is how one learns of it
+            while not (answer := await relay.exchange(question)).lines:  # noqa: ASYNC110 - asking tells
                 await asyncio.sleep(0.02)
+        assert answer.done == 1  # however often the orders were sent
         yield relay, question
     finally:
         await relay.halt()

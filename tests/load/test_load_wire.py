@@ -35,7 +35,7 @@ def test_a_line_in_pieces_is_the_frame(frame: Frame) -> None:
     assert json.loads(whole) == {"frame": json.loads(json.dumps(to_json(frame)))}
     assert whole.count(b"\n") == 1
     assert whole.endswith(b"\n")
-    assert len(list(pieces(frame))) == 3 + len(frame.slots) + -(-len(frame.hits) // 100)
+    assert len(list(pieces(frame))) == 3 + 8 * len(frame.slots) + -(-len(frame.hits) // 50)
 
 
 async def test_the_loop_gets_its_turn_after_each_piece() -> None:

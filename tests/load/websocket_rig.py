@@ -49,12 +49,25 @@ class Guest:
         self.nth = 0
         """Which connection of the peer it is, from 0."""
         self.request = ""
+        self.visit = 0
+        """How many connections with the same path came before it; known with the request."""
         self.close_code: int | None = None
 
+    @property
+    def path(self) -> str:
+        """What it asked for."""
+        return self.request.split(" ")[1]
+
+    async def hear(self) -> None:
+        """Read its request."""
+        self.request = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        self.visit = sum(guest.request != "" and guest.path == self.path for guest in self.peer.guests) - 1
+
     async def upgrade(self, *, answer: bytes | None = None) -> None:
-        """Read the request and answer it, rightly unless told otherwise."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-        self.request = head
+        """Read the request unless that was done, and answer it, rightly unless told otherwise."""
+        if not self.request:
+            await self.hear()
+        head = self.request
         key = next(
             line.partition(": ")[2] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key")
         )

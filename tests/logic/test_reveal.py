@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from chaosrunner.errors import InjectorError
-from chaosrunner.logic.reveal import reveal_text, revealed
+from chaosrunner.logic.reveal import reveal_text, revealed, revealed_auth
+from chaosrunner.model.http_client import Tls
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.load import LoadProfile, Stage, single
 from chaosrunner.model.secret import Secret
@@ -45,6 +46,19 @@ def test_every_text_of_a_step_is_revealed() -> None:
     assert found.steps[0].headers == {"X": "v <user>"}
     assert found.steps[0].body == {"k": ["v", 1, None, {"deep": "avb"}], "n": True}
     assert found.scenarios[0].auth == Secret("bearer ${T}")
+    assert revealed_auth(found.scenarios[0], Safe({"${T}": "t"})) == "bearer t"
+    assert revealed_auth(replace(found.scenarios[0], auth=None), Safe({})) is None
+
+
+def test_the_password_of_a_key_is_revealed() -> None:
+    """TLS gets its password as it is; without one nothing is asked for."""
+    plain = profile(Request(name="x", method="GET", path="/"))
+    locked = replace(plain, tls=Tls(certificate="c.pem", password="${P}"))
+    assert revealed(locked, Safe({"${P}": "a<b"})).tls == Tls(certificate="c.pem", password="a<b")
+    tools = Safe({})
+    assert revealed(replace(plain, tls=Tls()), tools).tls == Tls()
+    assert revealed(plain, tools).tls is None
+    assert tools.asked == []
 
 
 def test_a_value_cannot_become_a_placeholder() -> None:

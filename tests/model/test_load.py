@@ -9,7 +9,7 @@ from chaosrunner.model.load import ERRORS, OURS, Outcome, Stage, Wave, single
 def test_every_outcome_blames_somebody_or_is_ok() -> None:
     """All outcomes but OK are the target's, or ours for want of time, means or data."""
     assert set(Outcome) - ERRORS - OURS == {Outcome.OK}
-    assert OURS == {Outcome.LATE, Outcome.LOCAL, Outcome.SPENT}
+    assert {Outcome.LATE, Outcome.LOCAL, Outcome.SPENT} == OURS
     assert not OURS & ERRORS
 
 

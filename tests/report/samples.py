@@ -15,7 +15,7 @@ from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.fault import Fault, Target
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
-from chaosrunner.model.load import ERRORS, Stage, single
+from chaosrunner.model.load import ERRORS, LoadProfile, Stage, single
 from chaosrunner.model.load import Outcome as Hitting
 from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.system import Component, System
@@ -467,6 +467,14 @@ def sample(scenario: str = "broken", question: str = "") -> Sample:
     return Sample(asked, entries, fold(entries), _verdict(scenario, asked, hits))
 
 
+def renamed(load: LoadProfile, text: str) -> LoadProfile:
+    """The same load, every step of which has this name."""
+    (stream,) = load.streams
+    (scenario,) = stream.scenarios
+    steps = tuple(replace(step, name=text) for step in scenario.steps)
+    return replace(load, streams=(replace(stream, scenarios=(replace(scenario, steps=steps),)),))
+
+
 def hostile(text: str) -> Sample:
     """The broken run with `text` in every place where a user or a target can put words."""
     plain = sample("broken")
@@ -475,9 +483,7 @@ def hostile(text: str) -> Sample:
         question=text,
         source=text,
         system=replace(plain.experiment.system, name=text),
-        load=replace(
-            plain.experiment.load, steps=tuple(replace(step, name=text) for step in plain.experiment.load.steps)
-        ),
+        load=renamed(plain.experiment.load, text),
     )
     verdict = replace(
         plain.verdict,

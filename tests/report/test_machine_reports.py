@@ -11,7 +11,7 @@ import pytest
 from junitparser import Error, Failure, JUnitXml
 from samples import SCENARIOS, hostile, sample
 
-from chaosrunner.model.load import Closed
+from chaosrunner.model.load import Closed, LoadProfile
 from chaosrunner.model.verdict import Outcome
 from chaosrunner.report.json import SCHEMA, number, verdict_json
 from chaosrunner.report.junit import junit_xml
@@ -44,6 +44,12 @@ def test_json_gives_value_limit_and_unit() -> None:
     assert p95["limit"] == pytest.approx(1.5 * p95["baseline"])
 
 
+def with_users(load: LoadProfile) -> LoadProfile:
+    """The same load by users who begin every ten seconds."""
+    (stream,) = load.streams
+    return replace(load, streams=(replace(stream, closed=Closed(every_s=10.0)),))
+
+
 def test_json_says_which_model_the_load_was() -> None:
     """An open model has no users, a closed one has them and says how often its pacing was not kept."""
     one = sample("control")
@@ -57,7 +63,7 @@ def test_json_says_which_model_the_load_was() -> None:
         "iterations": None,
         "behind": None,
     }
-    closed = replace(one.experiment, load=replace(one.experiment.load, closed=Closed(every_s=10.0)))
+    closed = replace(one.experiment, load=with_users(one.experiment.load))
     load = verdict_json(replace(one.verdict, users=20.0), closed, one.state)["load"]
     assert isinstance(load, dict)
     assert load["model"] == "closed model"

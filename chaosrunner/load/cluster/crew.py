@@ -66,8 +66,9 @@ async def cluster(url: str) -> AsyncIterator[ClusterCrew]:
         from distributed import Client
     except ImportError as error:
         raise _mistake(f"needs Dask ({error}); install it with: pip install 'chaosrunner[cluster]'") from error
-    # What Dask says of lost connections becomes facts and one line a person can act on.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # What it says of lost connections becomes facts, and one line that a person can act on.
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     connecting: Any = Client
     about_tls = f"; {TLS}" if url.startswith("tls") else ""
     try:

@@ -52,9 +52,8 @@ class Answer:
     """CLOCK_BOOTTIME of this machine."""
     done: int = 0
     """How many lines the worker process was told."""
-    begin: int = 0
-    """Number of the first of `lines`."""
     lines: tuple[bytes, ...] = field(default=(), repr=False)
+    """What it has said since those that were `seen`."""
     over: str = ""
     """How the worker process ended, if it has, and if `lines` are its last."""
     pid: int = 0
@@ -88,7 +87,7 @@ class Relay:
         self._worker: WorkerProcess | None = None
         self._done = 0
         self._lines: list[bytes] = []
-        self._begin = 0
+        self._seen = 0
         self._hearing: asyncio.Task[None] | None = None
         self._over = ""
 
@@ -139,13 +138,12 @@ class Relay:
         await worker.reap()
 
     def _answer(self, seen: int) -> Answer:
-        del self._lines[: max(0, seen - self._begin)]
-        self._begin = max(self._begin, seen)
+        del self._lines[: max(0, seen - self._seen)]  # an older question may come late, on a line that broke
+        self._seen = max(self._seen, seen)
         return Answer(
             attempt=self._attempt,
             now_ns=here(),
             done=self._done,
-            begin=self._begin,
             lines=tuple(self._lines),
             over=self._over,
             pid=self._worker.process.pid if self._worker is not None and not self._over else 0,

@@ -29,7 +29,7 @@ HALT_S = 1.0
 
 
 class RemoteWorker:
-    """One worker; see `chaosrunner.load.driver.Hand`.
+    """One worker; see `chaosrunner.load.crew.Hand`.
 
     Args:
         number: its shard.
@@ -146,10 +146,11 @@ class RemoteWorker:
                 answered_ns = here()
             except (OSError, TimeoutError) as error:  # perhaps only the connection
                 if here() - answered_ns > LEASE_S * NANOS:
-                    self._end(f"no answer for {LEASE_S:g} s ({error or 'timeout'}), so its lease has run out")
+                    self._end(f"no answer for {LEASE_S:g} s ({str(error) or 'silence'}), so its lease has run out")
                 await asyncio.sleep(ASK_S)
-            except RuntimeError:  # what Dask says of an actor whose worker is gone
-                self._end("its Dask worker was lost")
+            except RuntimeError as error:  # how Dask says that it is gone
+                who = "the Dask scheduler" if "cancelled" in str(error) else "its Dask worker"
+                self._end(f"{who} was lost")
             except Exception as error:  # no such actor there, or no such method: not the one we placed
                 self._end(f"{type(error).__name__}: {error}")
             else:
@@ -169,11 +170,11 @@ class RemoteWorker:
             self._end("its Dask worker was started anew")
             return
         self.clock.answered(asked_ns, answer.now_ns)
-        del self._told[: max(0, answer.done - self._told_from)]
-        self._told_from = max(self._told_from, answer.done)
-        for line in answer.lines[max(0, self._seen - answer.begin) :]:
+        del self._told[: answer.done - self._told_from]
+        self._told_from = answer.done
+        for line in answer.lines:
             self._said.put_nowait(line)
-        self._seen = max(self._seen, answer.begin + len(answer.lines))
+        self._seen += len(answer.lines)
         self._pid = answer.pid
         if answer.over:
             self._end(answer.over)

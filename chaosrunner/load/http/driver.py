@@ -23,6 +23,8 @@ from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chaosrunner.load.act import Act, OpenHit, Setting
     from chaosrunner.load.bench import Bench
     from chaosrunner.load.http.pool import Origin
@@ -43,6 +45,8 @@ class Shared:
     ledger: Ledger
     samples: Samples
     seed: int
+    series: Callable[[str], int]
+    """Name → index of what is measured beside the requests."""
     jars: Jars = field(default_factory=Jars)
     pools: dict[Origin, Pool] = field(default_factory=dict)
 
@@ -59,7 +63,7 @@ class Http:
         self._entry = bench.orders.entry
         self._profile = bench.orders.profile
         self._budget = Budget(self._profile.connections)
-        self._shared = Shared(bench.ledger, Samples(bench.ledger), bench.orders.seed)
+        self._shared = Shared(bench.ledger, Samples(bench.ledger), bench.orders.seed, bench.series)
         steps = [step for step in self._profile.steps if isinstance(step, Request)]
         self._full = any(step.full_for for step in steps)
         """One path for the whole load, since its steps share their connections."""

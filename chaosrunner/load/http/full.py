@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.load.http.full_connection import Attempt
 from chaosrunner.load.http.judge import Reply
-from chaosrunner.load.http.redirects import CannotFollow, redirected
+from chaosrunner.load.http.redirects import CannotFollow, is_redirect, redirected
 from chaosrunner.load.http.retries import Retries
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chaosrunner.load.act import OpenHit
     from chaosrunner.load.http.cookies import Jars
     from chaosrunner.load.http.driver import Shared
-    from chaosrunner.load.http.script import Ready
+    from chaosrunner.load.http.script import Message, Ready
 
 
 class FullAsk:
@@ -47,15 +47,29 @@ class FullAsk:
 class Asking:
     """One hit: its attempts one after the other, until one of them ends it. To an attempt it is act and road."""
 
-    __slots__ = ("_attempt", "_hops", "_message", "_open", "_origin", "_retries", "_shared", "_timer", "hit", "ready")
+    __slots__ = (
+        "_attempt",
+        "_begun",
+        "_changed",
+        "_hops",
+        "_open",
+        "_origin",
+        "_retries",
+        "_shared",
+        "_timer",
+        "hit",
+        "ready",
+    )
 
     def __init__(self, ready: Ready, shared: Shared, hit: OpenHit, opened: dict[OpenHit, Asking]) -> None:
         self.ready = ready
         self.hit = hit
         self._shared = shared
         self._open = opened
-        self._message = ready.message(hit.journey.variables)
+        self._changed: Message | None = None
+        """The request, once it is not the step's own any more: a redirect made another of it."""
         self._origin = ready.origin
+        self._begun = False
         self._hops = 0
         self._retries = Retries(ready.client.retry, shared.seed, hit) if ready.client.retry else None
         self._attempt: Attempt | None = None
@@ -64,10 +78,18 @@ class Asking:
 
     def send(self) -> None:
         """Ask, for the first time or again."""
-        message = self._message
-        if self._jars is not None:
-            message = self._jars.added(message, self._origin, self.hit.journey)
-        attempt = self._attempt = Attempt(self, message.wire(), is_head=message.method == "HEAD")
+        if self._changed is None and self._jars is None:
+            request, is_head = self.ready.request(self.hit.journey.variables), self.ready.is_head
+        else:
+            message = self._message()
+            if self._jars is not None:
+                message = self._jars.added(message, self._origin, self.hit.journey)
+            request, is_head = message.wire(), message.method == "HEAD"
+        attempt = Attempt(self, request, is_head=is_head)
+        if not self._begun:
+            self._begun = True
+            self.hit.fired_ns = attempt.fired_ns  # it was composed for this hit, and that took time of ours
+        self._attempt = attempt
         if self._retries is not None and self._retries.timeout_s is not None:
             self._timer = asyncio.get_running_loop().call_later(self._retries.timeout_s, self._too_late)
         self._shared.pools[self._origin].send(attempt)
@@ -84,7 +106,7 @@ class Asking:
         """A whole reply has come: it is the answer, or there is more to do."""
         self._rest()
         if self._jars is not None:
-            self._jars.learn(attempt.headers, self._origin, self._message.path, self.hit.journey)
+            self._jars.learn(attempt.headers, self._origin, self._message().path, self.hit.journey)
         self._account(attempt)
         if self._follow(attempt, status, now_ns) or self._again(status, None, attempt.headers.get("retry-after", "")):
             return
@@ -104,22 +126,22 @@ class Asking:
 
     # --- what follows
 
+    def _message(self) -> Message:
+        return self._changed or self.ready.message(self.hit.journey.variables)
+
     @property
     def _jars(self) -> Jars | None:
         return self._shared.jars if self.ready.client.cookies else None
 
     def _follow(self, attempt: Attempt, status: int, now_ns: int) -> bool:
         """Whether the reply is a redirect to be followed; then its request has been sent, or the hit has ended."""
-        limit = self.ready.client.redirects
-        if not limit or status in self.ready.judge.expect:
+        limit, location = self.ready.client.redirects, attempt.headers.get("location")
+        if not limit or location is None or not is_redirect(status) or status in self.ready.judge.expect:
             return False
         try:
-            there = redirected(self._message, self._origin, status, attempt.headers.get("location"))
-            if there is None:
-                return False
             if self._hops == limit:
                 raise CannotFollow(f"more than {limit} redirects")
-            message, origin = there
+            message, origin = redirected(self._message(), self._origin, status, location)
             if origin not in self._shared.pools:
                 raise CannotFollow(f"a redirect to {origin.url}, which no step of this load names")
         except CannotFollow as error:
@@ -127,7 +149,7 @@ class Asking:
             self._end(Outcome.STATUS, now_ns)
             return True
         self._hops += 1
-        self._message, self._origin = message, origin
+        self._changed, self._origin = message, origin
         self._shared.ledger.count(f"{self.ready.name}.redirects")
         self._stamp()
         self.send()
@@ -139,9 +161,15 @@ class Asking:
             return False
         self._stamp()
         self._attempt = None
-        self._shared.ledger.count(f"{self.ready.name}.retries")
-        self._timer = asyncio.get_running_loop().call_later(self._retries.pause_s(retry_after), self.send)
+        pause_s = self._retries.pause_s(retry_after)
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._resend, round(pause_s * 1e6))
         return True
+
+    def _resend(self, pause_us: int) -> None:
+        """A pause is over."""
+        series = self._shared.series(f"{self.ready.name}.retries")
+        self._shared.ledger.observe(series, time.monotonic_ns(), pause_us)
+        self.send()
 
     def _too_late(self) -> None:
         """An attempt has used up its own time."""

@@ -52,12 +52,14 @@ class FullConnection(Connection):
         self._size = self._wire_size = 0
 
     def data_received(self, data: bytes) -> None:
-        """As every connection does it; a body that cannot be decompressed ends the attempt at once."""
-        if self._hit is None:
+        """Some of a reply, always by the parser: its headers matter here. A broken compression ends it at once."""
+        attempt = self._hit
+        if attempt is None:
             self.abort()
             return
-        self._hit.first_ns = self._hit.first_ns or time.monotonic_ns()
-        self._parse(self._hit, data)
+        attempt.first_ns = attempt.first_ns or time.monotonic_ns()
+        self._fresh = False
+        self._parse(attempt, data)
         if self._broken and self._hit is not None:
             self._fail(Outcome.PROTOCOL)
 

@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chaosrunner.load.act import SHORT_HERE
 from chaosrunner.load.http.connection import Connection, Head
 from chaosrunner.load.http.tls import context
 from chaosrunner.model.http_client import Tls
@@ -306,5 +307,7 @@ def outcome_of(error: Exception) -> Outcome:
             return Outcome.RESET
         case socket.gaierror():
             return Outcome.DNS
+        case OSError() if error.errno in SHORT_HERE:
+            return Outcome.LOCAL
         case _:
             return Outcome.CONNECT

@@ -18,16 +18,19 @@ class CannotFollow(ValueError):
     """A redirect that leads nowhere this load may go."""
 
 
-def redirected(message: Message, origin: Origin, status: int, location: str | None) -> tuple[Message, Origin] | None:
-    """The request that a reply asks for instead of another; None when it is no redirect.
+def is_redirect(status: int) -> bool:
+    """Whether a reply asks for another request instead, if it says where."""
+    return status in REDIRECTS
+
+
+def redirected(message: Message, origin: Origin, status: int, location: str) -> tuple[Message, Origin]:
+    """The request that a redirect asks for instead of another.
 
     Browsers turn a POST into a GET on 301 and 302, and everything but HEAD on 303, and so does this.
 
     Raises:
         CannotFollow: the Location is no http URL.
     """
-    if status not in REDIRECTS or location is None:
-        return None
     there, path = _resolved(f"{origin.url}{message.path}", location)
     headers = [(name, value) for name, value in message.headers if name.lower() != "host"]
     if there != origin:

@@ -80,10 +80,10 @@ class Ask:
 
     async def perform(self, line: Line, job: Job) -> Outcome:
         """Do it on an open line, again if that may help."""
-        tries = 0
+        tries, once = 0, self._once if self._begin else self.said[0].say
         while True:
             try:
-                await self._once(line, job.hit.journey.variables)
+                await once(line, job.hit.journey.variables)
             except (BadArgument, NotAsExpected) as error:
                 return await self._wrong(line, error)
             except FAILURES as error:
@@ -100,9 +100,7 @@ class Ask:
     # --- inside
 
     async def _once(self, line: Line, variables: dict[str, object]) -> None:
-        if not self._begin:
-            await self.said[0].say(line, variables)
-            return
+        """The whole transaction. Raises like `Said.say`."""
         connection = line.connection
         assert connection is not None
         await connection.execute(self._begin)

@@ -16,9 +16,14 @@ class Crowding:
     def __init__(self, size: int) -> None:
         self._size = size
         self._waits: dict[int, Histogram] = {}
+        self._at_once: dict[int, int] = {}
+        """Level → how many waited not at all: the hot path."""
 
     def record(self, level: int, wait_us: int) -> None:
         """A job got its line after a wait, in µs."""
+        if not wait_us:
+            self._at_once[level] = self._at_once.get(level, 0) + 1
+            return
         bucket = self._bucket(level)
         waits = self._waits.get(bucket)
         if waits is None:
@@ -27,7 +32,12 @@ class Crowding:
 
     def curve(self) -> list[dict[str, object]]:
         """One row a level, rising: {asking: its highest, of: the pool's size, n, p50_ms, p95_ms, p99_ms, max_ms}."""
-        return [self._row(level, self._waits[level]) for level in sorted(self._waits)]
+        rows: dict[int, Histogram] = {}
+        for level, n in self._at_once.items():
+            rows.setdefault(self._bucket(level), Histogram()).add(Histogram({0: n}, n))
+        for bucket, waits in self._waits.items():
+            rows.setdefault(bucket, Histogram()).add(waits)
+        return [self._row(level, rows[level]) for level in sorted(rows)]
 
     def _bucket(self, level: int) -> int:
         """The level a row stands for: each up to 8, every eighth of the size up to it, powers of two above."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from chaosrunner.load.act import SHORT_HERE
 from chaosrunner.model.load import Outcome
 
 RETRIABLE = frozenset({"40001", "40P01"})
@@ -85,6 +86,8 @@ def _connecting(error: BaseException, sqlstate: str) -> Outcome:
             return Outcome.RESET
         case asyncpg.exceptions.ProtocolError():
             return Outcome.PROTOCOL
+        case OSError() if error.errno in SHORT_HERE:
+            return Outcome.LOCAL
         case _:
             return Outcome.CONNECT
 

@@ -126,8 +126,7 @@ class Line:
     async def _live(self) -> None:
         try:
             if await self._open():
-                while not self._dead:
-                    await self._one()
+                await self._work()
         except asyncio.CancelledError:
             # Closed, or its hit was over before it was open. Nobody else cancels it.
             pass
@@ -148,37 +147,44 @@ class Line:
         self._home.opened_one(self, time.monotonic_ns() - self.opening_ns)
         return True
 
-    async def _one(self) -> None:
-        """Wait for a job and do it."""
-        if self.job is None:
-            self._wake = asyncio.get_running_loop().create_future()
+    async def _work(self) -> None:
+        """Do one job after the other."""
+        while not self._dead:
             try:
-                await self._wake
-            finally:
-                self._wake = None
-            if self.job is None:
-                return
-        job = self.job
+                job = self.job
+                if job is None:
+                    await self._rest()
+                    continue
+                outcome = await job.act.perform(self, job)
+            except asyncio.CancelledError:
+                if not self._interrupted or self._dead:
+                    raise
+                await self._come_to()
+                continue
+            now = time.monotonic_ns()
+            # First the line, so that whoever is due next finds it free.
+            self._free()
+            if not job.hit.over:
+                job.act.finish(job, outcome, now)
+
+    async def _rest(self) -> None:
+        """Until there is a job, or the session has ended."""
+        self._wake = asyncio.get_running_loop().create_future()
         try:
-            outcome = await job.act.perform(self, job)
-        except asyncio.CancelledError:
-            if not self._interrupted or self._dead:
-                raise
-            await self._come_to()
-            return
+            await self._wake
+        finally:
+            self._wake = None
+
+    def _free(self) -> None:
         self.job = None
-        now = time.monotonic_ns()
-        # First the line, so that whoever is due next finds it free.
-        self._dead = self._dead or self.fresh
+        if self.fresh:
+            self._dead = True
         if not self._dead:
             self._home.freed(self)
-        if not job.hit.over:
-            job.act.finish(job, outcome, now)
 
     async def _come_to(self) -> None:
         """After an interrupt: have the server's answer to the cancellation, and leave no transaction open."""
         self._interrupted = False
-        self.job = None
         asyncio.current_task().uncancel()  # type: ignore[union-attr]
         assert self.connection is not None
         try:
@@ -186,10 +192,7 @@ class Line:
                 await self.connection.execute("ROLLBACK")
         except FAILURES:
             self._dead = True
-            return
-        self._dead = self._dead or self.fresh
-        if not self._dead:
-            self._home.freed(self)
+        self._free()
 
     def broken(self) -> None:
         """Its session is of no use any more: it is closed after this job."""

@@ -206,7 +206,8 @@ class Pool:
             self._begin(line, job, time.monotonic_ns())
         else:
             self.idle.append(line)
-            self.grow()
+            if self._own:
+                self.grow()
 
     def lost(self, line: Line) -> None:
         """A line is closed."""

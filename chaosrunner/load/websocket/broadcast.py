@@ -55,5 +55,5 @@ class Broadcast:
                 step=self._act.step.name,
                 sockets=self._audience,
                 missing=len(self._missing),
-                who=[session.who for session in list(self._missing)[:NAMED]],
+                who=[f"{session.of.step.name} {session.who}" for session in list(self._missing)[:NAMED]],
             )

@@ -27,6 +27,7 @@ from chaosrunner.model.websocket_step import Await, Close, Open, Send
 if TYPE_CHECKING:
     from chaosrunner.load.act import Act, OpenHit, Setting
     from chaosrunner.load.bench import Bench
+    from chaosrunner.load.http.pool import Origin
     from chaosrunner.load.websocket.session import Session
     from chaosrunner.model.websocket_step import SocketStep
 
@@ -56,6 +57,7 @@ class Sockets:
         self.ids = Ids(orders.seed, orders.shard)
         self.broadcasts: dict[str, Broadcast] = {}
         """Digits of its id → a message to everyone that is under way."""
+        self._rooms: dict[tuple[Origin, str], dict[Session, None]] = {}
         self._tls = orders.profile.tls or Tls()
         self._limit = orders.profile.connections
         self._opens: dict[str, Opened] = {}
@@ -119,7 +121,11 @@ class Sockets:
             session.link.abort()
         self._sessions.clear()
 
-    # --- what sessions ask
+    # --- what sessions and their steps ask
+
+    def room(self, origin: Origin, path: str) -> dict[Session, None]:
+        """The open sockets of one place; to the same path, before its placeholders are filled, goes who is together."""
+        return self._rooms.setdefault((origin, path), {})
 
     def counted(self) -> None:
         """A connection was opened."""
@@ -142,7 +148,7 @@ class Sockets:
 
     def broadcast(self, hit: OpenHit, digits: str, act: Sent, opened: Opened) -> None:
         """A message to everyone is about to be sent."""
-        self.broadcasts[digits] = Broadcast(hit, act, opened.open, self.ledger, time.monotonic_ns())
+        self.broadcasts[digits] = Broadcast(hit, act, opened.room, self.ledger, time.monotonic_ns())
 
     def received(self, digits: str, session: Session, now_ns: int) -> None:
         """A message with the id of no hit of its own has come to a session."""

@@ -157,14 +157,13 @@ class Line(WSListener):
         """TCP has ended."""
         if self._parting is not None:
             self._parting.cancel()
+        self._last_words = asyncio.get_running_loop().create_task(_hear_out(transport))
         if self._ear is None:
             return
-        # Without our close frame being the library's answer to nonsense, nobody knows why it ended.
+        # Only the library sends these, as its answer to nonsense; else nobody knows why it ended.
         handshake = transport.close_handshake
         sent = handshake.sent.code if handshake is not None and handshake.sent is not None else None
         nonsense = sent in (WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT, WSCloseCode.MESSAGE_TOO_BIG)
-        if nonsense:
-            self._last_words = asyncio.get_running_loop().create_task(_hear_out(transport))
         try:
             self._end(Outcome.PROTOCOL if nonsense else Outcome.RESET, ABNORMAL, time.monotonic_ns())
         except Exception as error:

@@ -61,9 +61,12 @@ class Numbering:
             self._gap(self._highest + 1, number, now_ns)
             self._highest = number
             return Outcome.OK, went_on
-        if self._missing.pop(number, None) is not None:
+        if number < self._first:  # it began earlier than was seen
+            self._gap(number + 1, self._first, now_ns)
+            self._first = number
             return Outcome.REORDERED, went_on
-        return Outcome.REPEATED, went_on
+        late = self._missing.pop(number, None) is not None
+        return Outcome.REORDERED if late else Outcome.REPEATED, went_on
 
     def take_lost(self, *, all_missing: bool = False) -> int:
         """How many were lost since the last time; with `all_missing`, those still waited for are, too."""

@@ -37,12 +37,11 @@ class Opened:
         self.timeout_s = sockets.timeout_s if step.timeout_s is None else step.timeout_s
         self.awaited = False
         """Whether any step awaits messages on its sockets."""
-        self.open: dict[Session, None] = {}
-        """Its sockets that are open now."""
         self.reconnects: list[int] = []
         """When each attempt to reconnect was made."""
         self.most = 0
         """Its most sockets open at once."""
+        self._now = 0
         self.numbered = None if step.numbered is None else json_path(step.numbered)
         self.resumed = None if step.resumed is None else json_path(step.resumed)
         self.say = None if step.say is None else text_of(step.say)
@@ -54,6 +53,8 @@ class Opened:
         self._message = compiled.message
         self.origin = compiled.origin
         self.place = Place(origin=compiled.origin, addresses=(), tls=None, slow=step.reads_per_s is not None)
+        self.room = sockets.room(compiled.origin, step.path)
+        """All sockets that are open now and went to the same place, also those of other steps."""
         self._series = {series.rpartition(".")[2]: sockets.series(series) for series in step.series}
 
     @property
@@ -94,6 +95,17 @@ class Opened:
         return next((session for session in reversed(mine) if session.alive), mine[-1])
 
     # --- its books
+
+    def entered(self, session: Session) -> None:
+        """One of its sockets is open."""
+        self.room[session] = None
+        self._now += 1
+        self.most = max(self.most, self._now)
+
+    def left(self, session: Session) -> None:
+        """One of its sockets is open no more."""
+        if self.room.pop(session, self) is None:
+            self._now -= 1
 
     def book(self, dialing: Dialing, outcome: Outcome, now_ns: int) -> None:
         """An attempt to connect has ended: each part it came to is an observation, the last one its end."""

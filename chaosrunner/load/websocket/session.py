@@ -92,6 +92,8 @@ class Session:
 
     def cancel(self, hit: OpenHit) -> Outcome:
         """Forget a hit, whatever it waits for."""
+        now_ns = time.monotonic_ns()
+        in_time = now_ns - hit.due_ns < timeout_ns(hit)
         outcome = Outcome.TIMEOUT if hit.sent_ns else Outcome.CONNECT
         self._queue.pop(hit, None)
         self._awaiting.pop(hit, None)
@@ -103,15 +105,16 @@ class Session:
             dialing = self.link.dialing
             outcome = Outcome.TIMEOUT if dialing is not None and dialing.secured_ns else Outcome.CONNECT
             self._opening = None
-            in_time = time.monotonic_ns() - hit.due_ns < timeout_ns(hit)
             self._end(Outcome.UNFINISHED if in_time else outcome)
+        if in_time:  # it is the load that is over
+            self._unreturned(Outcome.UNFINISHED, now_ns)
         return outcome
 
     def _end(self, outcome: Outcome) -> None:
         """Nobody uses it any more; an attempt to connect that is under way has ended like that."""
         if self.link.state is Is.GONE:
             return
-        self.of.open.pop(self, None)
+        self.of.left(self)
         self.link.leave(outcome)
         self._settle_numbers(time.monotonic_ns())
         self._sockets.left(self)
@@ -129,7 +132,7 @@ class Session:
             self.refuse(hit)
 
     def send_to_everyone(self, hit: OpenHit, text: str, digits: str, act: Sent) -> None:
-        """Send a message that must arrive at every open socket of this kind."""
+        """Send a message that must arrive at every socket that is open at the same place."""
         if self.link.state is not Is.OPEN:
             self.refuse(hit)
             return
@@ -182,8 +185,7 @@ class Session:
 
     def up(self, now_ns: int) -> None:
         """It is open."""
-        self.of.open[self] = None
-        self.of.most = max(self.of.most, len(self.of.open))
+        self.of.entered(self)
         if self._away_ns:
             self.of.observe("reopened", now_ns, now_ns - self._away_ns)
             self._away_ns = 0
@@ -205,7 +207,7 @@ class Session:
 
     def down(self, outcome: Outcome, code: int, now_ns: int) -> None:
         """The connection was lost, or closed as a CLOSE wished."""
-        self.of.open.pop(self, None)
+        self.of.left(self)
         waiting = self._answerless(code)
         closing, self._closing = self._closing, None
         if closing is not None:
@@ -299,6 +301,7 @@ class Session:
         for hit, act in self._awaiting.items():
             if act.close is None and act.judge.contained(message, self.journey.variables):
                 del self._awaiting[hit]
+                self._unread.clear()  # it has passed them by
                 hit.sent_ns, hit.first_ns = hit.sent_ns or now_ns, now_ns
                 hit.end(act.judge.verdict(message, hit.journey.variables), now_ns)
                 return

@@ -55,8 +55,8 @@ class Known:
     """Value → the variable that stands for it."""
     sent: set[str] = field(default_factory=set)
     """Values the client sent of its own."""
-    private: set[str] = field(default_factory=set)
-    """Values that are secret wherever they stand: known before anything is written."""
+    private: dict[str, str] = field(default_factory=dict)
+    """Value that is secret wherever it stands → what it is called. Known before anything is written."""
     secrets: dict[str, str] = field(default_factory=dict)
     """Secret value → the environment variable that stands for it. The values go nowhere."""
 
@@ -67,8 +67,8 @@ class Known:
             variable = self._variable(value, found)
             self.used.setdefault(found.step, {})[variable] = found.where
             return f"<{variable}>"
-        if value in self.private or (value and (SECRET.search(name) or JWT.match(value))):
-            return f"${{{self.secret(name, value)}}}"
+        if value and (value in self.private or SECRET.search(name) or JWT.match(value)):
+            return f"${{{self.secret(self.private.get(value, name), value)}}}"
         self.sent.add(value)
         return literal(value)
 
@@ -97,14 +97,21 @@ class Known:
 
     def guard(self, entry: Entry) -> None:
         """Know which values of an entry are secret, so that they are also under names that do not say so."""
-        for name, value in entry.headers:
-            if name == "cookie":
-                self.private.update(part.partition("=")[2].strip() for part in value.split(";"))
-            elif name == "authorization":
-                self.private.add(value.partition(" ")[2])
         named = (*entry.headers, *entry.fields, *parse_qsl(entry.url.query), *_sent(entry), *entry.reply_headers)
-        self.private.update(value for name, value in named if SECRET.search(name) or JWT.match(value))
-        self.private = {value for value in self.private if len(value) >= GUARDED}
+        found = [(name, value) for name, value in named if SECRET.search(name) or JWT.match(value)]
+        found.append(("token", entry.header("authorization").partition(" ")[2]))
+        for cookie in entry.header("cookie").split(";"):
+            name, _, value = cookie.strip().partition("=")
+            found.append((name, value))
+        for name, value in found:
+            if len(value) >= GUARDED:
+                self.private.setdefault(value, name)
+
+    def tells(self, text: str) -> bool:
+        """Whether a text speaks of secrets, or holds one."""
+        return any(SECRET.search(word) for word in re.findall(r"\w+", text)) or any(
+            value in text for value in self.private
+        )
 
     def learn(self, step: int, entry: Entry) -> None:
         """Take in what a reply gave."""

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urljoin
 
 import yaml
 
-from chaosrunner.logic.har.correlation import SECRET, Known, literal, unused
+from chaosrunner.logic.har.correlation import Known, literal, unused
 from chaosrunner.logic.har.recording import Entry, recording
 from chaosrunner.logic.parse.spelling import ReadingError, one_of
 
@@ -98,8 +98,6 @@ def import_har(text: str, wishes: Wishes) -> Imported:
         writing.known.learn(nth, chosen[nth])
         ended_s = max(ended_s, chosen[nth].at_s + chosen[nth].took_s)
         nth += 1
-    if not writing.steps:
-        raise ReadingError("nothing of this recording can be sent again")
     return Imported(_experiment(writing, wishes), _dump({"entry": Quoted(origin)}), tuple(_remarks(writing)))
 
 
@@ -191,7 +189,7 @@ def _body(writing: Writing, entry: Entry) -> dict[str, object]:
         return {way: {_key(literal(name)): Quoted(known.text(name, value)) for name, value in entry.fields}}
     if not entry.body:
         return {}
-    if SECRET.search(re.sub(r"\W+", " ", entry.body)):
+    if known.tells(entry.body):
         return {"text": Quoted(f"${{{known.secret('body', entry.body)}}}")}
     return {"text": Quoted(literal(entry.body))}
 

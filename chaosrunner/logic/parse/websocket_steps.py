@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import assert_never
 
 from chaosrunner.logic.parse.bodies import json_value
 from chaosrunner.logic.parse.desk import Desk
@@ -173,7 +174,7 @@ def _with(journey: Journey, fields: Fields, own: str) -> Journey:
     return replace(journey, kept={**journey.kept, own: ""})
 
 
-def _written(node: Node | None) -> set[str]:
+def _written(node: Node) -> set[str]:
     """Every placeholder below a node."""
     match node:
         case Table():
@@ -183,7 +184,7 @@ def _written(node: Node | None) -> set[str]:
         case Scalar():
             return _names(node.text)
         case _:
-            return set()
+            assert_never(node)
 
 
 def _names(value: object) -> set[str]:
