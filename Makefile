@@ -37,7 +37,7 @@ bench: $(VENV)/.test packages peers
 	@$(BIN)/python tests/benchmarks/proxy.py $(ARGS)
 
 # The load driver beside wrk, vegeta, k6, Locust and an aiohttp loop, in ten minutes; `ARGS=--quick` needs two.
-bench-load: PACKAGES := nginx-light wrk
+bench-load: PACKAGES := nginx-light wrk postgresql postgresql-contrib
 bench-load: $(VENV)/.test packages generators
 	@$(BIN)/python tests/benchmarks/load.py $(ARGS)
 
@@ -102,10 +102,11 @@ peers:
 	  || echo "Toxiproxy could not be built; the tests that want it are skipped" >&2; \
 	else echo "no Go on PATH: the tests that compare with the real Toxiproxy are skipped" >&2; fi
 
-# The load generators that ours is compared with. Locust has a venv of its own: its dependencies are not ours.
+# The load generators that ours is compared with. Those in Python have a venv of their own: what they need we do not.
 VEGETA := 12.13.0
 K6 := 1.8.1
 LOCUST := 2.47.0
+PICOWS := 2.3.1
 
 generators:
 	@mkdir -p $(PEERS); \
@@ -116,11 +117,12 @@ generators:
 	  GOBIN=$(abspath $(PEERS)) go install -ldflags "-X main.Version=$(VEGETA)" $${module#*=} || echo "$$name could not be built; it is not compared with" >&2; \
 	done; fi; \
 	test -x $(PEERS)/locust || { \
-	  echo "installing Locust $(LOCUST) into $(PEERS) (once)" >&2; \
-	  $(BIN)/python -m venv $(PEERS)/locust-venv \
-	  && $(PEERS)/locust-venv/bin/python -m pip install --quiet --disable-pip-version-check locust==$(LOCUST) \
-	  && ln -sf locust-venv/bin/locust $(PEERS)/locust \
-	  || echo "Locust could not be installed; it is not compared with" >&2; }
+	  echo "installing Locust $(LOCUST) and picows $(PICOWS) into $(PEERS) (once)" >&2; \
+	  $(BIN)/python -m venv $(PEERS)/python \
+	  && $(PEERS)/python/bin/python -m pip install --quiet --disable-pip-version-check \
+	    locust==$(LOCUST) picows==$(PICOWS) uvloop \
+	  && ln -sf python/bin/locust $(PEERS)/locust \
+	  || echo "they could not be installed; they are not compared with" >&2; }
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -72,21 +72,30 @@ class Tally:
         """One more that is not OK."""
         self.failures[outcome] = self.failures.get(outcome, 0) + 1
 
+    @property
+    def due(self) -> int:
+        """Hits that became due."""
+        return self.uncounted + sum(self.lag.values())
+
+    @property
+    def done(self) -> dict[Outcome, int]:
+        """Hits that ended, by outcome."""
+        oks = sum(self.ok.values())
+        return {_OK: oks, **self.failures} if oks else self.failures
+
+    def histograms(self) -> Iterator[Histogram]:
+        """A slot's histograms in its order, each worked out when it is asked for."""
+        yield histogram(self.ok)
+        yield histogram(self.failed)
+        yield histogram(self.direct, self.adjusted)
+        yield histogram(self.lag)
+        direct = sum(self.direct.values())
+        yield histogram(self.wait, {0: direct} if direct else {})
+        yield histogram(self.direct, self.service)
+
     def slot(self) -> Slot:
         """All of it, as it is handed out."""
-        oks, direct = sum(self.ok.values()), sum(self.direct.values())
-        done = {_OK: oks} if oks else {}
-        waited = {**self.wait, 0: self.wait.get(0, 0) + direct} if direct else self.wait
-        return Slot(
-            due=self.uncounted + sum(self.lag.values()),
-            done=done | self.failures,
-            ok=histogram(self.ok),
-            failed=histogram(self.failed),
-            adjusted=histogram(self.direct, self.adjusted),
-            lag=histogram(self.lag),
-            wait=histogram(waited),
-            service=histogram(self.direct, self.service),
-        )
+        return Slot(self.due, self.done, *self.histograms())
 
 
 class Slots(Mapping[tuple[int, int], Slot]):
@@ -99,6 +108,10 @@ class Slots(Mapping[tuple[int, int], Slot]):
         """The slot of a number and a name."""
         return self._tallies[key].slot()
 
+    def tally(self, key: tuple[int, int]) -> Tally:
+        """The same, to be worked out in turns."""
+        return self._tallies[key]
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._tallies)
 
@@ -106,9 +119,9 @@ class Slots(Mapping[tuple[int, int], Slot]):
         return len(self._tallies)
 
 
-def count(micros: Micros, value: int) -> None:
-    """One more of a value in µs."""
-    micros[value] = micros.get(value, 0) + 1
+def count(micros: Micros, value: int, n: int = 1) -> None:
+    """One more of a value in µs, or n more."""
+    micros[value] = micros.get(value, 0) + n
 
 
 def histogram(*counted: Micros) -> Histogram:

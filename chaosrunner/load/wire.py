@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import orjson
 
-from chaosrunner.model.slots import Frame, Slot, to_json
+from chaosrunner.load.tally import Slots
+from chaosrunner.model.slots import Frame, to_json
 
 HITS_A_PIECE = 50
 
@@ -16,18 +17,19 @@ HITS_A_PIECE = 50
 def pieces(frame: Frame) -> Iterator[bytes]:
     """The line `{"frame": …}` of a frame, cut where a pause does no harm: after each histogram and every 50 raw hits.
 
-    A slot or a raw hit is asked for when its turn comes: a frame that spells it out only then does that in turns, too.
+    A histogram or a raw hit is asked for when its turn comes: a ledger's frame works it out only then.
     """
     bare = replace(frame, slots={}, hits=())
     rest = to_json(bare)
     del rest["slots"], rest["hits"]
     yield b'{"frame":' + orjson.dumps(rest)[:-1] + b',"slots":['
     between = b""
-    for number, name in sorted(frame.slots):
-        slot = frame.slots[number, name]
+    for key in sorted(frame.slots):
+        slot = frame.slots.tally(key) if isinstance(frame.slots, Slots) else frame.slots[key]
         done = {outcome.value: count for outcome, count in slot.done.items()}
-        yield between + orjson.dumps([number, name, slot.due, done])[:-1]
-        yield from _histograms(slot)
+        yield between + orjson.dumps([*key, slot.due, done])[:-1]
+        for histogram in slot.histograms():
+            yield b"," + orjson.dumps(sorted(histogram.cells.items()))
         yield b"]"
         between = b","
     yield b'],"hits":['
@@ -37,11 +39,6 @@ def pieces(frame: Frame) -> Iterator[bytes]:
         yield between + orjson.dumps(to_json(part)["hits"])[1:-1]
         between = b","
     yield b"]}}\n"
-
-
-def _histograms(slot: Slot) -> Iterator[bytes]:
-    for histogram in slot.histograms():
-        yield b"," + orjson.dumps(sorted(histogram.cells.items()))
 
 
 def line(frame: Frame) -> bytes:

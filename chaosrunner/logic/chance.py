@@ -6,6 +6,7 @@ pseudorandom number generators", 2014). On them rest think times, and the unit-r
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -52,10 +53,8 @@ def pick(weights: Sequence[float], n: int, seed: int | None = None) -> int:
     if len(weights) == 1:
         return 0
     at = ((n + 0.5) * ROOT_2 % 1.0 if seed is None else uniform(seed, CHOICES, n)) * sum(weights)
-    for index, end in enumerate(accumulate(weights)):
-        if at < end:
-            return index
-    return len(weights) - 1
+    # The last one needs no comparison: rounding must not leave a gap behind it.
+    return bisect_right(list(accumulate(weights[:-1])), at)
 
 
 def arrival(seed: int, n: int) -> float:

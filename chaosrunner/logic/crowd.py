@@ -126,9 +126,9 @@ def spread_s(closed: Closed) -> float:
 
 
 def _rises_to(span: Span, number: float) -> float | None:
-    """When a stretch first has so many users; None if it never does."""
+    """When a stretch first has so many users; None if it never does: its end is the next one's beginning."""
     if span.first >= number - NEARLY:
         return span.begin_s
-    if span.last < number or span.end_s == inf:
+    if span.last <= number or span.end_s == inf:
         return None
     return span.begin_s + (number - span.first) / (span.last - span.first) * (span.end_s - span.begin_s)

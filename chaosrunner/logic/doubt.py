@@ -19,7 +19,7 @@ from chaosrunner.model.units import SLOT_NS, human_duration
 from chaosrunner.model.verdict import Outcome
 
 FULL_ALLOWED = 0.05
-"""Share of the time in which a worker may use a whole core before what it says of slow answers is doubted."""
+"""Share of the time in which a worker may be at its limit before what it says of slow answers is doubted."""
 
 OWN_HOST = "stop them, or give the target a host of its own"
 
@@ -81,12 +81,11 @@ def unfit_worker(traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judg
     worker = max(full, key=lambda one: full[one], default=0)
     if full.get(worker, 0.0) <= FULL_ALLOWED:
         return ""
-    return f"worker {worker} of the load used a whole core {full[worker] * 100:.2g} % of the time; {MORE_ROOM}"
+    return f"worker {worker} of the load was never idle for {full[worker] * 100:.2g} % of the time; {MORE_ROOM}"
 
 
 def _much(traffic: Traffic, span: Span) -> bool:
-    lack, seconds = traffic.lack, _seconds(span)
-    return lack.mean(lack.others, seconds) + lack.mean(lack.ours, seconds) >= WAITED
+    return traffic.lack.taken(_seconds(span)) >= WAITED
 
 
 def _kindly(phase: Phase) -> frozenset[Phase]:
@@ -107,9 +106,9 @@ def _said(tolerance: Tolerance, judgement: Judgement) -> str:
 def _cpu_decides(traffic: Traffic, span: Span, without: str) -> str:
     """The reason, with whose doing it was and what to do."""
     lack, seconds = traffic.lack, _seconds(span)
-    theirs, ours = lack.mean(lack.others, seconds), lack.mean(lack.ours, seconds)
+    theirs, ours = lack.taken(seconds), lack.still(seconds)
     if ours > theirs:
-        return f"the load generator stood still {ours * 100:.2g} % of the time: {without}; {MORE_ROOM}"
+        return f"the load generator stood still for {human_duration(ours)} at once: {without}; {MORE_ROOM}"
     begin, end = ((traffic.state.load_epoch_ns or 0) + slot * SLOT_NS for slot in (span.first, span.last))
     named = [one.busiest for one in traffic.state.pressure if begin <= one.at_ns <= end and one.busiest]
     who = f" ({max(sorted(set(named)), key=named.count)})" if named else ""

@@ -6,6 +6,8 @@ come were not seen. Both are known by the second, never by the request, so the k
 
 - A response may owe all that was missing in the second it was due in and in the one before (a queue outlives its
   cause), and the same share of the time it took itself.
+- Our own standing still delays a hit twice at most, when it is fired and when its answer is seen, each time by the
+  longest stall there was. (A worker that cannot keep up is another matter: `chaosrunner.logic.doubt.unfit_worker`.)
 - Where the target's busiest thread never slept, its queue was never empty: then what was missing before is owed, too.
 - Of ten seconds, the slowest responses are those of the worst seconds. (Ten, because slots of a long run are merged to
   that, see `chaosrunner.world.compaction`, and judging must not depend on whether they were.)
@@ -76,12 +78,12 @@ Moves = dict[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How much CPU was missing, by second after the epoch: 0..1 of that second."""
+    """How much CPU was missing, by second after the epoch."""
 
     others: Mapping[int, float] = field(default_factory=dict)
-    """To the target, because others had it."""
+    """To the target, because others had it: 0..1 of that second."""
     ours: Mapping[int, float] = field(default_factory=dict)
-    """To the worker that lacked most."""
+    """The longest, in seconds, that a worker stood still at once."""
     piled: Mapping[int, float] = field(default_factory=dict)
     """What the target's queue may still owe at the beginning of a second, in seconds."""
 
@@ -91,21 +93,22 @@ class Missing:
 
     def owed(self, second: int) -> Owed:
         """What a request due in that second may owe."""
-        here, before = self._at(second), self._at(second - 1)
-        return Owed(max(before, self.piled.get(second, 0.0)) + here, max(here, self._at(second + 1)))
+        before, here, after = (self.others.get(near, 0.0) for near in (second - 1, second, second + 1))
+        still = max(self.ours.get(near, 0.0) for near in (second - 1, second, second + 1))
+        return Owed(max(before, self.piled.get(second, 0.0)) + here + 2 * still, max(here, after))
 
     def seconds(self) -> set[int]:
         """Every second in which a response may owe anything."""
         known = self.others.keys() | self.ours.keys() | self.piled.keys()
         return {second + near for second in known for near in (-1, 0, 1)}
 
-    @staticmethod
-    def mean(shares: Mapping[int, float], seconds: range) -> float:
-        """The mean of one of the two over some seconds."""
-        return sum(shares.get(second, 0.0) for second in seconds) / max(1, len(seconds))
+    def taken(self, seconds: range) -> float:
+        """The share of some seconds that others took from the target."""
+        return sum(self.others.get(second, 0.0) for second in seconds) / max(1, len(seconds))
 
-    def _at(self, second: int) -> float:
-        return min(1.0, self.others.get(second, 0.0) + self.ours.get(second, 0.0))
+    def still(self, seconds: range) -> float:
+        """The longest that a worker stood still in some seconds."""
+        return max((self.ours.get(second, 0.0) for second in seconds), default=0.0)
 
 
 def taken(pressure: Pressure) -> float:
@@ -130,7 +133,7 @@ def missing(state: State) -> Missing:
                 piled[second + 1] = piled.get(second, 0.0) + others[second]
     for (second, _), strain in state.strains.items():
         if strain.still_us:
-            ours[second] = max(ours.get(second, 0.0), min(1.0, strain.still_us / SECOND_US))
+            ours[second] = max(ours.get(second, 0.0), strain.still_us / SECOND_US)
     return Missing(others, ours, piled)
 
 

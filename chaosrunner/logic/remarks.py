@@ -67,7 +67,7 @@ def _worker(seen: dict[str, float]) -> Iterator[str]:
     """What a worker saw of itself that may have spoilt what it measured."""
     span_us = seen.get("span_us", 0.0)
     if full_us := seen.get("full_us", 0.0):
-        yield f"used a whole core for {_time(full_us)} of {_time(span_us)}, when slow answers may be its own doing"
+        yield f"was never idle for {_time(full_us)} of {_time(span_us)}, when slow answers may be its own doing"
     longest, still = seen.get("stall_max_us", 0.0), seen.get("stall_us", 0.0)
     if longest > LONG_STALL_US or still > MANY_STALLS * span_us > 0:
         often = f"{seen.get('stalls', 0.0):.0f} times for more than 10 ms"
@@ -99,11 +99,10 @@ def _host(traffic: Traffic) -> Iterator[str]:
     seconds = len(state.pressure)
     contended = sum(one.cpu_some > CONTENDED for one in state.pressure)
     if contended:
-        waited = sum(one.target_wait_s for one in state.pressure) / seconds
-        yield (
-            f"this host was short of CPU in {contended} of {seconds} seconds; "
-            f"the target waited {human_duration(waited)} a second for one"
-        )
+        waited = human_duration(sum(one.target_wait_s for one in state.pressure) / seconds)
+        found = any(one.target_cpu or one.others_cpu for one in state.pressure)
+        whose = f"the target waited {waited} a second for one" if found else "no process of the target was found on it"
+        yield f"this host was short of CPU in {contended} of {seconds} seconds; {whose}"
     robbed = [one for one in state.pressure if taken(one)]
     if robbed:
         others = sum(one.others_cpu for one in robbed) / len(robbed)

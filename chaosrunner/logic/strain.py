@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 SECONDS_KEPT = 20_000
 """Notable seconds kept, over all workers; then the oldest are forgotten."""
 
-NOTABLE_US = 5_000
-"""A frame in which the worker stood still for less says nothing."""
-
 FULL = 0.95
-"""Share of a core that a worker uses up, spinning not counted, before it counts as saturated."""
+"""Share of its time that a worker runs or waits to run, before it counts as never idle; waiting awake is idling."""
 
 
 @dataclass(slots=True)
@@ -39,9 +36,9 @@ class Strain:
     """A second of a worker in which it was not up to its work."""
 
     still_us: float = 0.0
-    """Time in which it stood still: had no CPU, or was busy with something else than its loop."""
+    """The longest that its loop stood still at once: it had no CPU, or was busy with something else."""
     full_us: float = 0.0
-    """Time in which it used a whole core."""
+    """Time in which it was never idle: it could not have done more."""
 
 
 Watched = dict[int, dict[str, float]]
@@ -62,19 +59,19 @@ def note_watch(watched: Watched, strains: Strains, frame: Frame) -> None:
             totals[key] = max(totals.get(key, 0.0), value)
         elif key != "at_us":
             totals[key] = totals.get(key, 0.0) + value
-    still_us = max(watch.get("wait_us", 0.0), watch.get("stall_us", 0.0))
+    still_us = watch.get("stall_max_us", 0.0)
     full_us = watch["span_us"] if _full(watch, frame.cpu_us) else 0.0
     totals["full_us"] = totals.get("full_us", 0.0) + full_us
-    if still_us < NOTABLE_US and not full_us:
+    if not still_us and not full_us:
         return
     strain = strains.setdefault((int(watch["at_us"] // 1_000_000), frame.worker), Strain())
-    strain.still_us += still_us
+    strain.still_us = max(strain.still_us, still_us)
     strain.full_us += full_us
     if len(strains) > SECONDS_KEPT:
         del strains[next(iter(strains))]
 
 
 def _full(watch: Mapping[str, float], cpu_us: int) -> bool:
-    """Whether the worker needed a whole core. A frame cut early, of a few milliseconds, says nothing."""
+    """Whether the worker was never idle. A frame cut early, of a few milliseconds, says nothing."""
     span_us = watch.get("span_us", 0.0)
-    return span_us > 20_000 and cpu_us - watch.get("spin_us", 0.0) >= FULL * span_us
+    return span_us > 20_000 and cpu_us + watch.get("wait_us", 0.0) - watch.get("spin_us", 0.0) >= FULL * span_us

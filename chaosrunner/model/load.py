@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     STATUS = "status"
     """Answered with a status the step did not expect."""
     CHECK = "check"
-    """Answered, but a variable to keep was not in the reply."""
+    """Answered, but something to keep was not in the reply, or a check failed."""
     TIMEOUT = "timeout"
     REFUSED = "refused"
     """The connection was refused."""

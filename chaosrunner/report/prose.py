@@ -12,7 +12,7 @@ from chaosrunner.report.words import count, plural, seconds
 
 OUTCOME_WORDS = {
     "status": "wrong status",
-    "check": "incomplete reply",
+    "check": "not the reply it should be",
     "timeout": "timed out",
     "refused": "refused",
     "reset": "reset",
@@ -22,6 +22,7 @@ OUTCOME_WORDS = {
     "connect": "not connected",
     "shed": "not sent (too many in flight)",
     "unfinished": "unfinished at the end",
+    "spent": "no unused row of data left",
     "late": "never fired by the generator",
     "local": "no port or descriptor left on this host",
 }

@@ -20,6 +20,9 @@ LOOK_AGAIN_S = 5.0
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "postgres": 5432, "postgresql": 5432}
 """Where a place is that does not say its port."""
 
+FORWARDERS = frozenset({"docker-proxy", "rootlesskit", "slirp4netns", "gvproxy", "pasta", "kubectl", "ssh"})
+"""Programs that listen for a target which is not theirs, in a container or far away."""
+
 
 def spare(system: System, started: Callable[[], Iterable[int]] = tuple) -> Callable[[], frozenset[int]]:
     """What an injector asks before it touches a process.
@@ -45,6 +48,7 @@ def targets_here(system: System) -> Callable[[], frozenset[int]]:
 
     Who listens where the load or a component's clients connect to, on the ports that processes are found by and on the
     fault proxy's; and, one by one, whoever on this host those are connected to: a gateway's replicas, their database.
+    None at all where one of them only forwards: half a target would make the other half a stranger.
     """
     ports = frozenset(_ports(system))
     seen: list[tuple[float, frozenset[int]]] = []
@@ -131,7 +135,14 @@ def _behind(ports: frozenset[int]) -> frozenset[int]:
         if pid and pid not in found:
             found.add(pid)
             todo |= {peer for port in calls.get(pid, ()) for peer in listeners.get(port, ())}
-    return frozenset(found)
+    return frozenset() if any(_name(pid) in FORWARDERS for pid in found) else frozenset(found)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _fault_proxy(system: System) -> frozenset[int]:

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from chaosrunner.load.act import OpenHit
+from chaosrunner.load.journey import Journey, Leg, Route
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.wire import line
 from chaosrunner.model.events import LoadStarted, PhaseEntered, SlotsArrived
 from chaosrunner.model.experiment import Phase
+from chaosrunner.model.journey import Think
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import from_json
 from chaosrunner.testing import FakeClock
@@ -32,6 +35,9 @@ NAMES = 5
 FRAME_S = 0.25
 EPOCH_NS = 1_000 * 10**9
 MB = 1e6
+ROUTE = Route([Leg(name, None, Think(), None, 10**9) for name in range(NAMES)])  # type: ignore[arg-type]
+JOURNEY = Journey(None, ROUTE, 0, 0, 0)  # type: ignore[arg-type]
+"""Of every hit: nobody asks it for anything here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,6 @@ def _hits(ledger: Ledger, number: int, times: list[int]) -> None:
     first = int(number * FRAME_S * HITS_PER_S)
     for nth in range(first, first + int(FRAME_S * HITS_PER_S)):
         due, lag, took = EPOCH_NS + nth * (10**9 // HITS_PER_S), times[nth % 1013] % 40_000, times[nth % len(times)]
-        hit = OpenHit(NOBODY, JOURNEYS[nth % NAMES], 0, due, due + lag)
+        hit = OpenHit(None, JOURNEY, nth % NAMES, due, due + lag)  # type: ignore[arg-type]
         hit.sent_ns = due + lag
-        ledger.fired(hit.name, due, due + lag)
         ledger.done(hit, Outcome.OK, due + took)

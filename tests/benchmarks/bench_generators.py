@@ -13,14 +13,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bench_load import WRK_SAYS
 from bench_peers import FailedError, find, pinned
+from bench_sites import PEERS_PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OURS, WRK, VEGETA, K6, LOCUST, AIOHTTP = "chaosrunner", "wrk", "vegeta", "k6", "Locust", "aiohttp"
+PICOWS, PGBENCH = "picows", "pgbench"
 ENDS_S = 60.0
 """A generator that has not ended so long after its time never will."""
 
@@ -34,7 +37,8 @@ class Job:
         seconds: How long.
         rate: Requests a second whatever the answers do (open model); None: `connections` users without pauses.
         connections: How many may be open; in a closed loop that many users.
-        steps: "get", or "scenario": log in, list with the token, read the first item and check it.
+        steps: "get"; "scenario": log in, list with the token, read the first item and check it; "five" different GETs;
+            "echo" on a WebSocket; "select" on a Postgres, whose DSN `url` is then.
     """
 
     url: str
@@ -202,6 +206,25 @@ def aiohttp(job: Job, folder: Path, core: int) -> Said | None:
     said = json.loads(_run(core, job, sys.executable, script, *options))
     _no_failures(AIOHTTP, said["failed"])
     return Said(per_s=said["answers"] / job.seconds, quantiles={0.5: said["p50_ms"], 0.99: said["p99_ms"]})
+
+
+def picows(job: Job, core: int) -> Said:
+    """A bare client on picows."""
+    script, port = str(Path(__file__).with_name("bench_picows.py")), str(urlsplit(job.url).port)
+    command = (str(PEERS_PYTHON), script, "ask", port, str(job.connections), str(job.seconds))
+    return Said(per_s=json.loads(_run(core, job, *command))["per_s"], quantiles={})
+
+
+def pgbench(job: Job, core: int) -> Said:
+    """The select-only script that pgbench brings with it, prepared."""
+    many, where = str(job.connections), urlsplit(job.url)
+    server = ("-h", str(where.hostname), "-p", str(where.port), "-U", str(where.username), "postgres")
+    model = ("-n", "-S", "-M", "prepared", "-c", many, "-j", "1", "-T", str(job.seconds))
+    said = _run(core, job, program("pgbench"), *model, *server)
+    found = re.search(r"tps = ([0-9.]+)", said)
+    if not found or "failed transactions: 0 " not in said:
+        raise FailedError(f"pgbench: {said[-300:]}")
+    return Said(per_s=float(found.group(1)), quantiles={})
 
 
 GENERATORS = {WRK: wrk, VEGETA: vegeta, K6: k6, LOCUST: locust, AIOHTTP: aiohttp}

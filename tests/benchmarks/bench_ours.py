@@ -15,6 +15,7 @@ from chaosrunner.load.driver import LoadDriver
 from chaosrunner.logic.parse import Source, parse_experiment
 from chaosrunner.model.events import LoadLost, LoadStarted, SlotsArrived
 from chaosrunner.model.fault import Tools
+from chaosrunner.model.secret import Secret
 from chaosrunner.model.slots import Slot
 from chaosrunner.world.files import around_journal
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from chaosrunner.model.events import Event
     from chaosrunner.model.load import LoadProfile
-    from chaosrunner.model.secret import Secret
 
 GET = "[get: {GET: /}]"
 SCENARIO = """
@@ -34,6 +34,9 @@ SCENARIO = """
     - read: {GET: "/items/<id>", expect: 200, keep: {price: $.price}}
   auth: bearer <token>"""
 FIVE = "[" + ", ".join(f"{name}: {{GET: /}}" for name in ("one", "two", "three", "four", "five")) + "]"
+ECHO = '[open: {OPEN: /}, ask: {SEND: {id: "<id>"}, times: 1000000}]'
+SELECT = "[ask: {SQL: select 1, on: db, pool: {connections}}]"
+STEPS = {"get": GET, "scenario": SCENARIO, "five": FIVE, "echo": ECHO, "select": SELECT}
 EXPERIMENT = """
 question: How fast is it?
 system: site
@@ -68,8 +71,13 @@ class NoSecrets(Tools):
 
 @dataclass
 class Counted:
-    """What the frames of a load add up to."""
+    """What the frames of a load add up to.
 
+    Attributes:
+        only: Index of the one name that counts; None = all.
+    """
+
+    only: int | None = None
     whole: Slot = field(default_factory=Slot)
     settled: int = 0
     cpu_us: int = 0
@@ -79,7 +87,9 @@ class Counted:
         """Take in one event of the driver."""
         if isinstance(event, SlotsArrived):
             self.cpu_us += event.frame.cpu_us
-            for (number, _), slot in event.frame.slots.items():
+            for (number, name), slot in event.frame.slots.items():
+                if self.only is not None and name != self.only:
+                    continue
                 self.whole.add(slot)
                 self.settled += slot.finished * (number >= SETTLED)
         elif isinstance(event, LoadLost):
@@ -98,9 +108,10 @@ def ours(job: Job, cores: tuple[int, int], workers: int = 1) -> Said:
         FailedError: A worker was lost, or a request failed.
     """
     seconds = _seconds(job)
-    counted = Counted()
+    load = profile(job, workers)
+    counted = Counted({name: index for index, name in load.names.items()}.get("ask"))
     with pinned(cores[0]):
-        asyncio.run(_play(job, cores[1], workers, counted))
+        asyncio.run(play(driver(load, job.url, seconds), cores[1], counted.note))
     whole = counted.whole
     failed = {
         outcome.value: count
@@ -122,11 +133,6 @@ def ours(job: Job, cores: tuple[int, int], workers: int = 1) -> Said:
     )
 
 
-async def _play(job: Job, core: int, workers: int, counted: Counted) -> None:
-    playing = driver(profile(job, workers), job.url, _seconds(job))
-    await play(playing, core, counted.note)
-
-
 def _seconds(job: Job) -> float:
     """How long it lasts: of a closed loop, the first second is not counted."""
     return job.seconds + (SETTLED / 10 if job.rate is None else 0)
@@ -134,20 +140,24 @@ def _seconds(job: Job) -> float:
 
 def profile(job: Job, workers: int) -> LoadProfile:
     """The job as an experiment says it."""
-    steps = {"get": GET, "scenario": SCENARIO, "five": FIVE}[job.steps]
+    steps = STEPS[job.steps].replace("{connections}", str(job.connections))
     text = EXPERIMENT.format(
         steps=steps,
         model=f"users: {job.connections}" if job.rate is None else OPEN.format(rate=job.rate),
         connections=job.connections,
         workers=workers,
     )
-    system = Source("site.yaml", f"environment: bench\nentry: {job.url}\n")
+    where = f"db: {{dsn: {job.url}}}" if job.steps == "select" else f"entry: {job.url}"
+    system = Source("site.yaml", f"environment: bench\n{where}\n")
     return parse_experiment(Source("bench.yaml", text), system, around_journal({})).load
 
 
 def driver(load: LoadProfile, url: str, seconds: float) -> LoadDriver:
-    """The product's driver."""
-    return LoadDriver(load, entry=url, seed=1, longest_s=seconds, clock=Boot(), tools=NoSecrets())
+    """The product's driver; `url` is an entry or a DSN."""
+    places = {"db": Secret(url)} if url.startswith("postgresql:") else {}
+    return LoadDriver(
+        load, entry=url, places=places, run="bench", seed=1, longest_s=seconds, clock=Boot(), tools=NoSecrets()
+    )
 
 
 async def play(playing: LoadDriver, core: int, report: Callable[[Event], object]) -> None:

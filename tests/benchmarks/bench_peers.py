@@ -164,7 +164,7 @@ class Starting:
     stack: ExitStack
     folder: Path
 
-    def listening(self, port: int, *command: str, env: dict[str, str] | None = None) -> psutil.Process:
+    def listening(self, port: int, *command: str, env: dict[str, str] | None = None, **popen: Any) -> psutil.Process:
         """A process of that command, as soon as it listens at a loopback port.
 
         Raises:
@@ -172,7 +172,7 @@ class Starting:
         """
         said = self.folder / f"said-{port}"
         with said.open("wb") as file:
-            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **popen)
         self.stack.callback(_end, process)
         end = time.monotonic() + DEADLINE_S
         while not _listens(port):

@@ -17,6 +17,7 @@ NEVER = "recovery within 20 s"
 """The finding that is BROKEN when users never get it back."""
 
 BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
+    "chat-survives-a-lost-replica": frozenset({"during: errors of chat.numbered < 0.1%"}),
     "control": frozenset(),
     "database-away": frozenset({"during: errors of log in < 1%", "during: errors < 60%", NEVER}),
     "jittery-dependency": frozenset({"during: p95 of list <= 300ms"}),

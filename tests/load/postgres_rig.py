@@ -51,7 +51,7 @@ class Account:
 
     def notes(self, about: str) -> list[Mapping[str, Any]]:
         """The facts of a kind."""
-        return [note["data"] for note in self.books.notes if note["about"] == about]  # type: ignore[misc,index]
+        return [note["data"] for note in self.books.notes if note["about"] == about]  # type: ignore[misc]
 
 
 async def play(

@@ -9,10 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from chaosrunner.alarm import FAR_NS, Alarm, LoopTimer, alarm
+from chaosrunner.alarm import FAR_NS, NEAR_NS, Alarm, Awake, LoopTimer, alarm
 from chaosrunner.load.worker import slept_ns
 
-ALARMS = [pytest.param(alarm, id="best"), pytest.param(LoopTimer, id="loop timer")]
+ALARMS = [
+    pytest.param(alarm, id="best"),
+    pytest.param(LoopTimer, id="loop timer"),
+    pytest.param(Awake, id="awake"),
+]
 Make = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], Alarm]
 
 
@@ -21,6 +25,11 @@ class Bell:
         self.rung: list[int] = []
         self._news = asyncio.Event()
         self.alarm = make(asyncio.get_running_loop(), self._ring)
+
+    @property
+    def awake(self) -> Awake:
+        assert isinstance(self.alarm, Awake)
+        return self.alarm
 
     def _ring(self) -> None:
         self.rung.append(time.monotonic_ns())
@@ -68,6 +77,48 @@ async def test_setting_again_replaces(make: Make) -> None:
     await bell.wait()
     bell.alarm.close()
     other.alarm.close()
+    assert len(bell.rung) == 1
+
+
+async def test_waiting_awake_is_counted_and_sleeping_is_not() -> None:
+    """Of a wait of 50 ms at most the end is spent awake, and what is told of it is never more than the wait."""
+    bell = Bell(Awake)
+    for _ in range(20):  # until there is a quiet moment on a busy machine
+        before, begun = bell.awake.spun_ns, time.monotonic_ns()
+        bell.alarm.set(begun + 50_000_000)
+        rung = await bell.wait()
+        spun = bell.awake.spun_ns - before
+        assert spun <= rung - begun
+        if spun:
+            break
+    assert 0 < spun <= 10 * NEAR_NS
+    bell.alarm.close()
+
+
+async def test_who_dozes_does_not_wait_awake_any_more() -> None:
+    """An alarm told to doze, before or while it waits awake, rings once, not early, and turns the loop no more."""
+    bell = Bell(Awake)
+    for millis in (0.1, 20):
+        at = time.monotonic_ns() + int(millis * 1e6)
+        bell.alarm.set(at)
+        bell.awake.doze()
+        assert await bell.wait() >= at
+    spun = bell.awake.spun_ns
+    bell.alarm.set(time.monotonic_ns() + NEAR_NS // 2)
+    await bell.wait()
+    assert bell.awake.spun_ns == spun
+    assert len(bell.rung) == 3
+    bell.alarm.close()
+
+
+async def test_an_alarm_that_waits_awake_can_be_put_off() -> None:
+    """While it turns the loop, a later instant replaces the one before it."""
+    bell = Bell(Awake)
+    bell.alarm.set(time.monotonic_ns() + NEAR_NS)
+    at = time.monotonic_ns() + 20_000_000
+    bell.alarm.set(at)
+    assert await bell.wait() >= at
+    bell.alarm.close()
     assert len(bell.rung) == 1
 
 

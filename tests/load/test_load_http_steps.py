@@ -278,10 +278,10 @@ async def test_the_stamps_of_a_hit(full: bool) -> None:
 
     async with Target(slowly) as target:
         books = await work(
-            profile(post(client=Client(redirects=int(full))), rate=10, lasts_s=1, connections=1), target.url,
-            until=finished(10),
+            profile(post(client=Client(redirects=int(full))), rate=10, lasts_s=0.5, connections=1), target.url,
+            until=finished(5),
         )  # fmt: skip
-    assert books.done == {Outcome.OK: 10}
+    assert books.done == {Outcome.OK: 5}
     for hit in books.hits:
         assert hit.sent_us is not None
         assert hit.first_us is not None

@@ -151,7 +151,7 @@ class Life:
 LIVES = st.builds(
     Life,
     name=st.integers(0, 1),
-    due=st.integers(0, 300_000),
+    due=st.integers(1, 300_000),
     lag=st.one_of(st.just(0), st.integers(0, 5_000_000)),
     wait=st.one_of(st.just(0), st.integers(0, 5_000_000)),
     service=st.integers(0, 5_000_000),

@@ -82,7 +82,7 @@ async def test_a_draw_is_spread_over_its_whole_range(server: Postgres) -> None:
     async with session(server.dsn) as admin:
         await admin.execute("CREATE TABLE drawn (n int)")
         step = sql("put", "INSERT INTO drawn VALUES ($1)", args=(Draw(low=1, high=4),))
-        await play(profile(step, rate=200, lasts_s=1.0), server.dsn, until=finished(200))
+        await play(profile(step, rate=400, lasts_s=0.25), server.dsn, until=finished(100))
         assert [row["n"] for row in await admin.fetch("SELECT DISTINCT n FROM drawn ORDER BY n")] == [1, 2, 3, 4]
 
 
@@ -203,7 +203,7 @@ async def test_a_mix_keeps_its_weights_and_each_query_has_its_own_figures(server
     """Every hit of the mix is one of its queries, about as often as the weights say."""
     queries = (sql("m.often", "SELECT 1"), sql("m.seldom", "SELECT 2"), sql("m.wrong", "SELECT 1 / 0"))
     mix = Mix(name="m", queries=queries, weights=(8, 1, 1))
-    account = await play(profile(mix, rate=400, lasts_s=1.0), server.dsn, until=finished(400))
+    account = await play(profile(mix, rate=800, lasts_s=0.5), server.dsn, until=finished(400))
     often, seldom, wrong = (account.of(f"m.{name}").finished for name in ("often", "seldom", "wrong"))
     assert often + seldom + wrong == account.of("m").finished == 400
     assert 260 < often < 380
@@ -238,13 +238,13 @@ async def test_a_prepared_statement_whose_table_changed_is_prepared_anew(server:
         step = sql("star", "SELECT * FROM shape", pool=Pool(size=1))
 
         async def change() -> None:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             await admin.execute("ALTER TABLE shape ADD COLUMN b text")
 
         changing = asyncio.create_task(change())
-        account = await play(profile(step, rate=50, lasts_s=1.0), server.dsn, until=finished(50))
+        account = await play(profile(step, rate=50, lasts_s=0.5), server.dsn, until=finished(25))
         await changing
-    bad = 50 - account.outcomes("star")["ok"]
+    bad = 25 - account.outcomes("star")["ok"]
     assert bad <= 1
 
 

@@ -53,7 +53,7 @@ async def _numbered(server: Postgres, count: int) -> None:
 
 async def test_every_acknowledged_write_is_read_back(server: Postgres) -> None:
     """Nothing breaks: as many are found as were acknowledged, and our schema is gone afterwards."""
-    account = await play(profile(WRITE, rate=100, lasts_s=1.0), server.dsn, until=finished(100))
+    account = await play(profile(WRITE, rate=200, lasts_s=0.5), server.dsn, until=finished(100))
     assert account.outcomes("write") == {"ok": 100}
     assert account.outcomes("write.acknowledged") == {"ok": 100}
     async with session(server.dsn) as admin:
@@ -69,7 +69,7 @@ async def test_a_write_deleted_behind_its_back_is_lost_and_named(server: Postgre
             await thief.execute(f"DELETE FROM {TABLE} WHERE number IN (3, 5, 8)")
 
     deleting = asyncio.create_task(delete())
-    account = await play(profile(WRITE, rate=100, lasts_s=1.0), server.dsn, until=finished(100))
+    account = await play(profile(WRITE, rate=200, lasts_s=0.5), server.dsn, until=finished(100))
     await deleting
     assert account.outcomes("write.acknowledged") == {"ok": 97, "lost": 3}
     (note,) = account.notes("postgres acknowledged writes lost")
@@ -87,7 +87,7 @@ async def test_a_crash_loses_what_was_acknowledged_before_it_was_written_and_tha
         await _crash(server)
 
     crashing = asyncio.create_task(crash())
-    account = await play(crowd(WRITE, users=4), server.dsn, longest_s=3.0)
+    account = await play(crowd(WRITE, users=4), server.dsn, longest_s=2.0)
     await crashing
     acknowledged, writes = account.outcomes("write.acknowledged"), account.outcomes("write")
     assert acknowledged["lost"] > 0
@@ -108,7 +108,7 @@ async def test_a_crash_loses_nothing_where_commits_are_written_first(server: Pos
         await _crash(server)
 
     crashing = asyncio.create_task(crash())
-    account = await play(crowd(WRITE, users=4), server.dsn, longest_s=3.0)
+    account = await play(crowd(WRITE, users=4), server.dsn, longest_s=2.0)
     await crashing
     assert account.outcomes("write.acknowledged") == {"ok": account.outcomes("write")["ok"]}
     assert account.outcomes("write")["ok"] > 100
@@ -130,18 +130,18 @@ async def test_the_timeline_through_a_proxy_that_is_switched_off(server: Postgre
 
         async def switch() -> None:
             await _numbered(server, 50)
-            for on, pause_s in ((False, 0.8), (True, 0.0)):
+            for on, pause_s in ((False, 0.6), (True, 0.0)):
                 async with http.post(f"{proxy.url}/proxies/db", json={"enabled": on}) as answer:
                     assert answer.status == 200
                 await asyncio.sleep(pause_s)
 
         switching = asyncio.create_task(switch())
         dsn = server.dsn.replace(f"127.0.0.1:{server.port}", listen)
-        account = await play(profile(WRITE, rate=100, lasts_s=3.0), dsn, until=finished(300))
+        account = await play(profile(WRITE, rate=100, lasts_s=2.0), dsn, until=finished(200))
         await switching
     (outage,) = account.notes("postgres outage")
     assert outage["over"]
-    assert outage["lasted_ms"] >= 780
+    assert outage["lasted_ms"] >= 580
     assert outage["first_good_commit_ms"] > outage["reconnected_ms"] > outage["first_failure_ms"]
     outcomes = account.outcomes("write")
     assert outcomes["refused"] > 0

@@ -43,9 +43,9 @@ def _free_port() -> int:
 async def test_a_refused_connection_is_refused_and_never_quick(server: Postgres) -> None:
     """Nothing listens: every hit fails as REFUSED, attempts back off, and there is no storm of them."""
     account = await play(
-        profile(ONE, rate=200, lasts_s=1.0), f"postgresql://app@127.0.0.1:{_free_port()}/shop", until=finished(200)
+        profile(ONE, rate=200, lasts_s=0.5), f"postgresql://app@127.0.0.1:{_free_port()}/shop", until=finished(100)
     )
-    assert account.outcomes("one") == {"refused": 200}
+    assert account.outcomes("one") == {"refused": 100}
     assert account.of("one").ok.total == 0
     assert account.count("db.connect.refused") < 20
     (outage,) = account.notes("postgres outage")
@@ -163,7 +163,7 @@ async def test_a_server_that_hangs_ends_hits_in_their_time_and_the_load_in_its()
         step = sql("one", "SELECT 1", pool=Pool(size=2), timeout_s=0.3)
         begin = time.monotonic()
         async with _frozen(server, 0.5):
-            account = await play(profile(step, rate=50, lasts_s=1.5), server.dsn, longest_s=1.5)
+            account = await play(profile(step, rate=50, lasts_s=1.2), server.dsn, longest_s=1.2)
             took = time.monotonic() - begin
         outcomes = account.outcomes("one")
         assert outcomes["ok"] > 0
@@ -190,7 +190,7 @@ async def test_a_server_that_dies_in_the_middle_of_queries_is_named_and_comes_ba
             os.kill(pid, signal.SIGKILL)
 
     killing = asyncio.create_task(kill())
-    account = await play(crowd(step, users=4), server.dsn, longest_s=3.0)
+    account = await play(crowd(step, users=4), server.dsn, longest_s=2.0)
     await asyncio.gather(killing, return_exceptions=True)
     outcomes = account.outcomes("one")
     assert outcomes["ok"] > 50

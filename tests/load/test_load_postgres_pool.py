@@ -30,9 +30,9 @@ async def server() -> AsyncIterator[Postgres]:
 
 
 async def test_who_waits_for_a_connection_waits_beside_the_query_time(server: Postgres) -> None:
-    """Six users on two connections: the wait is in its own series and in the hit's wait, the query in its service."""
+    """More arrive than two connections serve: the wait is in its own series and in the hit's, the query in service."""
     step = sql("nap", "SELECT pg_sleep(0.05)", pool=Pool(size=2))
-    account = await play(crowd(step, users=6), server.dsn, longest_s=1.0)
+    account = await play(profile(step, rate=80, lasts_s=0.5), server.dsn, until=finished(40))
     hits, waits = account.of("nap"), account.of("nap.acquire")
     service, wait, acquire = (of.quantile(0.5) for of in (hits.service, hits.wait, waits.ok))
     assert service is not None
@@ -41,13 +41,13 @@ async def test_who_waits_for_a_connection_waits_beside_the_query_time(server: Po
     assert service >= 50_000
     assert wait > 40_000
     assert abs(wait - acquire) < 20_000
-    assert waits.finished >= hits.done.get("ok", 0)  # type: ignore[call-overload]
+    assert waits.finished == hits.finished == 40
     assert account.books.connects == 2
 
 
 async def test_a_queue_that_takes_too_long_is_a_pool_outcome(server: Postgres) -> None:
     """Those who wait longer than the pool allows are told POOL, at about that time, and the server is not to blame."""
-    step = sql("nap", "SELECT pg_sleep(0.4)", pool=Pool(size=1, wait_s=0.1))
+    step = sql("nap", "SELECT pg_sleep(0.25)", pool=Pool(size=1, wait_s=0.1))
     account = await play(crowd(step, users=4, iterations=2), server.dsn, until=finished(8))
     assert account.outcomes("nap")["pool"] >= 3
     assert account.outcomes("nap.acquire")["pool"] == account.outcomes("nap")["pool"]
@@ -154,7 +154,7 @@ async def test_a_session_that_nobody_here_has_is_named(server: Postgres) -> None
 async def test_more_connections_than_the_server_has_do_not_fail_hits_that_others_can_serve(server: Postgres) -> None:
     """The refusals are counted by SQLSTATE, attempts are bounded, and the connections that are open do the work."""
     step = sql("nap", "SELECT pg_sleep(0.02)", pool=Pool(size=40))
-    account = await play(crowd(step, users=40), server.dsn, longest_s=1.5)
+    account = await play(crowd(step, users=40), server.dsn, longest_s=1.0)
     assert set(account.outcomes("nap")) == {"ok"}
     assert 1 <= account.count("db.sqlstate.53300") <= 30
     assert not account.notes("postgres outage")

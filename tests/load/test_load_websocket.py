@@ -15,11 +15,12 @@ from load_rig import Asked, Target, crowd, finished, profile, reply, work
 from websocket_rig import Guest, Peer, closing, done, frame, of, outcomes
 
 from chaosrunner.errors import LoadBroken
+from chaosrunner.load.orders import Orders, from_line, to_line
 from chaosrunner.model.http_client import Tls
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.journey import Again
 from chaosrunner.model.load import Outcome
-from chaosrunner.model.websocket_step import Await, Close, Open, Send
+from chaosrunner.model.websocket_step import Await, Close, Open, Reconnect, Send, Silence
 
 OK, CHECK, TIMEOUT, CLOSED = Outcome.OK, Outcome.CHECK, Outcome.TIMEOUT, Outcome.CLOSED
 OPEN = Open(name="open", path="/ws")
@@ -376,3 +377,26 @@ async def test_a_binary_answer_is_an_answer() -> None:
         load = profile(OPEN, SAY, rate=50, lasts_s=0.1)
         books = await work(load, peer.url, until=finished(10))
     assert books.done == {OK: 10}
+
+
+def test_a_worker_is_told_all_of_it() -> None:
+    """Every field of every step survives the way to a worker."""
+    opening = Open(
+        name="open",
+        path="/ws",
+        headers={"a": "b"},
+        say={"after": "<last>", "and": [1, None, True]},
+        numbered="$.n",
+        resumed="$.r",
+        ping_s=1.5,
+        silent=Silence(medians=3.0, leave=True),
+        reconnect=Reconnect(first_s=0.1, most_s=2.0, attempts=3),
+        reads_per_s=100.0,
+        timeout_s=4.0,
+    )
+    asking = Send(
+        name="say", on="open", message=["<id>"], match="$[0]", expect={"a": [None]}, keep={"x": "$.x"}, everyone=True
+    )
+    steps = (opening, asking, Await(name="end", on="open", close=(1000, 1001)), Await(name="m", on="open"), BYE)
+    orders = Orders(profile=profile(*steps), entry="http://h", shard=0, of=1, seed=1, longest_s=1.0)
+    assert from_line(to_line(orders)) == orders

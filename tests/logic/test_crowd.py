@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor, inf
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from chaosrunner.logic.crowd import GOLDEN, Crowd
@@ -41,6 +41,7 @@ def test_as_many_users_as_asked_for(stages: list[Stage], steerings: list[tuple[f
 
 
 @given(STAGES, STEERINGS, st.integers(0, 60), st.floats(0, 70))
+@example([Stage(start=0.0, end=1.0, lasts_s=1.0)], [(0.0, 0.5)], 0, 0.0)
 def test_a_user_comes_when_it_is_first_wanted(
     stages: list[Stage], steerings: list[tuple[float, float]], user: int, since: float
 ) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from building import SLOT_US, Script, experiment
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chaosrunner.logic.fold import fold
 from chaosrunner.logic.http_account import amplification, http_remarks, path_taken, tls_spoken
@@ -131,13 +129,3 @@ def test_phases_that_were_not_entered() -> None:
     assert list(http_remarks(Traffic(experiment(load=load(a=AGAIN)), fold(entries)))) == [
         "requests take the full path, slower than the fast one, for retries (a)"
     ]
-
-
-@given(retries=st.integers(0, 500))
-def test_amplification_grows_with_retries(retries: int) -> None:
-    """Each retry is one request more: at 20 requests a second for 20 s, one in four hundred."""
-    seen = traffic(load(a=AGAIN), Retried(rate=20, retries=((5.0, 0, retries),), end=23.0, fault=None, recovery=None,
-                                          inject=None, heal=None))  # fmt: skip
-    baseline = seen.span(Phase.BASELINE)
-    assert baseline is not None
-    assert amplification(seen, baseline, "") == pytest.approx(1 + retries / 400)

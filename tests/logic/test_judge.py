@@ -462,8 +462,11 @@ def test_trust_of_the_generator() -> None:
     assert verdict(replace(WELL, dues=[])).trust.lag_p99_s is None
 
 
-def pressed(*cpu: float) -> list[tuple[float, e.Event]]:
-    return [(5.0 + n, e.Pressure(at_ns=ns(5.0 + n), cpu_some=some, target_wait_s=0.2)) for n, some in enumerate(cpu)]
+def pressed(*cpu: float, target_cpu: float = 0.5) -> list[tuple[float, e.Event]]:
+    return [
+        (5.0 + n, e.Pressure(at_ns=ns(5.0 + n), cpu_some=some, target_wait_s=0.2, target_cpu=target_cpu))
+        for n, some in enumerate(cpu)
+    ]
 
 
 def test_contention_is_noted() -> None:
@@ -471,6 +474,8 @@ def test_contention_is_noted() -> None:
     assert verdict(replace(WELL, extra=pressed(0.1, 0.2))).trust.notes == ()
     (note,) = verdict(replace(WELL, extra=pressed(0.1, 0.9))).trust.notes
     assert note.startswith("this host was short of CPU in 1 of 2 seconds; the target waited 200 ms a second")
+    (note,) = verdict(replace(WELL, extra=pressed(0.1, 0.9, target_cpu=0.0))).trust.notes
+    assert note.endswith("in 1 of 2 seconds; no process of the target was found on it")
     state = replace(WELL, extra=[*pressed(0.1), (9.0, e.LoadLost(worker=1, why="x"))]).state()
     state.hits_dropped = 7
     notes = judge(experiment(), state).trust.notes

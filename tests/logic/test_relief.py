@@ -47,7 +47,7 @@ def test_what_others_took(seen: e.Pressure, share: float) -> None:
 
 
 def test_missing_cpu_by_second() -> None:
-    """A sample covers every second it touches; of several workers the worst counts; both kinds add up, to 1 at most."""
+    """A sample covers every second it touches; of several workers the one that stood still longest counts."""
     state = State(load_epoch_ns=EPOCH)
     state.pressure = [second(3.5), second(1.0, target_wait_s=0.01)]
     state.strains = {
@@ -58,13 +58,21 @@ def test_missing_cpu_by_second() -> None:
     }
     found = missing(state)
     assert found.others == pytest.approx({2: 0.45, 3: 0.45})
-    assert found.ours == {2: 0.3, 7: 1.0}
-    assert [round(found.owed(n).seconds, 2) for n in range(1, 10)] == [0, 0.75, 1.2, 0.45, 0, 0, 1, 1, 0]
-    assert [round(found.owed(n).share, 2) for n in range(1, 10)] == [0.75, 0.75, 0.45, 0, 0, 1, 1, 0, 0]
+    assert found.ours == {2: 0.3, 7: 3.0}
     assert found
     assert not missing(State())
-    assert found.mean(found.ours, range(2, 4)) == pytest.approx(0.15)
-    assert found.mean(found.ours, range(0)) == 0
+    assert found.taken(range(2, 6)) == pytest.approx(0.225)
+    assert found.taken(range(0)) == 0
+    assert (found.still(range(10)), found.still(range(3, 5))) == (3.0, 0)
+
+
+def test_what_a_request_may_owe() -> None:
+    """What others took in its second and the one before, their share of its own time, our longest stall twice."""
+    lack = Missing(others={2: 0.4, 3: 0.1}, ours={6: 0.3})
+    owed = [lack.owed(n) for n in range(9)]
+    assert [round(one.seconds, 2) for one in owed] == [0, 0, 0.4, 0.5, 0.1, 0.6, 0.6, 0.6, 0]
+    assert [round(one.share, 2) for one in owed] == [0, 0.4, 0.4, 0.1, 0, 0, 0, 0, 0]
+    assert lack.owed(2).of(1_000_000) == 800_000
 
 
 def test_a_queue_that_is_never_empty_owes_all_that_was_missing() -> None:

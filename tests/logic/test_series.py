@@ -137,3 +137,19 @@ def test_a_step_without_anything_beside_it() -> None:
     assert (plain.series, plain.keeps, plain.places) == ((), (), ())
     profile = single(steps=(plain, replace(plain, name="b")), stages=ALWAYS)
     assert (profile.places, profile.names) == (frozenset(), {0: "a", 1: "b"})
+
+
+def test_a_verdict_has_counts_by_name_and_phase_and_the_notes() -> None:
+    """Names are in order of the alphabet, phases in order of time; notes are as they were told."""
+    told = entries(lost=0, at_s=10.0)
+    frames = [
+        Frame(worker=2, seq=seq, until_us=until, slots={}, counts=counts)
+        for seq, (until, counts) in enumerate([(0, {"b": 1}), (10_000_000, {"b": 2, "a": 3})])
+    ]
+    more: list[e.Event] = [e.SlotsArrived(frame=frame) for frame in frames]
+    note = e.LoadNoted(worker=2, about="plan", data={"x": 1})
+    asked = experiment(load=load(), faults=(), hypothesis=Hypothesis(before=(errors(0.01),)))
+    seen = judge(asked, fold(number([*(entry.event for entry in told), *more, note])))
+    assert seen.counts == {"a": {"baseline": 3}, "b": {"warmup": 1, "baseline": 2}}
+    assert list(seen.counts) == ["a", "b"]
+    assert seen.notes == ({"about": "plan", "worker": 2, "data": {"x": 1}},)

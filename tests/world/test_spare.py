@@ -96,6 +96,18 @@ def test_the_target_is_also_what_it_talks_to(listener: tuple[int, int]) -> None:
         gateway.communicate("\n")
 
 
+def test_behind_a_forwarder_there_is_no_target_to_see() -> None:
+    """Where a port is only forwarded, to a container say, nobody's processes are taken for the target's."""
+    program = "import ctypes; ctypes.CDLL(None).prctl(15, b'docker-proxy'); " + LISTEN
+    child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        assert targets_here(system(entry=f"http://127.0.0.1:{port}"))() == frozenset()
+    finally:
+        child.communicate(b"\n")
+
+
 def test_the_target_is_also_who_the_file_names(listener: tuple[int, int], tmp_path: Path) -> None:
     """Processes given by pid, by pid file or by their command line belong to the target without listening."""
     pid, _ = listener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ class Jars:
     """All jars of a worker."""
 
     def __init__(self) -> None:
+        # A cookie that is none is left out; a line for each on stderr would cost more than the request.
+        logging.getLogger("aiohttp.internal").setLevel(logging.ERROR)
         self._jars: dict[tuple[int, int], CookieJar] = {}
         """(source, arrival or user) → jar."""
 
@@ -43,9 +46,7 @@ class Jars:
         key = (id(journey.source), journey.who)
         jar = self._jars.get(key)
         if jar is None:
-            from aiohttp import CookieJar
-
-            jar = self._jars[key] = CookieJar(unsafe=True)  # targets are often plain addresses
+            jar = self._jars[key] = _new_jar()
             if not isinstance(journey.source, Users):
                 journey.hold(_Forget(self._jars, key))
         jar.update_cookies_from_headers(given.split("\n"), _url(origin, path))
@@ -61,6 +62,12 @@ class _Forget:
     def close(self) -> None:
         """Nobody has it any more."""
         self._jars.pop(self._key, None)
+
+
+def _new_jar() -> CookieJar:
+    from aiohttp import CookieJar
+
+    return CookieJar(unsafe=True)  # targets are often plain addresses
 
 
 def _url(origin: Origin, path: str) -> URL:

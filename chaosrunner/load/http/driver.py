@@ -62,7 +62,7 @@ class Http:
     def __init__(self, bench: Bench) -> None:
         self._entry = bench.orders.entry
         self._profile = bench.orders.profile
-        self._budget = Budget(self._profile.connections)
+        self._budget = Budget(self._profile.connections, bench.ledger.count)
         self._shared = Shared(bench.ledger, Samples(bench.ledger), bench.orders.seed, bench.series)
         steps = [step for step in self._profile.steps if isinstance(step, Request)]
         self._full = any(step.full_for for step in steps)

@@ -8,6 +8,7 @@ a connection, by an attempt of its own, or by its timeout.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import time
@@ -22,6 +23,8 @@ from chaosrunner.model.http_client import Tls
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chaosrunner.load.act import OpenHit
 
 RESOLVE_S = 5.0
@@ -70,8 +73,10 @@ async def resolve(origin: Origin) -> tuple[Address, ...]:
 class Budget:
     """How many connections a worker may have open at once, over all its pools."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, count: Callable[[str], None] | None = None) -> None:
         self.limit = limit
+        self.count = count
+        """Takes the name of what this host was short of, once a hit that ended by it."""
         self.used = 0
         self.opened = 0
         """Connections opened so far, ever."""
@@ -238,7 +243,10 @@ class Pool:
             # Nobody fails with an attempt that timed out: each hit that waited for it has a timeout of its own.
             hit = None if isinstance(error, TimeoutError) else self._next()
             if hit is not None:
-                hit.end(outcome_of(error), time.monotonic_ns())
+                outcome = outcome_of(error)
+                if outcome is Outcome.LOCAL and self._budget.count:
+                    self._budget.count(f"here.{errno.errorcode[error.errno or 0]}")
+                hit.end(outcome, time.monotonic_ns())
             self._budget.give()
             return
         self._opening.discard(task)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from chaosrunner.load.postgres.failures import BadArgument
 from chaosrunner.load.template import Variables, as_text, compiled
 from chaosrunner.model.postgres_step import Draw
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 Convert = Callable[[object], object]
 Fill = Callable[[Variables], list[object]]
-
-
-class BadArgument(ValueError):
-    """A value that its parameter cannot take."""
 
 
 def filler(args: Sequence[Argument], chance: Random) -> Fill:

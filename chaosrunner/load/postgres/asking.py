@@ -6,10 +6,17 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from chaosrunner.load.postgres.arguments import BadArgument
-from chaosrunner.load.postgres.failures import AWAY, FAILURES, Failure, of_query
+from chaosrunner.load.postgres.failures import (
+    AWAY,
+    FAILURES,
+    TROUBLES,
+    BadArgument,
+    Failure,
+    NotAsExpected,
+    of_query,
+)
 from chaosrunner.load.postgres.jobs import Job
-from chaosrunner.load.postgres.said import NotAsExpected, Said
+from chaosrunner.load.postgres.said import Said
 from chaosrunner.load.template import names_in
 from chaosrunner.model.load import Outcome
 
@@ -43,6 +50,8 @@ class Ask:
         series = place.bench.series
         self.name = query.name
         self.place = place
+        self.at_once = 0
+        """How many found a line free and are not written down yet."""
         self.acquire = series(f"{query.name}.acquire")
         self.connect = series(f"{query.name}.connect")
         self.lock_wait = series(f"{query.name}.lock_wait")
@@ -51,10 +60,13 @@ class Ask:
         self.each_time = query.connection == "each time"
         self.keeps = query.connection == "of the journey"
         self.writes = query.writes
+        self.tracked = True
+        """Whether its successes end outages: those of writes do, or everybody's if the load only reads."""
         self.said = tuple(Said(statement, place.chance) for statement in query.statements)
         self._also = also
         self._retry = query.retry
         self._begin = _begin(query)
+        self.attempt = self._transact if self._begin else self.said[0].say
         self._numbers: Numbers | None = place.number(self) if query.numbered else None
 
     # --- for the sender
@@ -78,28 +90,29 @@ class Ask:
         self._book(job, outcome, now_ns)
         job.hit.end(outcome, now_ns)
 
-    async def perform(self, line: Line, job: Job) -> Outcome:
-        """Do it on an open line, again if that may help."""
-        tries, once = 0, self._once if self._begin else self.said[0].say
+    async def amend(self, line: Line, job: Job, trouble: BaseException) -> Outcome:
+        """What an attempt's trouble means, after further attempts if they may help; leaves the line as it was found."""
+        tries = 0
         while True:
-            try:
-                await once(line, job.hit.journey.variables)
-            except (BadArgument, NotAsExpected) as error:
-                return await self._wrong(line, error)
-            except FAILURES as error:
-                failure = of_query(error)
-            else:
-                return Outcome.OK
+            if isinstance(trouble, BadArgument | NotAsExpected):
+                return await self._wrong(line, trouble)
+            failure = of_query(trouble)
             await self._failed(line, failure)
             if not failure.retriable or tries == self._retry or not line.open:
                 return failure.outcome
             tries += 1
             self.place.count(f"{self.name}.retries")
             await asyncio.sleep(self.place.chance.random() * min(LONGEST_RETRY_S, RETRY_S * 2.0**tries))
+            try:
+                await self.attempt(line, job.hit.journey.variables)
+            except TROUBLES as another:
+                trouble = another
+            else:
+                return Outcome.OK
 
     # --- inside
 
-    async def _once(self, line: Line, variables: dict[str, object]) -> None:
+    async def _transact(self, line: Line, variables: dict[str, object]) -> None:
         """The whole transaction. Raises like `Said.say`."""
         connection = line.connection
         assert connection is not None
@@ -119,8 +132,8 @@ class Ask:
         try:
             sql = self.place.insert_number
             known = line.prepared.get(sql)
-            statement, _ = known if known is not None else await line.ready(sql)
-            await statement.fetch(numbers.writer, number)
+            state, _ = known if known is not None else await line.ready(sql)
+            await line.execute(state, (numbers.writer, number), "", 0, True, None)
             committing = True
             status = await connection.execute(COMMIT)
         except asyncio.CancelledError:
@@ -144,7 +157,7 @@ class Ask:
         if failure.sqlstate:
             self.place.count(f"{self.name}.sqlstate.{failure.sqlstate}")
         if failure.sqlstate in STALE:
-            line.prepared.clear()
+            line.forget()
         if failure.ends_line:
             line.broken()
         else:
@@ -162,7 +175,8 @@ class Ask:
 
     def _book(self, job: Job, outcome: Outcome, now_ns: int) -> None:
         if outcome is Outcome.OK:
-            self.place.good(self, now_ns)
+            if self.tracked:
+                self.place.good(self, now_ns)
         elif outcome in AWAY:
             self.place.outages.bad(outcome, now_ns)
         if self._also is not None:

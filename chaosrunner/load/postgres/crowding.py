@@ -20,15 +20,16 @@ class Crowding:
         """Level → how many waited not at all: the hot path."""
 
     def record(self, level: int, wait_us: int) -> None:
-        """A job got its line after a wait, in µs."""
-        if not wait_us:
-            self._at_once[level] = self._at_once.get(level, 0) + 1
-            return
+        """A job got its line, or gave up, after a wait in µs."""
         bucket = self._bucket(level)
         waits = self._waits.get(bucket)
         if waits is None:
             waits = self._waits[bucket] = Histogram()
         waits.record(wait_us)
+
+    def at_once(self, level: int) -> None:
+        """A job found a line free."""
+        self._at_once[level] = self._at_once.get(level, 0) + 1
 
     def curve(self) -> list[dict[str, object]]:
         """One row a level, rising: {asking: its highest, of: the pool's size, n, p50_ms, p95_ms, p99_ms, max_ms}."""

@@ -39,6 +39,9 @@ WARM_S = 10.0
 
 DROP_S = 0.8
 
+BATCH_S = 0.05
+"""How often what was only counted is written down: half a slot."""
+
 LOOK_BACK_NS = 60 * NANOS
 """After an outage, writes acknowledged so long before it are looked for."""
 
@@ -55,6 +58,7 @@ class Postgres:
         self._bench = bench
         self._places: dict[str, Place] = {}
         self._looking: set[asyncio.Task[None]] = set()
+        self._pen: asyncio.TimerHandle | None = None
 
     @property
     def opened(self) -> int:
@@ -76,6 +80,13 @@ class Postgres:
             LoadBroken: our schema cannot be made, or a DSN means nothing.
         """
         await asyncio.gather(*(self._get_ready(place) for place in self._places.values()))
+        self._write_down()
+
+    def _write_down(self) -> None:
+        """Have what was only counted written down, again and again."""
+        for place in self._places.values():
+            place.write_down()
+        self._pen = asyncio.get_running_loop().call_later(BATCH_S, self._write_down)
 
     async def settle(self) -> None:
         """Read back what was acknowledged, explain the slowest, and leave nothing behind."""
@@ -83,6 +94,8 @@ class Postgres:
 
     async def close(self) -> None:
         """Close everything at once."""
+        if self._pen is not None:
+            self._pen.cancel()
         for place in self._places.values():
             await place.watch.stop()
             await place.pool.close()
@@ -126,6 +139,9 @@ class Postgres:
         return place
 
     async def _get_ready(self, place: Place) -> None:
+        if any(ask.writes for ask in place.asks):
+            for ask in place.asks:
+                ask.tracked = ask.writes
         if place.schema is not None:
             await self._make_schema(place, place.schema)
         if not all(ask.each_time for ask in place.asks):
@@ -152,7 +168,9 @@ class Postgres:
         place.watch.on_connect = schema.enter
 
     async def _settle(self, place: Place) -> None:
+        place.write_down()
         await place.watch.stop()
+        place.waits([])  # no wait outlasts the load
         await asyncio.gather(*self._looking)
         there = await answers(place)
         if place.numbers:

@@ -26,6 +26,18 @@ FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Inte
 """All that may come of asking; anything else is a mistake of ours. TimeoutError is an OSError."""
 
 
+class BadArgument(ValueError):
+    """A value that its parameter cannot take."""
+
+
+class NotAsExpected(Exception):
+    """The server answered, but not as the step says it must."""
+
+
+TROUBLES = (*FAILURES, BadArgument, NotAsExpected)
+"""All that an attempt may end with instead of success."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One failed attempt."""

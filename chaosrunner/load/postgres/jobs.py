@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from chaosrunner.load.act import OpenHit
     from chaosrunner.load.postgres.lines import Line
 
@@ -18,6 +20,8 @@ class Asking(Protocol):
     """Index of the series for the time to open a connection."""
     acquire: int
     """Index of the series for the wait for one."""
+    at_once: int
+    """How many found one free and are not written down yet."""
     each_time: bool
     """A connection of its own, closed afterwards."""
     keeps: bool
@@ -28,8 +32,13 @@ class Asking(Protocol):
         """Let go of a hit; answers what its time was spent on."""
         ...
 
-    async def perform(self, line: Line, job: Job) -> Outcome:
-        """Do it on an open line; raises nothing but CancelledError."""
+    @property
+    def attempt(self) -> Callable[[Line, dict[str, object]], Awaitable[None]]:
+        """Do it on an open line, with a journey's variables. Raises one of TROUBLES."""
+        ...
+
+    async def amend(self, line: Line, job: Job, trouble: BaseException) -> Outcome:
+        """What an attempt's trouble means, after further attempts if they may help; leaves the line as it was found."""
         ...
 
     def finish(self, job: Job, outcome: Outcome, now_ns: int) -> None:

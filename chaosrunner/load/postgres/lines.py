@@ -11,10 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chaosrunner.load.postgres.arguments import converters
-from chaosrunner.load.postgres.failures import FAILURES, of_connect
+from chaosrunner.load.postgres.failures import FAILURES, TROUBLES, of_connect
+from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import asyncpg
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any]
     Prepared = asyncpg.prepared_stmt.PreparedStatement[Any]
+    Execute = Callable[
+        [Any, Sequence[object], str, int, bool, None], Awaitable[tuple[list[asyncpg.Record], bytes | None, bool]]
+    ]
+    """State, arguments, portal, limit (0 = all rows), with the status, timeout → rows, status, whether all came."""
 
 RECOVER_S = 2.0
 """A session whose statement was cancelled and that does not answer within this is given up."""
@@ -60,8 +65,22 @@ class Line:
     """One connection and its task."""
 
     __slots__ = (
-        "_dead", "_home", "_interrupted", "_wake", "connection", "fresh", "job", "keeper", "number", "opening_ns",
-        "pid", "prepared", "task", "tried",
+        "_dead",
+        "_home",
+        "_interrupted",
+        "_statements",
+        "_wake",
+        "connection",
+        "execute",
+        "fresh",
+        "job",
+        "keeper",
+        "number",
+        "opening_ns",
+        "pid",
+        "prepared",
+        "task",
+        "tried",
     )  # fmt: skip
 
     def __init__(self, home: Home, number: int) -> None:
@@ -78,8 +97,12 @@ class Line:
         self.pid = 0
         """Of the server's process."""
         self.opening_ns = time.monotonic_ns()
-        self.prepared: dict[str, tuple[Prepared, tuple[Convert, ...]]] = {}
-        """Statement → prepared here, with what fits its arguments."""
+        self.execute: Execute
+        """Of a prepared statement's state and its arguments; set when it is open."""
+        self.prepared: dict[str, tuple[Any, tuple[Convert, ...]]] = {}
+        """Statement → its state here, for `execute`, and what fits its arguments."""
+        self._statements: list[Prepared] = []
+        """Kept, because asyncpg closes a statement that nobody refers to."""
         self.tried = asyncio.Event()
         """It is open, or could not be opened."""
         self._wake: asyncio.Future[None] | None = None
@@ -110,7 +133,7 @@ class Line:
         self._dead = True
         self.task.cancel()
 
-    async def ready(self, sql: str) -> tuple[Prepared, tuple[Convert, ...]]:
+    async def ready(self, sql: str) -> tuple[Any, tuple[Convert, ...]]:
         """A statement, prepared on this session. Raises one of FAILURES."""
         assert self.connection is not None
         statement = await self.connection.prepare(sql)
@@ -118,8 +141,14 @@ class Line:
             f"{kind.name.removesuffix('[]')}[]" if kind.kind == "array" else kind.name
             for kind in statement.get_parameters()
         ]
-        found = self.prepared[sql] = (statement, converters(types))
+        self._statements.append(statement)
+        found = self.prepared[sql] = (statement._state, converters(types))  # type: ignore[attr-defined]
         return found
+
+    def forget(self) -> None:
+        """Prepare everything anew: the server's tables are not what they were."""
+        self.prepared.clear()
+        self._statements.clear()
 
     # --- its life
 
@@ -143,6 +172,8 @@ class Line:
         finally:
             self.tried.set()
         self.pid = self.connection.get_server_pid()
+        # Below PreparedStatement.fetch, which comes here through three more coroutines: a seventh of a query's CPU.
+        self.execute = self.connection._protocol.bind_execute  # type: ignore[attr-defined]
         self.connection.add_termination_listener(self._ended)
         self._home.opened_one(self, time.monotonic_ns() - self.opening_ns)
         return True
@@ -155,7 +186,11 @@ class Line:
                 if job is None:
                     await self._rest()
                     continue
-                outcome = await job.act.perform(self, job)
+                try:
+                    await job.act.attempt(self, job.hit.journey.variables)
+                    outcome = Outcome.OK
+                except TROUBLES as trouble:
+                    outcome = await job.act.amend(self, job, trouble)
             except asyncio.CancelledError:
                 if not self._interrupted or self._dead:
                     raise

@@ -103,9 +103,7 @@ class Place:
             self.note("postgres argument", step=step, why=why[:200])
 
     def good(self, ask: Ask, now_ns: int) -> None:
-        """A step went well: if it wrote (or the load only reads), an outage may have ended by it."""
-        if not ask.writes and self._any_writes:
-            return
+        """A tracked step went well: an outage may have ended by it."""
         outage = self.outages.good(now_ns)
         if outage is not None:
             self.note("postgres outage", **outage.told(self._ledger.epoch_ns, now_ns))
@@ -114,17 +112,25 @@ class Place:
             if ask.outage is not None:
                 self.observe(ask.outage, now_ns, outage.lasted_ns(now_ns))
 
-    @property
-    def _any_writes(self) -> bool:
-        return any(ask.writes for ask in self.asks)
-
     # --- what the pool tells
 
     def acquired(self, job: Job, now_ns: int) -> None:
-        """A job has a line."""
-        wait_us = (now_ns - job.since_ns) // 1000
-        self.crowding.record(job.level, wait_us)
-        self._ledger.observe(job.act.acquire, now_ns, wait_us, Outcome.OK)
+        """A job has a line; one that found it free is only counted, and written down with the next batch."""
+        wait_ns = now_ns - job.since_ns
+        if not wait_ns:
+            job.act.at_once += 1
+            self.crowding.at_once(job.level)
+            return
+        self.crowding.record(job.level, wait_ns // 1000)
+        self.observe(job.act.acquire, now_ns, wait_ns)
+
+    def write_down(self) -> None:
+        """Book those who found a line free since the last time: at most `BATCH_S` late."""
+        now_ns = time.monotonic_ns()
+        for ask in self.asks:
+            if ask.at_once:
+                self._ledger.observe_alike(ask.acquire, now_ns, 0, ask.at_once)
+                ask.at_once = 0
 
     def not_acquired(self, job: Job, now_ns: int) -> None:
         """A job has waited too long."""

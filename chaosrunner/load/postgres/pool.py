@@ -131,14 +131,16 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Jobs without a line."""
-        return len(self._pooled) + len(self._own)
+        return self._pooled.waiting + self._own.waiting
 
     # --- jobs
 
     def take(self, job: Job) -> None:
         """Do a job as soon as there is a line for it."""
         job.hit.link = job
-        job.level = self.busy + self.waiting + 1
+        # Busy lines, waiting jobs, and this one: written out, since this is the hot path.
+        job.level = len(self.lines) - len(self._opening) - len(self.idle) + 1
+        job.level += self._pooled.waiting + self._own.waiting
         line = self._line_of(job)
         if line is not None:
             self._begin(line, job, job.since_ns)
@@ -201,12 +203,12 @@ class Pool:
         """A line has done its job: it stays with its journey, or whoever has waited longest gets it."""
         if line.keeper is not None:
             return
-        job = self._pooled.take()
+        job = self._pooled.take() if self._pooled.waiting else None
         if job is not None:
             self._begin(line, job, time.monotonic_ns())
         else:
             self.idle.append(line)
-            if self._own:
+            if self._own.waiting:
                 self.grow()
 
     def lost(self, line: Line) -> None:
@@ -233,7 +235,7 @@ class Pool:
                 if self._opening:
                     return
             if len(self.lines) >= self.limits.size:
-                if self._own and self.idle:
+                if self._own.waiting and self.idle:
                     self.idle.pop(0).close()  # whoever wants one of its own gets its place when it is gone
                 return
             job = self._own.take()
@@ -274,7 +276,7 @@ class Pool:
         kept = self.kept.get(job.hit.journey) if self.kept else None
         if kept is not None and kept.job is None and kept.open:
             return kept
-        if job.act.each_time or self._pooled:
+        if job.act.each_time or self._pooled.waiting:
             return None
         while self.idle:
             line = self.idle.pop()
@@ -297,7 +299,7 @@ class Pool:
 
     def _wants_more(self) -> bool:
         coming = sum(line.job is None for line in self._opening)
-        return bool(self._own) or len(self._pooled) > coming
+        return self._own.waiting > 0 or self._pooled.waiting > coming
 
     def _new(self) -> Line:
         self._numbers += 1

@@ -14,20 +14,17 @@ class Queue:
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
-        self._live = 0
-
-    def __len__(self) -> int:
+        self.waiting = 0
         """How many wait."""
-        return self._live
 
     def put(self, job: Job) -> None:
         """Wait behind all others."""
         self._jobs.append(job)
-        self._live += 1
+        self.waiting += 1
 
     def gone(self) -> None:
         """The hit of a job in here is over."""
-        self._live -= 1
+        self.waiting -= 1
 
     def first(self) -> Job | None:
         """The job whose turn is next; it stays."""
@@ -40,7 +37,7 @@ class Queue:
         job = self.first()
         if job is not None:
             self._jobs.popleft()
-            self._live -= 1
+            self.waiting -= 1
         return job
 
     def take_since(self, since_ns: int) -> list[Job]:
@@ -49,5 +46,5 @@ class Queue:
         while (job := self.first()) is not None and job.since_ns <= since_ns:
             found.append(job)
             self._jobs.popleft()
-            self._live -= 1
+            self.waiting -= 1
         return found

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from chaosrunner.load.postgres.arguments import filler, fitted, plain
+from chaosrunner.load.postgres.failures import NotAsExpected
 from chaosrunner.load.template import json_path, look_up
 
 if TYPE_CHECKING:
@@ -14,12 +15,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from chaosrunner.load.postgres.lines import Line, Prepared
+    from chaosrunner.load.postgres.lines import Line
     from chaosrunner.model.postgres_step import Rows, Statement
-
-
-class NotAsExpected(Exception):
-    """The server answered, but not as the step says it must."""
 
 
 class Slowest:
@@ -54,14 +51,14 @@ class Said:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError: it failed.
         """
         known = line.prepared.get(self.sql)
-        statement, convert = known if known is not None else await line.ready(self.sql)
+        state, convert = known if known is not None else await line.ready(self.sql)
         args = fitted(self._fill(variables) if self._fill else (), convert) if self._fill or convert else ()
         began_ns = time.monotonic_ns()
-        rows = await statement.fetch(*args)
+        rows, status, _ = await line.execute(state, args, "", 0, True, None)
         took_ns = time.monotonic_ns() - began_ns
         if took_ns > self.slowest.took_ns:
             self.slowest.took_ns, self.slowest.args = took_ns, args
-        if self._expect is not None and not _fits(self._expect, _touched(statement, rows)):
+        if self._expect is not None and not _fits(self._expect, _touched(rows, status)):
             raise NotAsExpected
         if self._keep:
             self._keep_from(rows, variables)
@@ -79,7 +76,7 @@ def _fits(expect: Rows, count: int) -> bool:
     return expect.least <= count and (expect.most is None or count <= expect.most)
 
 
-def _touched(statement: Prepared, rows: Sequence[object]) -> int:
+def _touched(rows: Sequence[object], status: bytes | None) -> int:
     """How many rows came, or, if the statement gives none, how many it says it touched: `UPDATE 3`."""
-    last = (statement.get_statusmsg() or "").rpartition(" ")[2]
-    return len(rows) if rows or not last.isdecimal() else int(last)
+    last = (status or b"").rpartition(b" ")[2]
+    return len(rows) if rows or not last.isdigit() else int(last)

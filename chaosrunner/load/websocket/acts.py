@@ -12,8 +12,8 @@ from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
     from chaosrunner.load.act import OpenHit, Setting
-    from chaosrunner.load.websocket.driver import Sockets
     from chaosrunner.load.websocket.opened import Opened
+    from chaosrunner.load.websocket.sockets import Sockets
     from chaosrunner.model.websocket_step import Await, Close, Send
 
 

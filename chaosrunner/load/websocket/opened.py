@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chaosrunner.load.http.pool import Address
     from chaosrunner.load.template import Variables
     from chaosrunner.load.websocket.dialing import Dialing
-    from chaosrunner.load.websocket.driver import Sockets
+    from chaosrunner.load.websocket.sockets import Sockets
     from chaosrunner.model.websocket_step import Open
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chaosrunner.load.websocket.line import Line
     from chaosrunner.model.websocket_step import Silence
 
-GAPS_KEPT, GAPS_NEEDED = 33, 5
+GAPS_KEPT, GAPS_NEEDED = 33, 15
 """The median is that of the latest gaps; with fewer there is none, and nothing is called silent yet."""
 
 LEAST_NS = 250_000_000
@@ -59,11 +59,11 @@ class Stillness:
     def heard(self, now_ns: int) -> None:
         """A message has come."""
         gap_ns, self._at_ns = now_ns - self._at_ns, now_ns
+        self._gaps.append(gap_ns)  # a stall's, too: else a median learned too small would never grow
         if self._stalled:
             self._over(gap_ns)
             self._again(now_ns)
         else:
-            self._gaps.append(gap_ns)
             self._diary.observe("silence", now_ns, gap_ns)
 
     def end(self, now_ns: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import ceil
 
 from chaosrunner.logic.parse import clients
@@ -107,12 +108,7 @@ def _check_length(desk: Desk, at: Node, stream: Stream, load: Load, needs: Lengt
 
 def _before_plateau_s(stream: Stream) -> float:
     """How long a stream takes to its first plateau."""
-    before = 0.0
-    for stage in stream.stages:
-        if level(stage):
-            break
-        before += stage.lasts_s or 0.0
-    return before
+    return sum(stage.lasts_s or 0.0 for stage in takewhile(lambda stage: not level(stage), stream.stages))
 
 
 def _warmup_s(stream: Stream) -> float:

@@ -13,6 +13,7 @@ from chaosrunner.logic.parse import http_steps, scalars
 from chaosrunner.logic.parse.params import accepted
 from chaosrunner.logic.parse.scalars import DURATION, NUMBER, PERCENT, SIZE
 from chaosrunner.logic.parse.schema_http import auth, client_keys, data, request_keys, tls
+from chaosrunner.logic.parse.schema_postgres import query_keys
 from chaosrunner.logic.parse.schema_websocket import socket_keys
 from chaosrunner.logic.parse.schema_words import Schema
 from chaosrunner.logic.parse.schema_words import dsn as _dsn
@@ -248,7 +249,7 @@ def _words() -> Schema:
 
 def _steps() -> Schema:
     kinds = [_kind(http_steps.VERBS, request_keys())]
-    kinds += [_kind((verb,), keys) for verb, keys in socket_keys().items()]
+    kinds += [_kind((verb,), keys) for verb, keys in (*socket_keys().items(), *query_keys().items())]
     one: Schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     return {"step": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": one}}
 
