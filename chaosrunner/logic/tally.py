@@ -11,34 +11,38 @@ from chaosrunner.model.histogram import Histogram
 from chaosrunner.model.journey import SERIES
 from chaosrunner.model.load import LoadProfile
 from chaosrunner.model.slots import Slot
-from chaosrunner.model.verdict import PhaseStats, Spread, Trust
+from chaosrunner.model.verdict import Of, PhaseStats, Spread, Trust
 
 
 def phase_stats(traffic: Traffic) -> Iterator[PhaseStats]:
-    """One line a phase that was entered, overall and then by request name. Quantiles may be infinite: failures."""
+    """Lines for each phase that was entered: overall, then by step, scenario, tag and series.
+
+    Quantiles may be infinite: failures. A name without any hit in a phase has its line, unless it is a series.
+    """
     for phase, _ in traffic.state.phases:
         span = traffic.span(phase)
         if span is None:
             continue
-        for name in _words(traffic.experiment.load):
-            yield _stats(traffic, span, name)
+        for name, of in _words(traffic.experiment.load).items():
+            if of is not Of.SERIES or traffic.sample(span, name).hits:
+                yield _stats(traffic, span, name, of)
 
 
-def _words(load: LoadProfile) -> tuple[str, ...]:
-    """What figures are given for: everything, each step, each scenario, each tag, and what is measured beside them."""
-    scenarios = [scenario.name for scenario in load.scenarios if scenario.name]
-    tags = [tag for scenario in load.scenarios for tag in scenario.tags]
-    steps = [step.name for step in load.steps]
+def _words(load: LoadProfile) -> dict[str, Of]:
+    """What figures are given for, in the order in which they are shown."""
+    groups = [word for scenario in load.scenarios for word in (scenario.name, *scenario.tags)]
     series = [name for index, name in load.names.items() if index >= SERIES]
-    return tuple(dict.fromkeys(["", *steps, *scenarios, *tags, *series]))
+    steps = dict.fromkeys((step.name for step in load.steps), Of.STEP)
+    return {"": Of.ALL, **steps, **dict.fromkeys(filter(None, groups), Of.GROUP), **dict.fromkeys(series, Of.SERIES)}
 
 
-def _stats(traffic: Traffic, span: Span, name: str) -> PhaseStats:
+def _stats(traffic: Traffic, span: Span, name: str, of: Of) -> PhaseStats:
     sample = traffic.sample(span, name)
     slowest = max(sample.slot.ok.max() or 0.0, sample.slot.failed.max() or 0.0)
     return PhaseStats(
         phase=span.phase,
         name=name,
+        of=of,
         seconds=span.seconds,
         hits=sample.hits,
         errors=sample.failures,

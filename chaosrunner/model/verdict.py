@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from chaosrunner.errors import Exit
 from chaosrunner.model.experiment import Phase
@@ -97,6 +97,17 @@ class Spread:
     max: float | None = None
 
 
+class Of(StrEnum):
+    """What a line of figures is about."""
+
+    ALL = "all"
+    STEP = "step"
+    GROUP = "group"
+    """All steps of a scenario, or of the scenarios with a tag."""
+    SERIES = "series"
+    """Something measured beside the hits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStats:
     """What the traffic of one phase looked like, overall or of one name. Seconds, shares, per second."""
@@ -104,6 +115,7 @@ class PhaseStats:
     phase: Phase
     name: str
     """Empty = overall."""
+    of: Of = Of.STEP
     seconds: float
     hits: int
     errors: int

@@ -151,6 +151,7 @@ def _phase(stats: PhaseStats) -> dict[str, object]:
     return {
         "phase": stats.phase,
         "name": stats.name,
+        "of": stats.of.value,
         "lasted_s": stats.seconds,
         "hits": stats.hits,
         "errors": stats.errors,

@@ -6,7 +6,7 @@ import math
 
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.units import human_duration
-from chaosrunner.model.verdict import FaultReport, Recovery, Trust, Verdict
+from chaosrunner.model.verdict import FaultReport, Of, Recovery, Trust, Verdict
 from chaosrunner.report.table import stats_of
 from chaosrunner.report.words import count, plural, seconds
 
@@ -16,13 +16,21 @@ OUTCOME_WORDS = {
     "timeout": "timed out",
     "refused": "refused",
     "reset": "reset",
-    "protocol": "not HTTP",
+    "protocol": "broke the protocol",
     "dns": "name not found",
     "tls": "TLS failed",
     "connect": "not connected",
     "shed": "not sent (too many in flight)",
     "unfinished": "unfinished at the end",
     "spent": "no unused row of data left",
+    "lost": "lost",
+    "repeated": "came twice",
+    "reordered": "out of order",
+    "stalled": "silent although open",
+    "closed": "closed by the peer",
+    "sql": "refused by the database",
+    "conflict": "in conflict to the last try",
+    "pool": "no connection of the pool in time",
     "late": "never fired by the generator",
     "local": "no port or descriptor left on this host",
 }
@@ -41,7 +49,7 @@ def explain_errors(verdict: Verdict, phase: Phase, name: str = "") -> str:
     if stats is None or not stats.errors:
         return ""
     parts = [outcomes(dict(stats.by_outcome))]
-    mine = [stats for stats in verdict.phases if stats.phase is phase and stats.name and stats.errors]
+    mine = [one for one in verdict.phases if one.phase is phase and one.name and one.of is Of.STEP and one.errors]
     named = sorted(((stats.errors, stats.name) for stats in mine), reverse=True)
     if not name and len(named) > 1:
         parts.append("most in " + ", ".join(f"{who} ({count(n)})" for n, who in named[:2]))

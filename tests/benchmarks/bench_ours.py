@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench_generators import Said
-from bench_peers import FailedError, pinned
+from bench_peers import FailedError, pinned, take_priority
 
 from chaosrunner.load.driver import LoadDriver
 from chaosrunner.logic.parse import Source, parse_experiment
@@ -167,6 +167,8 @@ async def play(playing: LoadDriver, core: int, report: Callable[[Event], object]
         if isinstance(event, LoadStarted):
             for pid in playing.pids():
                 os.sched_setaffinity(pid, {core})
+                if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+                    take_priority(pid)  # it has a session of its own
         report(event)
 
     await playing.run(also_pin)

@@ -41,7 +41,7 @@ from bench_generators import (
     version,
 )
 from bench_ours import ours
-from bench_peers import FailedError, find, pinned
+from bench_peers import FailedError, find, pinned, take_priority
 from bench_sheet import Claim, Section
 from bench_sites import echo, frozen, nginx
 from bench_sites import postgres as postgres_server
@@ -242,11 +242,10 @@ SECTIONS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; the exit code."""
-    size, chosen = _options(argv)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, -20)  # whatever else the machine does disturbs all who take part less
-    except OSError:
-        print("not allowed to take priority over what else this machine does")
+    given = _options(argv)
+    size, chosen = _size(given), given.only
+    if given.priority:
+        take_priority()
     cores = sorted(os.sched_getaffinity(0))
     began = time.monotonic()
     sections: list[Section] = []
@@ -318,17 +317,21 @@ def _print_head(ground: Ground) -> None:
     print(flush=True)
 
 
-def _options(argv: Sequence[str] | None) -> tuple[Size, list[str]]:
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="chaosrunner's load driver beside wrk, vegeta, k6, Locust and aiohttp")
-    parser.add_argument("--quick", action="store_true", help="two minutes instead of ten: numbers to look at only")
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of fifteen: numbers to look at only")
     parser.add_argument("--rounds", type=int, help="how often each generator works")
     parser.add_argument("--seconds", type=int, help="how long, each time")
     parser.add_argument("--minutes", type=float, help="of the simulated day; 1440 is a whole one")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="these sections")
-    given = parser.parse_args(argv)
+    parser.add_argument("--priority", action="store_true", help="before all else that this machine does; needs root")
+    return parser.parse_args(argv)
+
+
+def _size(given: argparse.Namespace) -> Size:
     size = QUICK if given.quick else Size()
-    lengths = given.rounds or size.rounds, given.seconds or size.seconds, size.periods, given.minutes or size.minutes
-    return Size(*lengths), given.only
+    rounds, seconds = given.rounds or size.rounds, given.seconds or size.seconds
+    return Size(rounds, seconds, size.periods, given.minutes or size.minutes)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from chaosrunner.model.hypothesis import Hypothesis
 from chaosrunner.model.journey import SERIES
 from chaosrunner.model.load import LoadProfile, Outcome, Scenario, Stage, Stream, single
 from chaosrunner.model.slots import Frame, Slot
+from chaosrunner.model.verdict import Of
 from chaosrunner.model.verdict import Outcome as Judged
 
 ALWAYS = (Stage(start=100.0, end=100.0, lasts_s=None),)
@@ -81,6 +82,11 @@ def test_overall_figures_leave_series_out() -> None:
     assert (lines["live"], lines["talk.pushed"]) == (lines["talk"], 210)
     quiet = judge(asked, fold([entry for entry in told if getattr(entry.event, "frame", Frame).worker != 1]))
     assert seen.trust.offered == quiet.trust.offered
+    assert {(stats.name, stats.of) for stats in seen.phases if stats.phase is Phase.BASELINE} == {
+        ("", Of.ALL), ("talk", Of.STEP), ("read", Of.STEP), ("chat", Of.GROUP), ("browse", Of.GROUP),
+        ("live", Of.GROUP), ("talk.pushed", Of.SERIES),
+    }  # fmt: skip
+    assert "talk.pushed" not in {stats.name for stats in seen.phases if stats.phase is Phase.WARMUP}
 
 
 def test_old_series_are_summed_like_old_slots() -> None:

@@ -93,7 +93,8 @@ class Line(WSListener):
         """Say that we go, and do not wait to be told anything more."""
         self._ear = None
         if self._transport is not None:
-            self._transport.send_close(code)  # type: ignore[arg-type]
+            if not self._transport.is_close_frame_sent:
+                self._transport.send_close(code)  # type: ignore[arg-type]
             self._part()
 
     def abort(self) -> None:

@@ -12,11 +12,16 @@ from chaosrunner.load.websocket.line import ABNORMAL, GOING_AWAY, Line
 from chaosrunner.load.websocket.policy import gives_up, pause_s
 from chaosrunner.load.websocket.watching import Pinging, SlowReading, Stillness
 from chaosrunner.model.load import Outcome
+from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chaosrunner.load.websocket.opened import Opened
+
+
+STAYED_NS = NANOS
+"""A reconnect that does not last so long was a failed attempt, too."""
 
 
 class Is(Enum):
@@ -79,6 +84,8 @@ class Link:
         self._pause: asyncio.TimerHandle | None = None
         self._fails = 0
         """Attempts to reconnect that failed in a row."""
+        self._returned = False
+        """Whether the connection is one of those attempts."""
         self._stillness: Stillness | None = None
         self._pinging: Pinging | None = None
         self._slow: SlowReading | None = None
@@ -125,7 +132,8 @@ class Link:
         self.dialing.opened_ns = now_ns
         self._of.book(self.dialing, Outcome.OK, now_ns)
         self._of.sockets.counted()
-        self.state, self._fails, self.write = Is.OPEN, 0, self.line.writer()
+        self._returned = self.state is Is.AWAY
+        self.state, self.write = Is.OPEN, self.line.writer()
         step = self._of.step
         if step.reads_per_s is not None:
             self._slow = SlowReading(step.reads_per_s, self.line)
@@ -155,7 +163,10 @@ class Link:
         self._unwatch(None if wanted else outcome, now_ns)
         self._of.count(f"closed.{code}")
         self.outcome, self.code = outcome, code
-        if wanted or self._policy is None:
+        assert self.dialing is not None
+        flapped = self._returned and now_ns - self.dialing.opened_ns < STAYED_NS
+        self._fails = self._fails + 1 if flapped else 0
+        if wanted or self._policy is None or gives_up(self._policy, self._fails):
             self.state = Is.GONE
         else:
             self.state = Is.AWAY

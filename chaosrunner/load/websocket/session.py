@@ -274,6 +274,8 @@ class Session:
                 elif (outcome := self._verdict(hit, digits, text)) is not None:
                     del pending[digits]
                     hit.first_ns = now_ns
+                    if self.of.numbered is not None:
+                        self._count_on(parsed(text), now_ns)
                     hit.end(outcome, now_ns)
                     return
                 at = text.find(self._mark, at + DIGITS)
@@ -294,10 +296,7 @@ class Session:
             flag = flag_at(message, self.of.resumed)
             if flag is not None:
                 self._came_back(resumed=flag)
-        if self.of.numbered is not None:
-            number = number_at(message, self.of.numbered)
-            if number is not None:
-                self._numbered(number, now_ns)
+        self._count_on(message, now_ns)
         for hit, act in self._awaiting.items():
             if act.close is None and act.judge.contained(message, self.journey.variables):
                 del self._awaiting[hit]
@@ -308,8 +307,11 @@ class Session:
         if self.of.awaited:
             self._unread.append(message)
 
-    def _numbered(self, number: int, now_ns: int) -> None:
-        assert self.numbering is not None
+    def _count_on(self, message: object, now_ns: int) -> None:
+        """Take the number of a message that has one."""
+        number = None if self.of.numbered is None else number_at(message, self.of.numbered)
+        if number is None or self.numbering is None:
+            return
         if self._useless_ns:
             self._useful(now_ns)
         outcome, went_on = self.numbering.came(number, now_ns)
