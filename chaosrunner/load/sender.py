@@ -300,6 +300,7 @@ class Sender:
             repeats.more = self._in_time(repeats, step, now_ns + pause_ns)
             if repeats.more:
                 self._again(leg, journey, now_ns, pause_ns)
+                return
         if repeats.more:
             return
         journey.repeats = None

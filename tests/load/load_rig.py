@@ -258,7 +258,8 @@ class Books:
             untils = [frame.until_us for frame in mine]
             assert untils == sorted(untils)
             for earlier, later in pairwise(mine):
-                born = [number for (number, _), slot in later.slots.items() if slot.due]
+                # What is measured beside the hits may belong to an earlier time: a write that turns out to be lost.
+                born = [number for (number, name), slot in later.slots.items() if slot.due and name < SERIES]
                 assert all((number + 1) * 100_000 >= earlier.until_us for number in born)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 
 import pytest
-from load_rig import profile
+from load_rig import OK, Books, BootClock, Keys, Target, always, finished, profile
 
 from chaosrunner.alarm import Awake
+from chaosrunner.load.driver import LoadDriver
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.orders import Orders
 from chaosrunner.load.own_core import Cores, Waiting, target_here, why_asleep
+from chaosrunner.model.events import Event, LoadStarted
 from chaosrunner.model.http_step import Request
 
 
@@ -103,3 +106,33 @@ async def test_who_sleeps_has_an_alarm_that_sleeps() -> None:
     assert ledger.notes() == []
     assert waiting.spun_ns() == 0
     made.close()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+async def test_a_worker_with_a_core_of_its_own_waits_awake_and_does_not_count_as_busy() -> None:
+    """It says in the journal that it waits awake; the CPU time of waiting is told apart, and it keeps its schedule."""
+    allowed = os.sched_getaffinity(0)
+    books = Books()
+
+    def report(event: Event) -> None:
+        if isinstance(event, LoadStarted):
+            for pid in load.pids():
+                os.sched_setaffinity(pid, {max(allowed)})
+        books.report(event)
+
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        async with Target(always(OK)) as target:
+            shape = profile(rate=6_000, lasts_s=0.2, max_in_flight=2_000)
+            load = LoadDriver(shape, entry=target.url, seed=1, longest_s=20, clock=BootClock(), tools=Keys())
+            running = asyncio.create_task(load.run(report))
+            await books.until(finished(1_200))
+            load.stop()
+            await running
+    finally:
+        os.sched_setaffinity(0, allowed)
+    books.check()
+    assert books.noted("waiting")[0] == {"awake": True, "why": "a core is free for it"}
+    spun_us = sum(frame.watch.get("spin_us", 0) for frame in books.frames)
+    used_us = sum(frame.cpu_us for frame in books.frames)
+    assert 0 < spun_us <= used_us

@@ -294,6 +294,42 @@ async def test_a_client_gives_up_after_so_many_attempts() -> None:
     assert books.counts["open.upgrade.503"] == 6
 
 
+async def test_a_reconnect_that_does_not_last_is_a_failed_attempt() -> None:
+    """A target that takes clients back and drops them at once exhausts their attempts, and is no success."""
+
+    async def flaps(guest: Guest) -> None:
+        await guest.upgrade()
+        await asyncio.sleep(0.02)
+        guest.cut()
+
+    opening = replace(OPEN, reconnect=Reconnect(first_s=0.01, attempts=3), numbered="$.n")
+    async with Peer(flaps) as peer:
+        load = profile(opening, END, rate=20, lasts_s=0.1, data=USERS)
+        books = await work(load, peer.url, until=finished(4))
+    assert outcomes(books, load, "end") == outcomes(books, load, "open.useful") == {Outcome.RESET: 2}
+    assert outcomes(books, load, "open.reopened") == {OK: 6}
+    assert len(peer.guests) == 8
+
+
+async def test_an_answer_may_carry_a_number_of_the_stream() -> None:
+    """Where a target numbers all it says, answers fill their places and nothing is lost."""
+
+    async def numbers_all(guest: Guest) -> None:
+        await guest.upgrade()
+        for number in range(0, 20, 2):
+            question = json.loads(await guest.text())
+            await guest.write(frame({"n": number, "of": question["id"]}), frame({"n": number + 1}))
+        await guest.silence()
+
+    async with Peer(numbers_all) as peer:
+        say = replace(SAY, again=Again(times=10))
+        load = profile(replace(OPEN, numbered="$.n"), say, rate=20, lasts_s=0.1, data=USERS)
+        books = await work(load, peer.url, until=finished(22))
+    found = outcomes(books, load, "open.numbered")
+    assert set(found) == {OK}
+    assert found[OK] >= 2 * 19  # the last one may come after its journey is over
+
+
 async def test_who_is_away_when_the_load_ends_was_not_seen_to_come_back() -> None:
     """At the end a socket that is away, or has brought nothing useful since, is UNFINISHED, not forgotten."""
 

@@ -12,7 +12,7 @@ from chaosrunner.load.postgres.failures import FAILURES, of_connect
 from chaosrunner.load.postgres.mixing import Mixed
 from chaosrunner.load.postgres.place import Place
 from chaosrunner.load.postgres.pool import Limits
-from chaosrunner.load.postgres.reading import read_back
+from chaosrunner.load.postgres.reading import read_again, read_all
 from chaosrunner.load.postgres.schema import Schema
 from chaosrunner.load.postgres.settling import (
     EXPLAIN_S,
@@ -174,7 +174,7 @@ class Postgres:
         await asyncio.gather(*self._looking)
         there = await answers(place)
         if place.numbers:
-            await read_back(place, READ_BACK_S if there else 0.0)
+            await read_all(place, READ_BACK_S if there else 0.0)
         if there:
             await explain(place, EXPLAIN_S)
         await leave(place, LEAVE_S)
@@ -184,7 +184,7 @@ class Postgres:
         """After an outage: see at once whether writes that were acknowledged before it are still there."""
         if place.numbers:
             since_ns = max(1, outage.first_failure_ns - LOOK_BACK_NS)
-            task = asyncio.get_running_loop().create_task(read_back(place, READ_BACK_S, since_ns=since_ns))
+            task = asyncio.get_running_loop().create_task(read_again(place, READ_BACK_S, since_ns))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
 

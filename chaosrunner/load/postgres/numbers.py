@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 MARK_EVERY_NS = 1_000_000_000
 """How finely it is known when a number was acknowledged."""
@@ -46,6 +46,10 @@ class Numbers:
         self._marks: list[tuple[int, int]] = []
         """(number, when it was acknowledged), about one a second, rising in both."""
         self.lost: set[int] = set()
+        self.read = 0
+        """All up to this one were looked for once."""
+        self.booked = 0
+        """How many were booked as found."""
 
     def next(self) -> int:
         """A number for a transaction: one that was refused before, or else a new one."""
@@ -88,6 +92,11 @@ class Numbers:
         """When it was acknowledged, to about a second (later, if the number was refused first)."""
         at = bisect_left(self._marks, (number + 1, 0)) - 1
         return self._marks[max(at, 0)][1] if self._marks else 0
+
+    def acknowledged_in(self, first: int, last: int) -> Iterator[int]:
+        """The numbers of a range (both ends included) whose commits were acknowledged."""
+        settled = self._refused | self._doubt | self._open
+        return (number for number in range(first, last + 1) if number not in settled)
 
     def compare(self, first: int, last: int, missing: Collection[int]) -> Findings:
         """What a range (both ends included) says, of which those `missing` were not found in the table."""

@@ -14,6 +14,7 @@ from chaosrunner.load.postgres.leases import Leases, strangers
 from chaosrunner.load.postgres.numbers import Numbers
 from chaosrunner.load.postgres.outages import Outages
 from chaosrunner.load.postgres.pool import Limits, Pool
+from chaosrunner.load.postgres.reading import read_on
 from chaosrunner.load.postgres.watch import Watch
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
@@ -195,6 +196,10 @@ class Place:
                 self.count(f"{self.name}.sessions_nobody_has")
                 self.note("postgres session nobody has", pid=session.pid, session=session.number, state=session.state)
         self._strange = strange
+
+    async def read_on(self, connection: Connection) -> None:
+        """Look for writes that were acknowledged a while ago. Raises one of FAILURES."""
+        await read_on(self, connection)
 
     def server(self, started_s: float, *, standby: bool, timeline: int | None) -> None:
         """Which server answers."""

@@ -1,4 +1,9 @@
-"""Reading back: does the server still have every write that it acknowledged?"""
+"""Reading back: does the server still have every write that it acknowledged?
+
+About a second after a write was acknowledged it is looked for, and booked at that time. After an outage the minute
+before it is looked at again, and at the end everything is: a write that is missing only then is booked at about the
+time when it was acknowledged, because that is when users were told something that did not stay true.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chaosrunner.model.load import Outcome
+from chaosrunner.model.units import NANOS
 
 if TYPE_CHECKING:
     from chaosrunner.load.postgres.asking import Ask
@@ -17,6 +23,9 @@ if TYPE_CHECKING:
 AT_ONCE = 50_000
 """Numbers read back by one query."""
 
+SETTLED_NS = NANOS
+"""A write is looked for when it was acknowledged this long ago."""
+
 NAMED = 20
 """How many lost numbers a note names."""
 
@@ -26,63 +35,92 @@ WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.writer = $1 AND t.number = n)
 """
 
 
-async def read_back(place: Place, seconds: float, *, since_ns: int = 0) -> None:
-    """Look for every acknowledged write, or for those since an instant, and book what was found.
-
-    At the end (`since_ns` = 0) all is booked: what is there as OK, and what could not be looked for as UNFINISHED,
-    because not knowing is no pass. Before the end only the lost ones are.
-    """
-    deadline = time.monotonic() + seconds
+async def read_on(place: Place, connection: Connection) -> None:
+    """Look for what has been acknowledged since the last time. Raises one of FAILURES."""
     for ask, numbers in place.numbers:
-        reading = Reading(place, ask, numbers, final=not since_ns)
-        await reading.run(max(1, numbers.before(since_ns)) if since_ns else 1, deadline)
+        reading = Reading(place, ask, numbers, numbers.read + 1)
+        await reading.run(connection, numbers.before(time.monotonic_ns() - SETTLED_NS))
+        numbers.read = max(numbers.read, reading.next - 1)
 
 
-@dataclass(frozen=True, slots=True)
+async def read_again(place: Place, seconds: float, since_ns: int) -> None:
+    """Look once more for what was acknowledged since an instant; what is missing now is booked now."""
+
+    async def look(connection: Connection) -> None:
+        for ask, numbers in place.numbers:
+            await Reading(place, ask, numbers, max(1, numbers.before(since_ns)), again=True).run(connection)
+
+    await place.watch.use(look, seconds)
+
+
+async def read_all(place: Place, seconds: float) -> None:
+    """At the end: look for everything. What cannot be looked for is UNFINISHED, because not knowing is no pass."""
+    readings = [Reading(place, ask, numbers, 1, final=True) for ask, numbers in place.numbers]
+
+    async def look(connection: Connection) -> None:
+        for reading in readings:
+            await reading.run(connection)
+
+    await place.watch.use(look, seconds)
+    for reading in readings:
+        reading.close()
+
+
+@dataclass(slots=True)
 class Reading:
-    """Of the numbers of one step."""
+    """Of the numbers of one step, from one on."""
 
     place: Place
     ask: Ask
     numbers: Numbers
-    final: bool
+    next: int
+    """The first number that was not read."""
+    again: bool = False
+    """All of it was booked before: only what is missing is news."""
+    final: bool = False
+    there: int = 0
+    in_doubt_landed: int = 0
+    in_doubt_gone: int = 0
+    refused_and_there: int = 0
 
-    async def run(self, first: int, deadline: float) -> None:
-        """Read back from a number on, in pieces, until all are or a deadline (time.monotonic) has passed."""
-        last = self.numbers.last
-        while first <= last:
-            upto = min(last, first + AT_ONCE - 1)
-            missing = await self._missing(first, upto, deadline)
-            if missing is None:
-                break
-            self._book(self.numbers.compare(first, upto, missing))
-            first = upto + 1
-        if self.final and first <= last:
-            self.place.note("postgres writes not read back", step=self.ask.name, first=first, last=last)
-            self._observe(last + 1 - first, Outcome.UNFINISHED)
+    async def run(self, connection: Connection, upto: int | None = None) -> None:
+        """Read up to a number, or all, in pieces. Raises one of FAILURES; what was read by then is booked."""
+        last = self.numbers.last if upto is None else upto
+        assert self.place.schema is not None
+        sql = MISSING.format(table=self.place.schema.table)
+        while self.next <= last:
+            piece = min(last, self.next + AT_ONCE - 1)
+            rows = await connection.fetch(sql, self.numbers.writer, self.next, piece)
+            self._book(self.numbers.compare(self.next, piece, [row["n"] for row in rows]))
+            self.next = piece + 1
 
-    async def _missing(self, first: int, last: int, deadline: float) -> list[int] | None:
-        """Numbers that the table does not have; None when it could not be asked."""
-        found: list[int] = []
-
-        async def ask(connection: Connection) -> None:
-            assert self.place.schema is not None
-            sql = MISSING.format(table=self.place.schema.table)
-            found[:] = [row["n"] for row in await connection.fetch(sql, self.numbers.writer, first, last)]
-
-        return found if await self.place.watch.use(ask, deadline - time.monotonic()) else None
+    def close(self) -> None:
+        """Book what only the end can tell."""
+        self._there(self.there - self.numbers.booked)
+        for name in ("in_doubt_landed", "in_doubt_gone", "refused_and_there"):
+            self.place.count(f"{self.ask.name}.{name}", getattr(self, name))
+        if self.next <= self.numbers.last:
+            self.place.note(
+                "postgres writes not read back", step=self.ask.name, first=self.next, last=self.numbers.last
+            )
+            for number in self.numbers.acknowledged_in(self.next, self.numbers.last):
+                self._observe(Outcome.UNFINISHED, self.numbers.about_when(number))
 
     def _book(self, found: Findings) -> None:
         new = [number for number in found.lost if number not in self.numbers.lost]
         self.numbers.lost.update(new)
-        self._observe(len(new), Outcome.LOST)
+        now_ns = time.monotonic_ns()
+        for number in new:
+            self._observe(Outcome.LOST, self.numbers.about_when(number) if self.final else now_ns)
         if new:
             self._name(new)
         if self.final:
-            self._observe(found.there, Outcome.OK)
-            self.place.count(f"{self.ask.name}.in_doubt_landed", found.in_doubt_landed)
-            self.place.count(f"{self.ask.name}.in_doubt_gone", found.in_doubt_gone)
-            self.place.count(f"{self.ask.name}.refused_and_there", found.unasked)
+            self.there += found.there
+            self.in_doubt_landed += found.in_doubt_landed
+            self.in_doubt_gone += found.in_doubt_gone
+            self.refused_and_there += found.unasked
+        elif not self.again:
+            self._there(found.there)
 
     def _name(self, lost: list[int]) -> None:
         epoch_ns = self.place.bench.ledger.epoch_ns
@@ -95,8 +133,13 @@ class Reading:
             acknowledged_about_ms=when,
         )
 
-    def _observe(self, n: int, outcome: Outcome) -> None:
+    def _there(self, n: int) -> None:
+        if n > 0:
+            assert self.ask.acknowledged is not None
+            self.numbers.booked += n
+            at_ns = self.numbers.about_when(self.numbers.last) if self.final else time.monotonic_ns()
+            self.place.bench.ledger.observe_alike(self.ask.acknowledged, at_ns, 0, n)
+
+    def _observe(self, outcome: Outcome, at_ns: int) -> None:
         assert self.ask.acknowledged is not None
-        now_ns = time.monotonic_ns()
-        for _ in range(n):
-            self.place.observe(self.ask.acknowledged, now_ns, 0, outcome)
+        self.place.observe(self.ask.acknowledged, at_ns, 0, outcome)

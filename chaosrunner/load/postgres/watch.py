@@ -73,6 +73,10 @@ class Seeing(Protocol):
         """All sessions of ours."""
         ...
 
+    async def read_on(self, connection: Connection) -> None:
+        """Look for writes that were acknowledged a while ago. Raises one of FAILURES."""
+        ...
+
     def server(self, started_s: float, *, standby: bool, timeline: int | None) -> None:
         """Which server answers, asked after every connect."""
         ...
@@ -151,6 +155,7 @@ class Watch:
         self._seeing.waits([LockWait(row["pid"], row["began"], row["kind"], row["for_s"]) for row in rows])
         if count:
             self._seeing.sessions(await sessions(connection, self._prefix))
+            await self._seeing.read_on(connection)
 
     async def session(self) -> Connection:
         """The control session, opened if need be; for who has the place to himself. Raises one of FAILURES."""

@@ -215,6 +215,8 @@ class Session:
         if self.link.state is Is.AWAY:
             self._away_ns = now_ns
             self._useless_ns = self._useless_ns or now_ns
+        elif closing is None:
+            self._unreturned(outcome, now_ns)
         self._release(waiting, outcome, now_ns)
 
     def failed(self, outcome: Outcome, now_ns: int) -> None:
