@@ -19,6 +19,8 @@ from chaosrunner.world.journal import read
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
+ATTEMPTS = 4
+
 HOG = "import os; os.sched_setaffinity(0, {%d}); t = __import__('time').monotonic\ne = t() + 60\nwhile t() < e: pass"
 
 EXPERIMENT = """\
@@ -78,13 +80,17 @@ def found(played: Played, name: str) -> dict[str, Any]:
     return finding
 
 
-def alone(played: Played) -> Played:
-    """The same, unless it is UNKNOWN because of real strangers on this host: of those the test cannot speak."""
-    events = [entry.event for entry in read(played.run_dir)]
-    robbed = sum(isinstance(event, Pressure) and taken(event) > 0 for event in events)
-    if played.code == 3 and robbed:
-        pytest.skip(f"others on this host had the CPUs in {robbed} seconds")
-    return played
+async def alone(directory: Path, steps: dict[str, str]) -> Played:
+    """The steps played when no real stranger on this host made the run UNKNOWN; of those the test cannot speak."""
+    for attempt in range(ATTEMPTS):
+        place = directory / str(attempt)
+        place.mkdir()
+        played = await judged(place, steps)
+        events = [entry.event for entry in read(played.run_dir)]
+        robbed = sum(isinstance(event, Pressure) and taken(event) > 0 for event in events)
+        if played.code != 3 or not robbed:
+            return played
+    pytest.skip(f"{ATTEMPTS} times others had the CPUs of this host, the last time in {robbed} seconds")
 
 
 async def test_two_hogs_from_outside_are_no_finding(tmp_path: Path) -> None:
@@ -99,13 +105,13 @@ async def test_two_hogs_from_outside_are_no_finding(tmp_path: Path) -> None:
 
 async def test_without_hogs_the_same_target_holds(tmp_path: Path) -> None:
     """The same target under the same load is quick enough when it is alone."""
-    played = alone(await judged(tmp_path, {"visit": "/4/0"}))
+    played = await alone(tmp_path, {"visit": "/4/0"})
     assert played.code == 0, played
 
 
 async def test_a_target_that_is_slow_by_itself_is_broken(tmp_path: Path) -> None:
     """A target that sleeps, or burns all of its CPU itself, is BROKEN: nobody else was in its way."""
-    played = alone(await judged(tmp_path, {"sleepy": "/0/400", "overloaded": "/15/0"}))
+    played = await alone(tmp_path, {"sleepy": "/0/400", "overloaded": "/15/0"})
     assert played.code == 1, played
     assert found(played, "sleepy")["outcome"] == "BROKEN", played
     assert found(played, "overloaded")["outcome"] == "BROKEN", played
