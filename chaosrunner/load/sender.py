@@ -102,6 +102,8 @@ class Sender:
         self._ties = count()
         self._stop_ns = FAR_NS
         self._leased_ns = FAR_NS
+        self._firing = False
+        """In the midst of a tick, or behind and soon to go on with it."""
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._alarm = wake(self._loop, self._ring)
@@ -196,6 +198,7 @@ class Sender:
         now = time.monotonic_ns()
         if now >= self._leased_ns:
             return
+        self._firing = True
         limit = min(now, self._stop_ns, self._end_ns)
         for _ in range(BATCH):
             if self._next_ns <= limit:
@@ -210,6 +213,7 @@ class Sender:
         else:
             self._loop.call_soon(self._tick)
             return
+        self._firing = False
         if self._stop_ns == FAR_NS:
             self._wake()
 
@@ -270,6 +274,8 @@ class Sender:
             self._over(journey, now_ns, ok=outcome is _OK)
         if self._stop_ns < FAR_NS and not any(self._open.values()):
             self._drained.set()
+        if self._next_ns <= now_ns and not self._firing:
+            self._tick()  # many replies may come at once: what is due meanwhile does not wait for the last of them
 
     def _after_this(self, leg: int, journey: Journey, due_ns: int) -> None:
         """One more of a repeated step has become due: is there another, and, if it does not wait for this one, when?"""

@@ -39,6 +39,7 @@ class Job:
         connections: How many may be open; in a closed loop that many users.
         steps: "get"; "scenario": log in, list with the token, read the first item and check it; "five" different GETs;
             "echo" on a WebSocket; "select" on a Postgres, whose DSN `url` is then.
+        settles: Whether ours may leave out a second before; what others do at their start is theirs to tell.
     """
 
     url: str
@@ -46,6 +47,7 @@ class Job:
     rate: int | None = None
     connections: int = 50
     steps: str = "get"
+    settles: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

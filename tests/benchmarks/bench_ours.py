@@ -50,7 +50,7 @@ hypothesis: {{before: [errors < 1%]}}
 """
 OPEN = "arrivals: {rate} users/s\n  max_in_flight: 5000"
 SETTLED = 10
-"""Users begin within a second; slots from here on count."""
+"""Slots of the first second, in which users begin and connections are opened."""
 
 
 class Boot:
@@ -78,8 +78,10 @@ class Counted:
     """
 
     only: int | None = None
+    first: int = 0
+    """Slots before this one are set aside."""
     whole: Slot = field(default_factory=Slot)
-    settled: int = 0
+    aside: Slot = field(default_factory=Slot)
     cpu_us: int = 0
     lost: list[str] = field(default_factory=list)
 
@@ -90,8 +92,7 @@ class Counted:
             for (number, name), slot in event.frame.slots.items():
                 if self.only is not None and name != self.only:
                     continue
-                self.whole.add(slot)
-                self.settled += slot.finished * (number >= SETTLED)
+                (self.whole if number >= self.first else self.aside).add(slot)
         elif isinstance(event, LoadLost):
             self.lost.append(event.why)
 
@@ -100,42 +101,34 @@ def ours(job: Job, cores: tuple[int, int], workers: int = 1) -> Said:
     """What the product says of a job.
 
     Args:
-        job: What to do; a closed loop lasts a second longer, and the first one is not counted.
+        job: What to do. It is done for a second longer, and the first one is not counted: connections are opened then.
         cores: Where the process that leads runs, and where the workers do.
         workers: How many.
 
     Raises:
         FailedError: A worker was lost, or a request failed.
     """
-    seconds = _seconds(job)
+    spare = SETTLED if job.settles else 0
     load = profile(job, workers)
-    counted = Counted({name: index for index, name in load.names.items()}.get("ask"))
+    counted = Counted({name: index for index, name in load.names.items()}.get("ask"), spare)
     with pinned(cores[0]):
-        asyncio.run(play(driver(load, job.url, seconds), cores[1], counted.note))
+        asyncio.run(play(driver(load, job.url, job.seconds + spare / 10), cores[1], counted.note))
     whole = counted.whole
     failed = {
         outcome.value: count
-        for outcome, count in whole.done.items()
+        for outcome, count in (*whole.done.items(), *counted.aside.done.items())
         if outcome.value not in ("ok", "unfinished", "shed")
     }
     if counted.lost or failed:
         raise FailedError(f"chaosrunner: {counted.lost or failed}")
-    if job.rate is None:
-        missing, per_s = 0.0, counted.settled / job.seconds
-    else:
-        missing, per_s = 1 - whole.lag.total / (job.rate * seconds), whole.ok.total / seconds
+    missing = 0.0 if job.rate is None else 1 - whole.lag.total / (job.rate * job.seconds)
     return Said(
-        per_s=per_s,
+        per_s=whole.ok.total / job.seconds,
         quantiles={share: (whole.ok.quantile(share) or 0) / 1000 for share in (0.5, 0.9, 0.99)},
         missing=missing,
         lag_p99_us=whole.lag.quantile(0.99),
-        cpu_us=counted.cpu_us / max(1, whole.finished),
+        cpu_us=counted.cpu_us / max(1, whole.finished + counted.aside.finished),
     )
-
-
-def _seconds(job: Job) -> float:
-    """How long it lasts: of a closed loop, the first second is not counted."""
-    return job.seconds + (SETTLED / 10 if job.rate is None else 0)
 
 
 def profile(job: Job, workers: int) -> LoadProfile:

@@ -165,7 +165,7 @@ def omission(ground: Ground, size: Size) -> Section:
         print(f"a server that stands still: {name}", file=sys.stderr)
         rate, many = None if name == WRK else 1_000, connections.get(name, 1_300)
         with frozen(ground.folder, ground.server) as url:
-            said = None if name == AIOHTTP else ground.run(name, Job(url, seconds, rate, many))
+            said = None if name == AIOHTTP else ground.run(name, Job(url, seconds, rate, many, settles=False))
         if said is None:
             continue
         section.put(name, **{label: said.quantiles[share] for label, share in SHARES.items()}, per_s=said.per_s)

@@ -20,6 +20,7 @@ BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
     "chat-survives-a-lost-replica": frozenset({"during: errors of chat.numbered < 0.1%"}),
     "control": frozenset(),
     "database-away": frozenset({"during: errors of log in < 1%", "during: errors < 60%", NEVER}),
+    "database-under-load": frozenset(),
     "jittery-dependency": frozenset({"during: p95 of list <= 300ms"}),
     "lost-replica": frozenset({"during: errors < 2%", "after: errors < 1%", NEVER}),
     "lost-replica-slow-database": frozenset({"during: p95 <= 1s", "during: errors < 2%", "after: errors < 1%", NEVER}),

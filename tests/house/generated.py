@@ -23,7 +23,7 @@ TABLE_HEAD = """# Experiments
 
 One file a question. Play `control.yaml` first: whatever it reports about a healthy system, it would also report about
 a broken one. Each of the others whose system is `demo` holds on the bundled system and is broken on its `--fragile`
-twin; a test proves both.
+twin, but for `database-under-load.yaml`, which speaks to the database alone and holds on both; a test proves it.
 
 ```sh
 chaosrunner demo experiments/lost-replica.yaml              # starts the bundled system and plays it

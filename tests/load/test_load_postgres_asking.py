@@ -159,7 +159,7 @@ async def test_lock_waits_are_measured_from_the_servers_own_view(server: Postgre
         step = sql("wait", "UPDATE accounts SET balance = balance WHERE id = 5", pool=Pool(size=2))
 
         async def let_go() -> None:
-            async with session(server.dsn) as watcher:
+            async with session(server.dsn) as watcher, asyncio.timeout(10):
                 while not await watcher.fetchval(WAITERS):  # noqa: ASYNC110 - the server tells nobody
                     await asyncio.sleep(0.02)
             await asyncio.sleep(0.7)
@@ -176,7 +176,7 @@ async def test_lock_waits_are_measured_from_the_servers_own_view(server: Postgre
 
 
 WAITERS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'chaosrunner%'"
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'load.chaosrunner%'"
 )
 
 

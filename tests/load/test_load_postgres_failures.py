@@ -117,8 +117,8 @@ async def test_a_session_that_is_ended_in_the_middle_is_closed_and_another_one_i
         async with session(server.admin_dsn) as admin:
             await _until(lambda: _any(admin, "query LIKE '%pg_sleep(0.3)%'"))
             await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'chaosrunner/%'"
-                " AND application_name NOT LIKE '%control'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'load.chaosrunner/%' AND application_name NOT LIKE '%control'"
             )
 
     ending = asyncio.create_task(end_them())
@@ -185,7 +185,7 @@ async def test_a_server_that_dies_in_the_middle_of_queries_is_named_and_comes_ba
             await _until(lambda: _any(admin, "query LIKE '%pg_sleep(0.01)%'"))
             await asyncio.sleep(0.3)
             pid = await admin.fetchval(
-                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'chaosrunner/%/1' LIMIT 1"
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'load.chaosrunner/%/1' LIMIT 1"
             )
             os.kill(pid, signal.SIGKILL)
 

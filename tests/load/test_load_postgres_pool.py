@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="module")]
 
-OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'chaosrunner/%'"
+OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'load.chaosrunner/%'"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -138,7 +138,7 @@ async def test_a_session_that_nobody_here_has_is_named(server: Postgres) -> None
     """Whatever carries our name at the server and is in none of our books is a leak of ours."""
     import asyncpg
 
-    name = "chaosrunner/t0001/w0/999"
+    name = "load.chaosrunner/t0001/w0/999"
     stray = await asyncpg.connect(server.dsn, server_settings={"application_name": name})
     try:
         account = await play(crowd(sql("one", "SELECT 1", pool=Pool(size=1)), users=1), server.dsn, longest_s=2.6)

@@ -210,7 +210,7 @@ async def test_time_that_this_process_takes_from_users_is_counted() -> None:
     """When this process stands still, each second that a user could not go on is one LATE, and no burst follows."""
     async with Target(always(OK)) as target:
         asleep = asyncio.get_running_loop().call_later(1.5, time.sleep, 3.3)
-        load = crowd(Request(name="a", method="GET", path="/", think=Think(0.01)), users=4)
+        load = crowd(Request(name="a", method="GET", path="/", think=Think(0.1)), users=4)
         books = await work(load, target.url, longest_s=6.0)
         asleep.cancel()
     assert set(books.done) <= {Outcome.OK, Outcome.LATE, Outcome.UNFINISHED}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -400,3 +402,16 @@ def test_a_worker_is_told_all_of_it() -> None:
     steps = (opening, asking, Await(name="end", on="open", close=(1000, 1001)), Await(name="m", on="open"), BYE)
     orders = Orders(profile=profile(*steps), entry="http://h", shard=0, of=1, seed=1, longest_s=1.0)
     assert from_line(to_line(orders)) == orders
+
+
+def test_a_machine_without_its_library_is_told_what_to_install() -> None:
+    """Where picows has no build, a load with WebSocket steps is broken before it begins, with what to do."""
+    program = (
+        "import sys; sys.modules['picows'] = None\n"
+        "from chaosrunner.load.websocket.driver import driver\n"
+        "from chaosrunner.errors import LoadBroken\n"
+        "try: driver(None)\n"
+        "except LoadBroken as broken: print(broken)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("WebSocket steps need a package; pip install picows")

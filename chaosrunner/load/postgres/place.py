@@ -46,8 +46,9 @@ class Place:
         self.options = options
         self._ledger = bench.ledger
         self._dsn = bench.orders.places[name]
-        self.prefix = f"chaosrunner/{bench.orders.run}/w{bench.orders.shard}/"
-        """What the application_name of every session of this worker begins with."""
+        self.prefix = f"load.chaosrunner/{bench.orders.run}/w{bench.orders.shard}/"
+        """What the application_name of every session of this worker begins with. Not with our name: faults spare what
+        does, and the load's sessions are there to be struck."""
         self.chance = Random(f"{bench.orders.seed}/{bench.orders.shard}/{name}")
         self.asks: list[Ask] = []
         self.numbers: list[tuple[Ask, Numbers]] = []

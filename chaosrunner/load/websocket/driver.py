@@ -16,8 +16,5 @@ def driver(bench: Bench) -> Sockets:
     try:
         from chaosrunner.load.websocket.sockets import Sockets
     except ImportError as error:
-        raise LoadBroken(
-            f"WebSocket steps need the package picows: {error}",
-            advice="install it, on this machine: pip install picows",
-        ) from error
+        raise LoadBroken(f"WebSocket steps need a package; pip install picows ({error})") from error
     return Sockets(bench)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from chaosrunner.load.websocket.opened import Opened
 
 
+RECONNECTS_KEPT = 1_000_000
+"""Attempts whose instants are kept, of all sockets of a step; the counter `reconnects` has all of them."""
+
 STAYED_NS = NANOS
 """A reconnect that does not last so long was a failed attempt, too."""
 
@@ -226,7 +229,8 @@ class Link:
         self._pause = asyncio.get_running_loop().call_later(pause, self._reconnect)
 
     def _reconnect(self) -> None:
-        self._of.reconnects.append(time.monotonic_ns())
+        if len(self._of.reconnects) < RECONNECTS_KEPT:
+            self._of.reconnects.append(time.monotonic_ns())
         self._of.count("reconnects")
         self.open()
 

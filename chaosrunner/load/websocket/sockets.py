@@ -20,6 +20,7 @@ from chaosrunner.load.websocket.opened import Opened
 from chaosrunner.load.websocket.session import timeout_ns
 from chaosrunner.load.websocket.texts import Ids
 from chaosrunner.model.http_client import Tls
+from chaosrunner.model.http_step import Request
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS
 from chaosrunner.model.websocket_step import Await, Close, Open, Send
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 SECONDS_NOTED = 600
 """Seconds with reconnects that a note lists, at most: the busiest ones."""
-
 
 LOOK_S = 0.02
 """How often it is looked whether all peers have answered a goodbye."""
@@ -55,6 +55,8 @@ class Sockets:
         self._rooms: dict[tuple[Origin, str], dict[Session, None]] = {}
         self._tls = orders.profile.tls or Tls()
         self._limit = orders.profile.connections
+        self._beside_http = any(isinstance(step, Request) for step in orders.profile.steps)
+        """Requests may hold as many connections again."""
         self._opens: dict[str, Opened] = {}
         self._sessions: dict[Session, None] = {}
         """Those that have their place among the connections."""
@@ -84,7 +86,7 @@ class Sockets:
 
     async def ready(self) -> None:
         """Look up the hosts, read the certificates, make room for the sockets."""
-        room_for(self._limit)
+        room_for(self._limit * (2 if self._beside_http else 1))
         try:
             tls = context(self._tls) if any(opened.origin.tls for opened in self._opens.values()) else None
         except ValueError as error:
