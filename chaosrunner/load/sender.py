@@ -108,8 +108,6 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         self._alarm = wake(self._loop, self._ring)
         self._rings_ns = FAR_NS
-        self._beginning = False
-        """Whether an act is beginning a hit, which may end before that returns."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._sources: list[Source] = [self._source(stream) for stream in task.streams]
         for stream in task.streams:
@@ -245,9 +243,7 @@ class Sender:
         hit = OpenHit(self, journey, leg, due_ns, fired_ns)
         journey.lag_ns += fired_ns - due_ns
         self._open[step.timeout_ns][hit] = None
-        self._beginning = True
         step.act.begin(hit)
-        self._beginning = False
 
     def _unfired(self, route: Route, leg: int, due_ns: int, outcome: Outcome) -> None:
         self._ledger.unfired(route.legs[leg].name, due_ns, outcome, time.monotonic_ns())
@@ -303,10 +299,10 @@ class Sender:
             pause_ns = step.pause_ns
             if pause_ns is None:
                 pause_ns = round(self._pause_s(leg, journey) * NANOS)
-            repeats.more = self._in_time(repeats, step, now_ns + pause_ns)
+            repeats.more = step.again.for_s is None or self._in_time(repeats, step, now_ns + pause_ns)
             if repeats.more:
-                self._again(leg, journey, now_ns, pause_ns)
-                return
+                # Also when it is due now: what replies made due goes out together, once all that have come are read.
+                self._at(leg, journey, now_ns + pause_ns)
         if repeats.more:
             return
         journey.repeats = None
@@ -314,13 +310,6 @@ class Sender:
             self._over(journey, now_ns, ok=True)
         else:
             self._follow(leg + 1, journey, now_ns)
-
-    def _again(self, leg: int, journey: Journey, now_ns: int, pause_ns: int) -> None:
-        """The next of a repeated step: at once if that is when it is due, and this is no deeper than a reply."""
-        if pause_ns or self._beginning or now_ns >= min(self._end_ns, self._leased_ns):
-            self._at(leg, journey, now_ns + pause_ns)
-        else:
-            self._enter(leg, journey, now_ns)
 
     @staticmethod
     def _in_time(repeats: Repeats, step: Leg, due_ns: int) -> bool:

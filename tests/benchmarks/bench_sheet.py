@@ -39,18 +39,18 @@ class Section:
 
     Attributes:
         title: What is done.
-        columns: Their heads, with units.
+        columns: By the name of a value, its head with the unit.
         notes: Said beneath the table.
     """
 
     title: str
-    columns: tuple[str, ...]
+    columns: dict[str, str]
     notes: list[str] = field(default_factory=list)
     _cells: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     _claims: dict[Claim, list[float]] = field(default_factory=dict)
 
     def put(self, row: str, **values: float | None) -> None:
-        """Take note of a round of one row; a name is a column's head up to its first blank."""
+        """Take note of a round of one row; None if it has no such value."""
         cells = self._cells.setdefault(row, {})
         for name, value in values.items():
             if value is not None:
@@ -76,16 +76,15 @@ class Section:
 
     def lines(self) -> list[str]:
         """Markdown that is aligned for a terminal."""
-        names = [column.partition(" ")[0] for column in self.columns]
         rows = [
-            [row, *(f"{_number(median(cells[name]))}" if cells.get(name) else NOTHING for name in names)]
+            [row, *(f"{_number(median(cells[name]))}" if cells.get(name) else NOTHING for name in self.columns)]
             for row, cells in self._cells.items()
         ]
         claims = [
             [claim.says, _spread(values), f"{'≥' if claim.least else '≤'} {claim.bound:g}", _verdict(claim, values)]
             for claim, values in self._claims.items()
         ]
-        tables = [(["", *self.columns], rows), (["", "measured", "target", ""], claims)]
+        tables = [(["", *self.columns.values()], rows), (["", "measured", "target", ""], claims)]
         text = [f"## {self.title}"]
         for head, body in tables:
             if body:

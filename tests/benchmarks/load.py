@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 CLOSED_TARGETS = {WRK: 0.7, VEGETA: 1.5, K6: 3.0, LOCUST: 25.0, AIOHTTP: 8.0}
 SCENARIO_TARGETS = {K6: 1.5, LOCUST: 5.0}
+QUANTILES = {"p50": "p50 ms", "p99": "p99 ms"}
+COMPARED = {"per_s": "requests/s", **QUANTILES, "ours": "ours ÷ it"}
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -102,7 +104,8 @@ class Ground:
 def closed(ground: Ground, size: Size) -> Section:
     """Requests a second of 50 users without pauses."""
     section = Section(
-        "Closed loop: GET, 50 keep-alive connections", ("per_s requests/s", "p50 ms", "p99 ms", "ours ÷ it")
+        "Closed loop: GET, 50 keep-alive connections",
+        COMPARED,
     )
     with nginx(ground.folder, ground.server) as url:
         for number in _rounds(section.title, size):
@@ -115,7 +118,7 @@ def scenario(ground: Ground, size: Size) -> Section:
     """Requests a second of 50 users who log in, look for something and check it."""
     section = Section(
         "Scenario: log in, list with the token, read what was found and check it; 50 users",
-        ("per_s requests/s", "p50 ms", "p99 ms", "ours ÷ it"),
+        COMPARED,
     )
     with nginx(ground.folder, ground.server) as url:
         for number in _rounds(section.title, size):
@@ -128,7 +131,7 @@ def arrivals(ground: Ground, size: Size) -> Section:
     """Response times at a rate, and the generator's own lateness."""
     section = Section(
         "Open model: a rate, on a core of its own",
-        ("per_s requests/s", "missing %", "lag p99 µs", "p50 ms", "p99 ms"),
+        {"per_s": "requests/s", "missing": "missing %", "lag": "lag p99 µs", **QUANTILES},
         ["*lag* is how late the generator itself was; only ours tells. *missing* was asked for and never sent."],
     )
     with nginx(ground.folder, ground.server) as url:
@@ -153,7 +156,7 @@ def omission(ground: Ground, size: Size) -> Section:
     """Coordinated omission: what is said of a server that stands still one second in every ten."""
     section = Section(
         "Coordinated omission: 1,000/s to a server that stands still 1 s every 10 s",
-        ("p50 ms", "p90 ms", "p99 ms", "per_s requests/s"),
+        {"p50": "p50 ms", "p90": "p90 ms", "p99": "p99 ms", "per_s": "requests/s"},
         [f"The server answers after {SERVICE_S * 1000:.0f} ms; what must be seen is in the first row."],
     )
     section.put("is", **{name: expected_s(share) * 1000 for name, share in SHARES.items()}, per_s=1000)
@@ -178,7 +181,7 @@ def omission(ground: Ground, size: Size) -> Section:
 
 def workers(ground: Ground, size: Size) -> Section:
     """CPU of a request with one worker process and with two, on the same core."""
-    section = Section("Two worker processes", ("per_s requests/s", "cpu µs/request"))
+    section = Section("Two worker processes", {"per_s": "requests/s", "cpu": "cpu µs/request"})
     with nginx(ground.folder, ground.server) as url:
         for number in _rounds(section.title, size):
             cpu = {}
@@ -194,7 +197,7 @@ def day(ground: Ground, size: Size) -> Section:
     """What a long load leaves on disk and in memory."""
     section = Section(
         f"A load of 10,000/s with five names, {size.minutes:g} simulated minutes",
-        ("disk MB/h", "growth MB", "peak MB"),
+        {"disk": "disk MB/h", "growth": "growth MB", "peak": "peak MB"},
         ["Ledger, frames, journal, compaction, on a virtual clock. *growth*: of resident memory, second half."],
     )
     seen = simulated_day(ground.folder, size.minutes * 60)
@@ -206,7 +209,7 @@ def day(ground: Ground, size: Size) -> Section:
 
 def websocket(ground: Ground, size: Size) -> Section:
     """Messages a second to and fro, beside a client that measures nothing."""
-    section = Section("WebSocket: echo of a small message, 50 sockets", ("per_s messages/s", "p50 ms", "p99 ms"))
+    section = Section("WebSocket: echo of a small message, 50 sockets", {"per_s": "messages/s", **QUANTILES})
     with echo(ground.folder, ground.server) as url:
         for number in _rounds(section.title, size):
             job = Job(url, size.seconds, steps="echo")
@@ -222,7 +225,7 @@ def postgres(ground: Ground, size: Size) -> Section:
     """Statements a second, beside pgbench."""
     section = Section(
         "Postgres: SELECT 1, 10 connections; pgbench -S looks up one row by its key",
-        ("per_s statements/s", "p50 ms", "p99 ms"),
+        {"per_s": "statements/s", **QUANTILES},
     )
     with postgres_server(ground.folder, ground.server) as dsn:
         for number in _rounds(section.title, size):
@@ -257,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 sections.append(SECTIONS[name](ground, size))
             except FailedError as failure:
-                sections.append(Section(f"{name}: not measured, {failure}", ()))
+                sections.append(Section(f"{name}: not measured, {failure}", {}))
                 sections[-1].claim(Claim(name, 0), None)
             print(*sections[-1].lines(), "", sep="\n", flush=True)
     print(f"{size.rounds} rounds of {size.seconds} s, {time.monotonic() - began:.0f} s in all")

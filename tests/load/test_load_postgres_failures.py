@@ -163,7 +163,7 @@ async def test_a_server_that_hangs_ends_hits_in_their_time_and_the_load_in_its()
         step = sql("one", "SELECT 1", pool=Pool(size=2), timeout_s=0.3)
         begin = time.monotonic()
         async with _frozen(server, 0.5):
-            account = await play(profile(step, rate=50, lasts_s=1.2), server.dsn, longest_s=1.2)
+            account = await play(profile(step, rate=50, lasts_s=1.0), server.dsn, longest_s=1.0)
             took = time.monotonic() - begin
         outcomes = account.outcomes("one")
         assert outcomes["ok"] > 0

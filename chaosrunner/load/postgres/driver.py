@@ -69,7 +69,7 @@ class Postgres:
         """The act of a step. Raises ValueError for one that cannot work, LoadBroken for a place that cannot."""
         if isinstance(step, Mix):
             asks = [self._ask(query, setting, also=self._bench.series(query.name)) for query in step.queries]
-            return Mixed(step, asks, self._bench.orders.seed)
+            return Mixed(step, asks, f"{self._bench.orders.seed}/{self._bench.orders.shard}")
         return self._ask(step, setting)
 
     async def ready(self) -> None:
@@ -171,7 +171,9 @@ class Postgres:
         place.write_down()
         await place.watch.stop()
         place.waits([])  # no wait outlasts the load
-        await asyncio.gather(*self._looking)
+        for task in self._looking:  # all of it is looked at again in a moment
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
         there = await answers(place)
         if place.numbers:
             await read_all(place, READ_BACK_S if there else 0.0)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Mixed:
     """Chooses by weight, at random; what was chosen does the rest."""
 
-    def __init__(self, mix: Mix, asks: Sequence[Ask], seed: int) -> None:
+    def __init__(self, mix: Mix, asks: Sequence[Ask], seed: str) -> None:
         self._asks = list(asks)
         self._ends = list(accumulate(mix.weights))
         self._chance = Random(f"{seed}/{mix.name}")

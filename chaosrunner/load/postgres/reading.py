@@ -47,6 +47,7 @@ async def read_again(place: Place, seconds: float, since_ns: int) -> None:
     """Look once more for what was acknowledged since an instant; what is missing now is booked now."""
 
     async def look(connection: Connection) -> None:
+        """Of every step."""
         for ask, numbers in place.numbers:
             await Reading(place, ask, numbers, max(1, numbers.before(since_ns)), again=True).run(connection)
 
@@ -58,6 +59,7 @@ async def read_all(place: Place, seconds: float) -> None:
     readings = [Reading(place, ask, numbers, 1, final=True) for ask, numbers in place.numbers]
 
     async def look(connection: Connection) -> None:
+        """Of every step."""
         for reading in readings:
             await reading.run(connection)
 

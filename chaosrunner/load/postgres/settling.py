@@ -31,6 +31,7 @@ async def answers(place: Place) -> bool:
     """Whether the server can still be asked."""
 
     async def ask(connection: Connection) -> None:
+        """Something it can hardly refuse."""
         await connection.fetchval("SELECT 1")
 
     return await place.watch.use(ask, ANSWER_S)
@@ -48,6 +49,7 @@ async def explain(place: Place, seconds: float) -> None:
     for ask, one in slowest:
 
         async def plan(connection: Connection, ask: Ask = ask, one: Said = one) -> None:
+            """Of one statement."""
             if place.schema is not None:
                 await place.schema.look_here_first(connection)
             place.note(
@@ -134,6 +136,7 @@ async def drop_schema(place: Place, seconds: float) -> None:
     why = "the server could not be asked"
 
     async def drop(connection: Connection) -> None:
+        """Or leave it to the last one."""
         nonlocal why
         why = await schema.leave(connection)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chaosrunner.load.journey import Journey
     from chaosrunner.load.websocket.acts import Awaited, Sent
     from chaosrunner.load.websocket.opened import Opened
+    from chaosrunner.load.websocket.texts import Judge
 
 UNREAD = 100
 """Messages nobody asked for that a later AWAIT may still find, the latest ones."""
@@ -273,23 +274,23 @@ class Session:
                 hit = pending.get(digits)
                 if hit is None:
                     self._sockets.received(digits, self, now_ns)
-                elif (outcome := self._verdict(hit, digits, text)) is not None:
-                    del pending[digits]
-                    hit.first_ns = now_ns
-                    if self.of.numbered is not None:
-                        self._count_on(parsed(text), now_ns)
-                    hit.end(outcome, now_ns)
-                    return
+                else:
+                    judge = hit.act.judge  # type: ignore[attr-defined]
+                    outcome = Outcome.OK if judge.trivial else self._verdict(judge, hit, digits, text)
+                    if outcome is not None:
+                        del pending[digits]
+                        hit.first_ns = now_ns
+                        if self.of.numbered is not None:
+                            self._count_on(parsed(text), now_ns)
+                        hit.end(outcome, now_ns)
+                        return
                 at = text.find(self._mark, at + DIGITS)
         if self._listens:
             self._unasked(parsed(text), now_ns)
 
     @staticmethod
-    def _verdict(hit: OpenHit, digits: str, text: str) -> Outcome | None:
+    def _verdict(judge: Judge, hit: OpenHit, digits: str, text: str) -> Outcome | None:
         """A message carries the id of a hit: what it means as its answer; None when it is not that."""
-        judge = hit.act.judge  # type: ignore[attr-defined]
-        if judge.trivial:
-            return Outcome.OK
         message = parsed(text)
         return judge.verdict(message, hit.journey.variables) if judge.answers(message, digits) else None
 

@@ -1,0 +1,84 @@
+"""The benchmark of the load driver measures what it says; how fast anything is, is not asked here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench_frozen import FREEZE_S, PERIOD_S, SERVICE_S, expected_s
+from bench_peers import find
+from bench_sheet import NOTHING, Claim, Section
+
+FAST = Claim("ours ÷ theirs", 2.0)
+SMALL = Claim("bytes", 10, least=False)
+
+
+def answered_s(came_s: float) -> float:
+    """How long a request takes that comes so long after a freeze began."""
+    if came_s < FREEZE_S:
+        return FREEZE_S - came_s + SERVICE_S
+    if came_s > PERIOD_S - SERVICE_S:
+        return PERIOD_S - came_s + FREEZE_S
+    return SERVICE_S
+
+
+@pytest.mark.parametrize("share", [0.5, 0.88, 0.9, 0.95, 0.97, 0.99, 0.999])
+def test_what_a_frozen_server_must_show_is_what_following_each_request_gives(share: float) -> None:
+    """The formula's quantiles are those of requests that come evenly and are followed one by one."""
+    count = 100_000
+    took = sorted(answered_s(n * PERIOD_S / count) for n in range(count))
+    assert expected_s(share) == pytest.approx(took[int(share * count)], abs=0.001)
+
+
+def test_a_claim_is_judged_by_the_median_of_the_rounds() -> None:
+    """One bad round of three misses nothing, two do, in either direction; without a value it is unknown."""
+    section = Section("a section", {"per_s": "requests/s"})
+    for good, bad in ((2.5, 1.0), (3.0, 1.0)):
+        section.claim(FAST, good)
+        section.claim(FAST, bad)
+    section.claim(FAST, 2.5)
+    section.claim(SMALL, None)
+    assert section.missed() == []
+    assert section.unknown() == ["bytes ≤ 10"]
+    for size in (9, 11, 12):
+        section.claim(SMALL, size)
+    assert section.missed() == ["bytes ≤ 10"]
+    assert section.unknown() == []
+
+
+def test_a_table_has_a_row_a_generator_and_a_dash_for_what_it_does_not_tell() -> None:
+    """Cells are medians of their rounds; what a generator does not tell is a dash."""
+    section = Section("a section", {"per_s": "requests/s", "p50": "p50 ms"})
+    section.put("ours", per_s=1_000, p50=1.5)
+    section.put("ours", per_s=3_000, p50=None)
+    section.put("theirs", per_s=10)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.lines() if line.startswith("|")]
+    assert rows[0] == ["", "requests/s", "p50 ms"]
+    assert rows[2:] == [["ours", "2,000", "1.5"], ["theirs", "10", NOTHING]]
+
+
+@pytest.mark.skipif(not find("nginx"), reason="nginx is not installed")
+def test_a_section_runs_to_its_end_and_the_exit_code_agrees_with_the_text() -> None:
+    """Real workers load a real nginx; every cell has a number, and the exit code says what the text does."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("load.py")),
+            "--rounds",
+            "1",
+            "--seconds",
+            "1",
+            "--only",
+            "workers",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert "1 worker " in done.stdout, done.stdout + done.stderr
+    assert "2 workers" in done.stdout
+    assert NOTHING not in done.stdout
+    assert done.returncode == (1 if "MISSED" in done.stdout else 0)
