@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from chaosrunner.logic.parse import bodies, clients
+from chaosrunner.logic.parse.addresses import check_address
 from chaosrunner.logic.parse.bodies import read_body
 from chaosrunner.logic.parse.clients import of_a_step
 from chaosrunner.logic.parse.desk import Desk
@@ -51,25 +52,11 @@ def _request(journey: Journey, fields: Fields) -> tuple[str, str]:
     if path is None or not isinstance(node, Scalar):
         return method, ""
     try:
-        _check_path(path)
+        check_address(path, "https?", "an http URL")
     except ReadingError as bad:
         desk.wrong(node, f"{method} {quoted(path)}: {bad}")
     journey.check(node, method)
     return method, path
-
-
-def _check_path(path: str) -> None:
-    """Raise ReadingError for what can be no path, whatever its placeholders and references will hold."""
-    bare = re.sub(r"\$\{[^}]*\}", "REFERENCE", path)
-    if re.search(r"\s", bare):
-        raise ReadingError("a path holds no spaces; write '%20'")
-    if not re.match(r"https?://[^/]|[/?<]|\$\{", path):
-        raise ReadingError("expected a path that begins with '/', or an http URL")
-    host = re.match(r"https?://([^/?#]*)", bare)
-    if host and "@" in host[1]:
-        raise ReadingError("a URL is no place for a password; the load has 'auth' and 'headers'")
-    if host and "<" in host[1]:
-        raise ReadingError("the host cannot be a variable: it is looked up once, before the load begins")
 
 
 def _expect(desk: Desk, node: Node | None) -> tuple[int, ...]:

@@ -208,19 +208,10 @@ def _path(journey: Journey, fields: Fields) -> str:
     path = journey.desk.template(node, "OPEN") if node else None
     if path is None or not isinstance(node, Scalar):
         return ""
-    bare = re.sub(r"\$\{[^}]*\}", "REFERENCE", path)
-    host = re.match(r"(?:wss?|https?)://([^/?#]*)", bare)
-    wrong = ""
-    if re.search(r"\s", bare):
-        wrong = "a path holds no spaces; write '%20'"
-    elif not re.match(r"(?:wss?|https?)://[^/]|[/?<]|\$\{", path):
-        wrong = "expected a path that begins with '/', or a ws URL"
-    elif host and "@" in host[1]:
-        wrong = "a URL is no place for a password; the load has 'auth' and 'headers'"
-    elif host and "<" in host[1]:
-        wrong = "the host cannot be a variable: it is looked up once, before the load begins"
-    if wrong:
-        journey.desk.wrong(node, f"OPEN {quoted(path)}: {wrong}")
+    try:
+        check_address(path, "(?:ws|http)s?", "a ws URL")
+    except ReadingError as bad:
+        journey.desk.wrong(node, f"OPEN {quoted(path)}: {bad}")
     journey.check(node, "OPEN")
     return path
 

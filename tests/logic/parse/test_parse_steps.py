@@ -57,6 +57,8 @@ def test_references_stay_in_paths_headers_and_bodies() -> None:
     kept = found.load.steps[1]
     assert (kept.path, kept.headers, kept.body) == ("/x/${KEY}", {"X": "${KEY}"}, ["${file:/run/secrets/x}"])
     assert found.variables == {}
+    for url in ("http://h:${PORT:-1}/x", "http://[::1]:80/", "http://h:/", "https://h?q", "http://${HOST:-h}:80"):
+        assert step(f"{{GET: '{url}'}}").path == url
     assert step('{GET: "${BASE:-http://127.0.0.1:1}/x"}').path == "${BASE:-http://127.0.0.1:1}/x"
 
 
@@ -73,6 +75,11 @@ def test_references_stay_in_paths_headers_and_bodies() -> None:
         ("{GET: 'http:///x'}", "6:19: GET 'http:///x': expected a path that begins with '/', or an http URL"),
         ("{GET: 'http://u:p@h/x'}", "a URL is no place for a password; the load has 'auth' and 'headers'"),
         ("{GET: 'http://<user>/x'}", "the host cannot be a variable: it is looked up once, before the load begins"),
+        ("{GET: 'http://h:99999/x'}", "6:19: GET 'http://h:99999/x': expected a host and, if any, a port from 1 to 65,535"),
+        ("{GET: 'http://h:0/'}", "expected a host and, if any, a port from 1 to 65,535, such as 127.0.0.1:8080"),
+        ("{GET: 'http://h:http/'}", "expected a host and, if any, a port"),
+        ("{GET: 'http://[::1/'}", "expected a host and, if any, a port"),
+        ("{GET: 'http://:80/'}", "expected a host and, if any, a port"),
         ("{GET: }", "6:19: GET is empty"),
         ("{GET: [a]}", "6:19: GET: expected a single value, found a list"),
         ("{GET: /<usr>}", "6:19: GET: nothing fills <usr>; did you mean 'user'?"),
