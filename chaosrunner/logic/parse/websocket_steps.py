@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
+from chaosrunner.logic.parse.addresses import check_address
 from chaosrunner.logic.parse.bodies import json_value
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, table, whole

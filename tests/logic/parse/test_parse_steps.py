@@ -75,7 +75,10 @@ def test_references_stay_in_paths_headers_and_bodies() -> None:
         ("{GET: 'http:///x'}", "6:19: GET 'http:///x': expected a path that begins with '/', or an http URL"),
         ("{GET: 'http://u:p@h/x'}", "a URL is no place for a password; the load has 'auth' and 'headers'"),
         ("{GET: 'http://<user>/x'}", "the host cannot be a variable: it is looked up once, before the load begins"),
-        ("{GET: 'http://h:99999/x'}", "6:19: GET 'http://h:99999/x': expected a host and, if any, a port from 1 to 65,535"),
+        (
+            "{GET: 'http://h:99999/x'}",
+            "6:19: GET 'http://h:99999/x': expected a host and, if any, a port from 1 to 65,535",
+        ),
         ("{GET: 'http://h:0/'}", "expected a host and, if any, a port from 1 to 65,535, such as 127.0.0.1:8080"),
         ("{GET: 'http://h:http/'}", "expected a host and, if any, a port"),
         ("{GET: 'http://[::1/'}", "expected a host and, if any, a port"),

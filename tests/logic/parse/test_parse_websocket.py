@@ -133,6 +133,7 @@ def test_what_is_too_silent(text: str, silence: Silence) -> None:
         ("{OPEN: '/a b'}", "OPEN '/a b': a path holds no spaces; write '%20'"),
         ("{OPEN: 'ws://u:p@h/'}", "a URL is no place for a password; the load has 'auth' and 'headers'"),
         ("{OPEN: 'ws://<user>/'}", "the host cannot be a variable: it is looked up once, before the load begins"),
+        ("{OPEN: 'ws://h:99999/'}", "OPEN 'ws://h:99999/': expected a host and, if any, a port from 1 to 65,535"),
         ("{OPEN: /<usr>}", "OPEN: nothing fills <usr>; did you mean 'user'?"),
         ("{OPEN: /ws, SEND: x}", "step 'x' needs exactly one of OPEN, SEND, AWAIT or CLOSE"),
         ("{OPEN: /ws, match: $.id}", "'match' is no key of OPEN; expected headers, say, numbered, resumed, ping"),
