@@ -56,14 +56,18 @@ def fitted(values: Sequence[object], convert: Sequence[Convert]) -> list[object]
     """The values as their parameters take them.
 
     Raises:
-        BadArgument: a value does not fit, or there are too many or too few.
+        BadArgument: a value does not fit, or there are too many or too few. Its message is for the journal, so it has
+            no value in it: it may be a secret.
     """
     if len(values) != len(convert):
         raise BadArgument(f"{len(values)} args for {len(convert)} parameters")
+    found: list[object] = []
     try:
-        return [None if value is None else fit(value) for value, fit in zip(values, convert, strict=True)]
+        for value, fit in zip(values, convert, strict=True):
+            found.append(None if value is None else fit(value))
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise BadArgument(str(error)) from error
+        raise BadArgument(f"what came for ${len(found) + 1} is none that its type takes") from error
+    return found
 
 
 def plain(value: object) -> object:

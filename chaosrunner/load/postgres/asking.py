@@ -177,7 +177,8 @@ class Ask:
         if outcome is Outcome.OK:
             if self.tracked:
                 self.place.good(self, now_ns)
-        elif outcome in AWAY:
+        elif outcome in AWAY and (self.tracked or outcome is not Outcome.TIMEOUT):
+            # A slow read is no sign that commits have ended: those that go on would end an outage that never was.
             self.place.outages.bad(outcome, now_ns)
         if self._also is not None:
             self.place.observe(self._also, now_ns, now_ns - job.hit.due_ns, outcome)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -14,6 +15,8 @@ from chaosrunner.model.load import Outcome
 from chaosrunner.model.postgres_step import reads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chaosrunner.load.postgres.asking import Ask
     from chaosrunner.load.postgres.lines import Connection
     from chaosrunner.load.postgres.place import Place
@@ -76,15 +79,35 @@ async def _plan(connection: Connection, said: Said) -> object:
     except asyncpg.PostgresError as error:
         if isinstance(error, asyncpg.PostgresConnectionError):
             raise
-        return f"cannot be explained: {error}"
+        return f"cannot be explained: SQLSTATE {error.sqlstate}"  # its message may quote an argument
     finally:
         if not connection.is_closed():
             await transaction.rollback()
-    (plan,) = json.loads(text)
+    plan = without_values(json.loads(text)[0], said.slowest.args)
     if len(text) > PLAN_BYTES:
         plan["Plan"] = {key: value for key, value in plan["Plan"].items() if key != "Plans"}
         plan["cut"] = "the plan is longer than a note may be"
     return plan
+
+
+def without_values(plan: Any, args: Sequence[object]) -> Any:
+    """A plan without what its conditions compare with: arguments may be secrets, and the journal may hold none.
+
+    Every quoted literal becomes `'…'`, and an argument that is written bare, such as a number, the `$n` it stands for.
+    """
+    match plan:
+        case dict():
+            return {key: without_values(value, args) for key, value in plan.items()}
+        case list():
+            return [without_values(value, args) for value in plan]
+        case str():
+            bare = re.sub(r"'(?:[^']|'')*'", "'…'", plan)
+            for n, value in enumerate(args, 1):
+                if str(value):
+                    bare = re.sub(rf"(?<![\w.$]){re.escape(str(value))}(?![\w.])", f"${n}", bare)
+            return bare
+        case _:
+            return plan
 
 
 async def leave(place: Place, seconds: float) -> None:

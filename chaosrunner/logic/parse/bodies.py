@@ -47,7 +47,7 @@ def named_file(journey: Journey, node: Node, what: str) -> str:
             journey.desk.wrong(node, f"{what} is empty")
         return ""
     path = Path(journey.desk.file).parent / found.text
-    journey.desk.files.append((node, path))
+    journey.desk.files.append((node, path, ()))
     return str(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,15 +57,29 @@ class Desk:
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables put in, never those of secrets, bodies, headers and paths: a journal may keep them."""
 
-    files: list[tuple[Node, Path]] = field(default_factory=list)
-    """Files that are named here and read later, by whoever sends the load."""
+    files: list[tuple[Node, Path, Sequence[str]]] = field(default_factory=list)
+    """Files that are named here and read later, by whoever sends the load; and what of PEM must be in each."""
 
     def look_for_files(self, reader: Reader) -> None:
-        """Note each named file that is not there."""
-        for node, path in () if self.lenient else self.files:
+        """Note each named file that is not there, or does not hold what it must."""
+        for node, path, labels in () if self.lenient else self.files:
             names = reader.names(path.parent)
             if path.name not in names:
                 self.wrong(node, f"there is no file {path}{did_you_mean(path.name, names)}")
+            elif labels:
+                self._look_into(node, path, labels, reader)
+
+    def _look_into(self, node: Node, path: Path, labels: Sequence[str], reader: Reader) -> None:
+        try:
+            text = reader.text(path)
+        except OSError as error:
+            self.wrong(node, f"{path} cannot be read: {error.strerror or error}")
+            return
+        except UnicodeDecodeError:
+            text = ""  # PEM is ASCII, so this is another format
+        lacks = [label for label in labels if not re.search(f"-----BEGIN [A-Z0-9 ]*{label}-----", text)]
+        if lacks:
+            self.wrong(node, f"{path} holds no {' and no '.join(lacks)} in PEM form; expected '-----BEGIN {lacks[0]}-----'")
 
     def wrong(self, at: Node, message: str) -> None:
         """Note a mistake at a node."""

@@ -42,9 +42,8 @@ def read(journey: Journey, fields: Fields, common: Common) -> Request:
 def _request(journey: Journey, fields: Fields) -> tuple[str, str]:
     desk = journey.desk
     methods = [key for key, _ in fields.table.entries if key.text in VERBS]
-    if len(methods) != 1:
-        at = methods[1] if methods else fields.table
-        desk.wrong(at, f"{fields.what} needs exactly one of {one_of(VERBS)}, such as 'GET: /'")
+    if len(methods) > 1:
+        desk.wrong(methods[1], f"{fields.what} needs exactly one of {one_of(VERBS)}, such as 'GET: /'")
         return "", ""
     method = methods[0].text
     node = fields.table.get(method)

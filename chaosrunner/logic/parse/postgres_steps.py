@@ -144,7 +144,12 @@ def _statement(journey: Journey, fields: Fields, node: Node) -> Statement:
     wanted = _parameters(sql)
     if sql and wanted != len(args):
         given = "1 arg" if len(args) == 1 else f"{len(args)} args"
-        desk.wrong(fields.place("args") if args else node, f"the statement goes up to ${wanted}, but has {given}")
+        goes = f"goes up to ${wanted}" if wanted else "holds no $1"
+        desk.wrong(fields.place("args") if args else node, f"the statement {goes}, but has {given}")
+    known = {*journey.kept, *(journey.columns or ())}
+    inside = next((name for name in re.findall(f"<({VARIABLE})>", sql) if name in known), None)
+    if inside is not None:
+        desk.wrong(node, f"<{inside}> in a statement is never filled; write '$1' there and 'args: [<{inside}>]'")
     expect = desk.read(rows, "expect", parse_rows) if (rows := fields.node("expect")) else None
     keep = _keep(desk, fields.node("keep"), f"keep of {fields.what}")
     journey.kept.update(dict.fromkeys(keep, fields.what))

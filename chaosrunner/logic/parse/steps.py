@@ -12,7 +12,7 @@ from chaosrunner.logic.parse.fields import Fields, items, some_time, table
 from chaosrunner.logic.parse.journeys import Common, Journey
 from chaosrunner.logic.parse.replies import HEADER
 from chaosrunner.logic.parse.scalars import duration
-from chaosrunner.logic.parse.spelling import ReadingError, quoted
+from chaosrunner.logic.parse.spelling import ReadingError, one_of, quoted
 from chaosrunner.logic.parse.yaml_nodes import Node, Scalar, Table
 from chaosrunner.model.http_client import PLAIN, Client
 from chaosrunner.model.http_step import Request
@@ -100,10 +100,20 @@ def _keepers(entries: list[tuple[Scalar, Table]]) -> dict[str, str]:
 def _step(journey: Journey, name: Scalar, body: Table) -> Step:
     """One step, read by whoever knows its verb."""
     fields = Fields(journey.desk, body, f"step {quoted(name.text)}")
-    kind = next((kind for kind in KINDS if any(key.text in kind.VERBS for key, _ in body.entries)), http_steps)
+    kind = next((kind for kind in KINDS if any(key.text in kind.VERBS for key, _ in body.entries)), None)
+    if kind is None:
+        return _verbless(journey, name, fields)
     step: Step = kind.read(journey, fields.only((*kind.VERBS, *kind.KEYS, *KEYS)), _common(name.text, fields))
     journey.kept.update(dict.fromkeys(step.keeps, step.name))
     return step
+
+
+def _verbless(journey: Journey, name: Scalar, fields: Fields) -> Step:
+    """A step that does not say what it does: its mistakes are noted, and what it keeps counts as kept."""
+    journey.desk.wrong(fields.table, f"{fields.what} needs exactly one of {one_of(VERBS)}, such as 'GET: /'")
+    fields.only((*VERBS, *(key for kind in KINDS for key in kind.KEYS), *KEYS))
+    journey.kept.update(_keepers([(name, fields.table)]))
+    return Request(name=name.text)
 
 
 def _common(name: str, fields: Fields) -> Common:

@@ -26,20 +26,22 @@ def read_tls(desk: Desk, node: Node | None) -> Tls | None:
         if fields.node(key) and not fields.node("certificate"):
             desk.wrong(fields.place(key), f"'{key}' belongs to a 'certificate', and there is none")
     password = fields.node("password")
+    shown = ("CERTIFICATE",) if fields.node("key") else ("CERTIFICATE", "PRIVATE KEY")
     return Tls(
         verify=verify,
-        ca=_file(fields, "ca"),
-        certificate=_file(fields, "certificate"),
-        key=_file(fields, "key"),
+        ca=_file(fields, "ca", "CERTIFICATE"),
+        certificate=_file(fields, "certificate", *shown),
+        key=_file(fields, "key", "PRIVATE KEY"),
         password=(desk.template(password, "password") or "") if password else "",
         server_name=fields.text("server_name"),
     )
 
 
-def _file(fields: Fields, key: str) -> str:
+def _file(fields: Fields, key: str, *labels: str) -> str:
+    """The path of a file that holds all of these in PEM form."""
     name = fields.text(key)
     if not name:
         return ""
     path = Path(fields.desk.file).parent / name
-    fields.desk.files.append((fields.place(key), path))
+    fields.desk.files.append((fields.place(key), path, labels))
     return str(path)

@@ -37,6 +37,8 @@ SILENT = rf"(?:{DURATION}|{NUMBER} ?x median)(?:, then reconnect)?"
 HOW_TO_RECONNECT = "expected 'at once', 'after 1s' or 'backoff 100ms to 10s', perhaps with ', at most 5 times'"
 HOW_SILENT = "expected how long, such as '5s' or '10x median', perhaps with ', then reconnect'"
 CLOSE_CODES = "a close code is 1000 to 4999"
+NEVER_SENT = (1004, 1005, 1006, 1015)
+"""RFC 6455, 7.4.1: reserved, for what an endpoint tells itself."""
 
 
 def read(journey: Journey, fields: Fields, common: Common) -> SocketStep:
@@ -119,7 +121,7 @@ def _await(journey: Journey, fields: Fields, common: Common) -> Await:
 def _close(journey: Journey, fields: Fields, common: Common) -> Close:
     node = fields.table.get("CLOSE")
     empty = isinstance(node, Scalar) and node.value is None
-    return Close(on=_on(journey, fields), code=1000 if empty else fields.read("CLOSE", _code, 1000), **common)
+    return Close(on=_on(journey, fields), code=1000 if empty else fields.read("CLOSE", _sent_code, 1000), **common)
 
 
 READERS: Mapping[str, Callable[[Journey, Fields, Common], SocketStep]] = {
@@ -159,6 +161,8 @@ def parse_silent(text: str) -> Silence:
         if medians <= 1:
             raise ReadingError("half of all gaps are longer than the median; expected more, such as '10x median'")
         return Silence(medians=medians, leave=leave)
+    if re.match(rf"{NUMBER}\s*x", found[2]):
+        raise ReadingError(HOW_SILENT)
     after = duration(found[2])
     if not after:
         raise ReadingError(HOW_SILENT)
@@ -267,6 +271,13 @@ def _code(text: str) -> int:
         return whole(text, 1000, 4999)
     except ReadingError as bad:
         raise ReadingError(f"{CLOSE_CODES}: {bad}") from bad
+
+
+def _sent_code(text: str) -> int:
+    code = _code(text)
+    if code in NEVER_SENT:
+        raise ReadingError("it stands for an end that no frame tells of and may not be sent; expected another, such as 1000")
+    return code
 
 
 def _everyone(text: str) -> bool:

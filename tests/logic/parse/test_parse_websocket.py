@@ -179,6 +179,7 @@ def test_what_is_wrong_with_one_step(written: str, says: str) -> None:
         ("{AWAIT: close, expect: [17]}", "expect '17': a close code is 1000 to 4999: expected 1,000 to 4,999"),
         ("{AWAIT: {a: <nobody>}}", "AWAIT of step 'x': nothing fills <nobody>"),
         ("{CLOSE: soon}", "CLOSE 'soon': a close code is 1000 to 4999: expected a whole number"),
+        ("{CLOSE: 1006}", "CLOSE '1006': it stands for an end that no frame tells of and may not be sent"),
         ("{CLOSE: [1]}", "CLOSE: expected a single value, found a list"),
     ],
 )
