@@ -24,6 +24,24 @@ class Processes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """How to find a component's running containers. Exactly one of `names`, `labels`, `compose`, `image` is given."""
+
+    names: tuple[str, ...] = ()
+    """Their names, one an instance."""
+    labels: tuple[str, ...] = ()
+    """`key` or `key=value`; a container has all of them."""
+    compose: str = ""
+    """`project/service`, as Docker Compose labels them."""
+    image: str = ""
+    """The image as the container names it; without a tag `latest` is meant."""
+    at_most: int = 0
+    """Refuse if more containers are found; 0 = any number."""
+    engine: str = ""
+    """`unix:///path` or `tcp://host:port`; empty = `DOCKER_HOST`, else the engine of this host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """One named part of a system. Every field is optional; an injector says which it needs."""
 
@@ -31,6 +49,7 @@ class Component:
     at: tuple[str, ...] = ()
     """`host:port` or URLs where it answers."""
     processes: Processes | None = None
+    containers: Containers | None = None
     proxies: tuple[str, ...] = ()
     """Names of the fault proxies in front of it, one an instance."""
     dsn: Secret | None = None

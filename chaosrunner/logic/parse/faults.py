@@ -57,7 +57,7 @@ def _fault(grounds: Grounds, index: int, node: Node) -> Fault | None:
     fields = Fields(desk, node, f"fault {quoted(key.text)}")
     accept = _accept(fields)
     if fields.node("then"):
-        desk.wrong(fields.place("then"), "'then': no injector here can start it again yet")
+        desk.wrong(fields.place("then"), "'then' stands inside the fault: docker.kill: {target: api, then: start it}")
     target, params = _injector(grounds, key, node.get(key.text) or node, accept)
     return Fault(
         index=index,

@@ -137,6 +137,7 @@ def system_schema() -> Schema:
         "properties": {
             "at": {**several, "description": "`host:port` or URLs where it answers."},
             "processes": processes,
+            "containers": _containers(),
             "proxies": {**several, "description": "Names of the fault proxies in front of it, one an instance."},
             "dsn": _dsn("Postgres as the application reaches it."),
             "admin": _dsn("Postgres as a role that may end the application's sessions."),
@@ -157,6 +158,26 @@ def system_schema() -> Schema:
         "patternProperties": {f"^(?!(?:environment|entry|fault_proxy|protect|tls)$){COMPONENT}$": component},
         "additionalProperties": False,
         "$defs": {"texts": _several({"type": ["string", "number"]})},
+    }
+
+
+def _containers() -> Schema:
+    several = {"$ref": "#/$defs/texts"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": "How to find the running containers: exactly one way.",
+        "properties": {
+            "names": {**several, "description": "Names of containers, one an instance."},
+            "labels": {**several, "description": "`key` or `key=value`; a container has all of them."},
+            "compose": _pattern(r"[^/\s]+/[^/\s]+", "`project/service` of Docker Compose."),
+            "image": _text("The image as the container names it; without a tag `latest` is meant."),
+            "at_most": _number("Refuse if more containers are found.", least=1, most=1000),
+            "engine": _pattern(
+                r"unix:///\S+|tcp://\S+", "The engine's address; `DOCKER_HOST` or this host's unless said."
+            ),
+        },
+        "oneOf": [{"required": [way]} for way in ("names", "labels", "compose", "image")],
     }
 
 

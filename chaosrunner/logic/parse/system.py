@@ -13,14 +13,16 @@ from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.logic.parse.target import COMPONENT
 from chaosrunner.logic.parse.tls import read_tls
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
-from chaosrunner.model.system import Component, Processes, System
+from chaosrunner.model.system import Component, Containers, Processes, System
 
 KEYS = ("environment", "entry", "fault_proxy", "protect", "tls")
 """Keys of the file that are not components."""
-COMPONENT_KEYS = ("at", "processes", "proxies", "dsn", "admin")
+COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "dsn", "admin")
 WAYS = ("ports", "pids", "pidfiles", "command")
 """Ways to find processes; exactly one is given."""
-LATER = ("containers", "pods")
+CONTAINER_WAYS = ("names", "labels", "compose", "image")
+"""Ways to find containers; exactly one is given."""
+LATER = ("pods",)
 """Keys that mean something in a later version."""
 
 
@@ -87,14 +89,19 @@ def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
     fields = Fields(desk, mapping, what)
     for later in LATER:
         if fields.node(later):
-            desk.wrong(fields.place(later), f"'{later}' is not in this version; say 'processes', 'proxies' or 'dsn'")
+            desk.wrong(
+                fields.place(later),
+                f"'{later}' is not in this version; say 'processes', 'containers', 'proxies' or 'dsn'",
+            )
     fields.only((*COMPONENT_KEYS, *LATER))
     at = [desk.read(place, "at", address) for place in fields.texts("at")]
-    processes, dsn, admin = fields.node("processes"), fields.node("dsn"), fields.node("admin")
+    processes, containers = fields.node("processes"), fields.node("containers")
+    dsn, admin = fields.node("dsn"), fields.node("admin")
     return Component(
         name=key.text,
         at=tuple(place for place in at if place is not None),
         processes=_processes(desk, processes) if processes else None,
+        containers=_containers(desk, containers) if containers else None,
         proxies=tuple(name.text for name in fields.texts("proxies")),
         dsn=read_dsn(desk, dsn, "dsn") if dsn else None,
         admin=read_dsn(desk, admin, "admin") if admin else None,
@@ -126,6 +133,45 @@ def _processes(desk: Desk, node: Node) -> Processes:
         command=fields.read("command", _pattern, ""),
         at_most=fields.count("at_most", 0, most=1000),
     )
+
+
+def _containers(desk: Desk, node: Node) -> Containers:
+    mapping = table(desk, node, "containers")
+    if mapping is None:
+        return Containers()
+    fields = Fields(desk, mapping, "containers").only((*CONTAINER_WAYS, "at_most", "engine"))
+    ways = [key for key, _ in mapping.entries if key.text in CONTAINER_WAYS]
+    if len(ways) != 1:
+        at = ways[1] if ways else mapping
+        desk.wrong(at, "containers are found in exactly one way: 'names', 'labels', 'compose' or 'image'")
+    names = [name.text for name in fields.texts("names")]
+    if len(set(names)) < len(names):
+        desk.wrong(fields.place("names"), "names names one twice")
+    return Containers(
+        names=tuple(names),
+        labels=tuple(label.text for label in fields.texts("labels")),
+        compose=fields.read("compose", _service, ""),
+        image=fields.text("image"),
+        at_most=fields.count("at_most", 0, most=1000),
+        engine=fields.read("engine", _engine, ""),
+    )
+
+
+def _service(text: str) -> str:
+    """A service of a Compose project. Raises ReadingError."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise ReadingError("expected project/service, as in 'shop/api'")
+    return text
+
+
+def _engine(text: str) -> str:
+    """The address of a Docker engine. Raises ReadingError."""
+    if re.fullmatch(r"unix:///\S+", text):
+        return text
+    scheme, _, place = text.partition("://")
+    if scheme != "tcp":
+        raise ReadingError("expected the address of an engine, such as unix:///var/run/docker.sock")
+    return f"tcp://{address(place)}"
 
 
 def _numbers(fields: Fields, key: str, most: int) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ COMPONENT = r"[A-Za-z_][A-Za-z0-9_.-]*"
 
 HOW_TO_SAY: dict[str, str] = {
     "processes": "processes: {ports: [8080]}",
+    "containers": "containers: {compose: project/service}",
     "proxies": "proxies: [name]",
     "dsn": "dsn: postgresql://…",
     "admin": "admin: postgresql://…",
@@ -75,6 +76,8 @@ def how_many(component: Component, need: str) -> int | None:
     processes = component.processes
     if need == "processes" and processes is not None and not processes.command:
         return len(processes.ports) or len(processes.pids) or len(processes.pidfiles)
+    if need == "containers" and component.containers is not None:
+        return len(component.containers.names) or None
     return None
 
 
@@ -96,6 +99,7 @@ def _check_count(target: Target, named: int | None, where: str) -> None:
 
 SAID: dict[str, Callable[[Component], bool]] = {
     "processes": lambda component: component.processes is not None,
+    "containers": lambda component: component.containers is not None,
     "proxies": lambda component: bool(component.proxies),
     "dsn": lambda component: component.dsn is not None,
     "admin": lambda component: component.admin is not None,

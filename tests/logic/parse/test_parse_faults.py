@@ -9,7 +9,7 @@ from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.parse.target import hits_all, how_many, parse_target
 from chaosrunner.model.fault import Fault, Target
 from chaosrunner.model.secret import Secret
-from chaosrunner.model.system import Component
+from chaosrunner.model.system import Component, Containers
 
 FAULT = "  - proxy.latency: {target: database, add: 200ms}\n    for: 12s\n"
 
@@ -47,7 +47,10 @@ def test_a_fault_says_what_when_and_how_long() -> None:
         ("  - noop: [a]\n", "12:11: noop: expected a mapping of keys, found a list"),
         ("  - noop: {target: api}\n", "12:12: 'noop' takes no target"),
         ("  - noop: {x: 1}\n", "12:12: 'x' is no parameter of 'noop'"),
-        ("  - noop: {}\n    then: start it\n", "13:5: 'then': no injector here can start it again yet"),
+        (
+            "  - noop: {}\n    then: start it\n",
+            "13:5: 'then' stands inside the fault: docker.kill: {target: api, then: st",
+        ),
         ("  - noop: {}\n    for: 0s\n", "13:10: for '0s': expected more than zero"),
         ("  - noop: {}\n    accept: al\n", "13:13: accept 'al'; did you mean 'all'?"),
         ("  - noop: {}\n    accept: []\n", "13:13: accept accepts nothing; leave it out"),
@@ -168,6 +171,8 @@ def test_the_system_says_how_many_there_are() -> None:
     assert faults(kill)[0].target == Target(component="workers")
     assert how_many(Component(name="x"), "processes") is None
     assert how_many(Component(name="x"), "dsn") is None
+    assert how_many(Component(name="x", containers=Containers(names=("a", "b"))), "containers") == 2
+    assert how_many(Component(name="x", containers=Containers(image="a")), "containers") is None
 
 
 def test_a_fault_may_need_one_of_several_things() -> None:

@@ -11,7 +11,7 @@ from chaosrunner.errors import Mistakes
 from chaosrunner.logic.parse import load_system
 from chaosrunner.model.hypothesis import Probe
 from chaosrunner.model.secret import Secret
-from chaosrunner.model.system import Component, Processes
+from chaosrunner.model.system import Component, Containers, Processes
 
 
 def test_a_good_system_means_what_it_says() -> None:
@@ -51,6 +51,20 @@ def test_one_needs_no_list_and_variables_are_put_in() -> None:
     assert read_system("x: {processes: {pidfiles: [a, b]}}").components["x"].processes == Processes(pidfiles=("a", "b"))
 
 
+def test_containers_are_found_in_four_ways() -> None:
+    """Names, labels, a Compose service or an image lead to containers, on the engine that is named."""
+    ways = {
+        "names: [a, b]": Containers(names=("a", "b")),
+        "labels: [app=api, tier], at_most: 3": Containers(labels=("app=api", "tier"), at_most=3),
+        "compose: shop/api, engine: unix:///run/d.sock": Containers(compose="shop/api", engine="unix:///run/d.sock"),
+        "image: 'shop/api:1.2', engine: 'tcp://127.0.0.1:2375'": Containers(
+            image="shop/api:1.2", engine="tcp://127.0.0.1:2375"
+        ),
+    }
+    for text, meant in ways.items():
+        assert read_system(f"api: {{containers: {{{text}}}}}").components["api"].containers == meant
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -61,8 +75,19 @@ def test_one_needs_no_list_and_variables_are_put_in() -> None:
         ("api: [a]", "1:1: 'api' is no key of a system"),
         ("1api: {}", "1:1: '1api' is no name for a component"),
         ("api: {port: 1}", "1:7: 'port' is no key of 'api'"),
-        ("api: {containers: x}", "1:7: 'containers' is not in this version; say 'processes', 'proxies' or 'dsn'"),
-        ("api: {pods: {}}", "1:7: 'pods' is not in this version"),
+        ("api: {pods: {}}", "1:7: 'pods' is not in this version; say 'processes', 'containers', 'proxies' or 'dsn'"),
+        ("api: {containers: x}", "1:19: containers: expected a mapping of keys, found a single value"),
+        ("api: {containers: {}}", "1:19: containers are found in exactly one way: 'names', 'labels', 'compose' or 'im"),
+        ("api: {containers: {names: a, image: b}}", "1:30: containers are found in exactly one way"),
+        ("api: {containers: {name: a}}", "1:20: 'name' is no key of containers; did you mean 'names'?"),
+        ("api: {containers: {names: [a, a]}}", "1:20: names names one twice"),
+        ("api: {containers: {compose: api}}", "compose 'api': expected project/service, as in 'shop/api'"),
+        (
+            "api: {containers: {names: a, engine: /x.sock}}",
+            "expected the address of an engine, such as unix:///var/run",
+        ),
+        ("api: {containers: {names: a, engine: 'tcp://h'}}", "engine 'tcp://h': expected host:port or a URL"),
+        ("api: {containers: {names: a, at_most: 0}}", "at_most '0': expected 1 to 1,000"),
         ("api: {}\nprotect: [ap]", "2:11: protect 'ap': no component of that name; did you mean 'api'?"),
         ("entry: shop.example", "1:8: entry 'shop.example': expected a URL, such as http://127.0.0.1:8080"),
         ("entry: http://[x", "this is no URL"),
