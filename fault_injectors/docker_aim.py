@@ -219,7 +219,7 @@ def refuse_passing_ports(found: Json) -> None:
     Raises:
         InjectorError: what is put back would answer elsewhere.
     """
-    name, published = str(found["Name"]).removeprefix("/"), found["HostConfig"]["PortBindings"] or {}
+    name, published = str(found["Name"]).removeprefix("/"), found["HostConfig"].get("PortBindings") or {}
     for inner, places in published.items():
         if any(place["HostPort"] in ("", "0") for place in places or ()):
             raise InjectorError(

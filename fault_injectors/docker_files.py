@@ -86,7 +86,7 @@ def lives_longer(found: Json, path: str) -> str:
     """The volume or directory of the host that a path of a container is on; empty when it ends with the container."""
     places = [str(mount["Destination"]) for mount in found["Mounts"] if mount["Type"] != "tmpfs"]
     tmpfs = [str(mount["Destination"]) for mount in found["Mounts"] if mount["Type"] == "tmpfs"]
-    around = [place for place in (*places, *tmpfs, *(found["HostConfig"]["Tmpfs"] or {})) if _is_below(path, place)]
+    around = [place for place in (*places, *tmpfs, *(found["HostConfig"].get("Tmpfs") or {})) if _is_below(path, place)]
     nearest = max(around, key=len, default="")
     return nearest if nearest in places else ""
 

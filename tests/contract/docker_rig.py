@@ -30,7 +30,8 @@ DOCKERD, BUSYBOX = (shutil.which(name, path=PATH) for name in ("dockerd", "busyb
 STARTS_WITHIN_S = 60.0
 IMAGE = "chaosrunner/box:1"
 APPLETS = ("sh", "httpd", "sleep", "timeout", "wget", "ls", "kill", "ps", "cat")
-SERVES = 'trap "exit 0" TERM; httpd -f -p 80 -h /etc & sleep 98765 & while :; do sleep 98 & wait $!; done'
+WORKER = "sleep 98765"
+SERVES = f'trap "exit 0" TERM; httpd -f -p 80 -h /etc & {WORKER} & while :; do sleep 98 & wait $!; done'
 """Serves, has a worker beside it, and ends when it is asked to."""
 
 
@@ -54,9 +55,12 @@ def running_engine(directory: Path) -> Iterator[str]:
     address = f"unix://{directory}/sock"
     with (directory / "log").open("wb") as log:
         daemon = subprocess.Popen(
-            [DOCKERD, "--host", address, "--data-root", directory / "data", "--exec-root", directory / "exec"]
-            # Without its own packet filter, engines of several tests do not get into each other's way.
-            + ["--pidfile", directory / "pid", "--bridge", "none", "--iptables=false", "--ip6tables=false"],
+            [
+                *(DOCKERD, "--host", address, "--pidfile", directory / "pid"),
+                *("--data-root", directory / "data", "--exec-root", directory / "exec"),
+                # Without its own packet filter, engines of several tests do not get into each other's way.
+                *("--bridge", "none", "--iptables=false", "--ip6tables=false"),
+            ],
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -138,16 +142,15 @@ class Yard:
     def run(self, name: str, **more: Any) -> str:
         """A container that serves, with the alias `<name>-alias` on the network; its id."""
         host = {"restart_policy": {"Name": "always"}, **more.pop("host", {})}
-        end = self.api.create_endpoint_config(aliases=[f"{name}-alias"])
-        networked = {} if "network_mode" in host else {"networking_config": {"EndpointsConfig": {"yard": end}}}
+        if "network_mode" not in host:
+            host["network_mode"] = "yard"
+            end = self.api.create_endpoint_config(aliases=[f"{name}-alias"])
+            more = {"networking_config": {"EndpointsConfig": {"yard": end}}, **more}
         made = self.api.create_container(
             IMAGE,
             ["sh", "-c", SERVES],
             name=name,
-            host_config=self.api.create_host_config(
-                **({} if "network_mode" in host else {"network_mode": "yard"}), **host
-            ),
-            **networked,
+            host_config=self.api.create_host_config(**host),
             **more,
         )
         self.api.start(made["Id"])
@@ -155,7 +158,7 @@ class Yard:
 
     def remove(self, *names: str) -> None:
         """Remove containers, running or not."""
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda name: self.api.remove_container(name, force=True, v=True), names))
 
     def again(self, names: Sequence[str], **more: Any) -> None:
@@ -185,7 +188,11 @@ class Yard:
 
     def files(self, name: str) -> list[str]:
         """What is in its /tmp."""
-        return sorted(os.listdir(f"/proc/{self.pid(name)}/root/tmp"))
+        return sorted(path.name for path in Path(f"/proc/{self.pid(name)}/root/tmp").iterdir())
+
+    def has_worker(self, name: str) -> bool:
+        """Whether its worker lives."""
+        return any(row[-1] == WORKER for row in self.api.top(name)["Processes"])
 
     def limits(self, name: str) -> dict[str, str]:
         """The kernel's limits of its control groups."""
@@ -244,10 +251,14 @@ class Yard:
         """Wait until all of them run and serve."""
         async with asyncio.timeout(20):
             for name in names:
-                while self.look(name)["State"]["Status"] != "running" or not await self.call(name):
+                while self.look(name)["State"]["Status"] != "running" or not await self.call(name):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
     def system(self, **where: Any) -> System:
         """A system whose `api` is found in one way on this engine."""
-        component = Component(name="api", containers=Containers(engine=self.address, **where))
-        return System(name="bench", file="bench.yaml", components={"api": component})
+        return System(name="bench", file="bench.yaml", components={"api": self.component(self.address, **where)})
+
+    @staticmethod
+    def component(address: str, **where: Any) -> Component:
+        """An `api` that is found in one way on an engine."""
+        return Component(name="api", containers=Containers(engine=address, **where))
