@@ -44,6 +44,16 @@ class Which:
             raise ValueError("'port' is 1 to 65535, or 0 for all")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of packets: ends of nft rules."""
+
+    struck: tuple[str, ...]
+    """For packets that are meant; `counter` is among them."""
+    spared: tuple[str, ...] = ()
+    """For packets that are let through before, whatever is meant."""
+
+
 class PacketFault:
     """A rule for packets; a subclass says what becomes of those that it matches."""
 
@@ -60,15 +70,15 @@ class PacketFault:
         here = engine.available()
         if not here.ok:
             return here
-        trial = _table(f"{MARK}trial", self.fates(self.trial()), Which(), ["eth0"], 1)
+        trial = _table(f"{MARK}trial", self.fate(self.trial()), Which(), ["eth0"], 1)
         return namespace.can("nft", ("-f", "-"), trial)
 
     def trial(self) -> Which:
         """Parameters to try the kernel with."""
         return Which()
 
-    def fates(self, params: Which) -> tuple[str, ...]:
-        """What becomes of a packet: the ends of one or more nft rules, `counter` among them."""
+    def fate(self, params: Which) -> Fate:
+        """What becomes of a packet."""
         raise NotImplementedError
 
     def says(self, params: Which) -> str:
@@ -83,7 +93,7 @@ class PacketFault:
         members = entered(chosen)
         tag, ends_s = context.tag(fault), int(fault.for_s + GRACE_S)
         tables = {
-            str(member.pid): _table(tag, self.fates(params), params, namespace.interfaces(member), ends_s)
+            str(member.pid): _table(tag, self.fate(params), params, namespace.interfaces(member), ends_s)
             for member in members
         }
         way = {"both": "", "in": " that it receives", "out": " that it sends"}[params.direction]
@@ -173,10 +183,10 @@ class Loss(PacketFault):
         """Half of them."""
         return Loss.Params(share=Share(0.5))
 
-    def fates(self, params: Which) -> tuple[str, ...]:
+    def fate(self, params: Which) -> Fate:
         """Drawn by the kernel, packet by packet."""
         assert isinstance(params, Loss.Params)
-        return (f"numgen random mod {PER} < {round(params.share * PER)} counter drop",)
+        return Fate(struck=(f"numgen random mod {PER} < {round(params.share * PER)} counter drop",))
 
     def says(self, params: Which) -> str:
         """The share."""
@@ -195,9 +205,9 @@ class Drop(PacketFault):
     class Params(Which):
         """Which packets."""
 
-    def fates(self, params: Which) -> tuple[str, ...]:
+    def fate(self, params: Which) -> Fate:
         """Every one."""
-        return ("counter drop",)
+        return Fate(struck=("counter drop",))
 
     def says(self, params: Which) -> str:
         """All."""
@@ -241,9 +251,16 @@ class Reject(PacketFault):
     class Params(Which):
         """Which packets."""
 
-    def fates(self, params: Which) -> tuple[str, ...]:
+    def fate(self, params: Which) -> Fate:
         """A reset ends TCP connections; anything else is told that the port is closed."""
-        return ("meta l4proto tcp counter reject with tcp reset", "counter reject")
+        return Fate(
+            struck=("meta l4proto tcp counter reject with tcp reset", "counter reject"),
+            spared=(  # else the refusal itself would be refused on its way out
+                "tcp flags & rst == rst accept",
+                "icmp type destination-unreachable accept",
+                "icmpv6 type destination-unreachable accept",
+            ),
+        )
 
     def says(self, params: Which) -> str:
         """All."""
@@ -268,7 +285,7 @@ def entered(chosen: Aim) -> list[Process]:
     return members
 
 
-def _table(tag: str, fates: tuple[str, ...], which: Which, interfaces: list[str], ends_s: int) -> str:
+def _table(tag: str, fate: Fate, which: Which, interfaces: list[str], ends_s: int) -> str:
     """The nft text that replaces a table of that name by ours, in one transaction."""
     ways = {"in": ("input", "iifname"), "out": ("output", "oifname")}
     wanted = [way for way in ways if which.direction in ("both", way)]
@@ -280,7 +297,8 @@ def _table(tag: str, fates: tuple[str, ...], which: Which, interfaces: list[str]
     for way in wanted:
         hook, name = ways[way]
         lines += [f"chain {way} {{", f"type filter hook {hook} priority -150; policy accept;"]
-        lines += [f"{name} @on {protocols}{port}{fate}" for port in ports for fate in fates]
+        lines += [f"{name} @on {rule}" for rule in fate.spared]
+        lines += [f"{name} @on {protocols}{port}{rule}" for port in ports for rule in fate.struck]
         lines += ["}"]
     return "\n".join([*lines, "}", ""])
 

@@ -73,6 +73,8 @@ def running_engine(directory: Path) -> Iterator[str]:
         yield address
     finally:
         _end(daemon, address)
+        for left in (directory / "exec/netns").glob("*"):  # the engine leaves these mounted
+            subprocess.run(["umount", left], check=False, stderr=subprocess.DEVNULL)
 
 
 def _answering(daemon: subprocess.Popen[bytes], address: str, directory: Path) -> docker.APIClient:

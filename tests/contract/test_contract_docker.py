@@ -84,7 +84,7 @@ CASES: list[tuple[type[Injector], dict[str, Any]]] = [
     (Disconnect, {}),
     (Loss, {"share": 0.5}),
     (Drop, {}),
-    (Reject, {"port": 80, "direction": "in"}),
+    (Reject, {"port": 80}),
     (Bandwidth, {"rate": 10_000.0}),
     (Cpu, {"cores": 0.2}),
     (Memory, {"limit": 64 * MEGA}),
