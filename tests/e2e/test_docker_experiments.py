@@ -25,7 +25,7 @@ system: {system}
 load:
   each_user:
     - visit: {{GET: /hosts}}
-  arrivals: 20 users/s
+  arrivals: 50 users/s
 baseline: 5s
 faults:
   - docker.pause: {{target: server}}
@@ -35,7 +35,7 @@ hypothesis:
   before: [p95 <= 500ms, errors < 1%]
   during: [p95 <= 500ms]
   after:  [errors < 1%]
-recover: within 8s, hold 2s
+recover: within 8s, hold 4s
 """
 
 
