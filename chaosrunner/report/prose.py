@@ -99,9 +99,7 @@ def recovered(seen: Recovery) -> str:
 
 def lost(seen: Recovery) -> str:
     """What users lost between injection and recovery; nothing is claimed when the recovery was not measured."""
-    if seen.state == "none" and not seen.lost and not seen.waited_s:
-        return "not counted, nothing was injected that they could be lost to"
-    if seen.state == "unknown" and not seen.lost and not seen.waited_s:
+    if seen.state in ("unknown", "none") and not seen.lost and not seen.waited_s:
         return "not measured"
     waited = f"{seen.waited_s:,.0f} s" if seen.waited_s >= 10 else f"{seen.waited_s:.2g} s"
     return f"{plural(seen.lost, 'request')}, {waited} of waiting"

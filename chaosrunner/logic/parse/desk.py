@@ -79,7 +79,9 @@ class Desk:
             text = ""  # PEM is ASCII, so this is another format
         lacks = [label for label in labels if not re.search(f"-----BEGIN [A-Z0-9 ]*{label}-----", text)]
         if lacks:
-            self.wrong(node, f"{path} holds no {' and no '.join(lacks)} in PEM form; expected '-----BEGIN {lacks[0]}-----'")
+            self.wrong(
+                node, f"{path} holds no {' and no '.join(lacks)} in PEM form; expected '-----BEGIN {lacks[0]}-----'"
+            )
 
     def wrong(self, at: Node, message: str) -> None:
         """Note a mistake at a node."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from parse_rig import EXPERIMENT, SYSTEM, around, changed, read, read_changed, read_system, wrong, wrong_changed
+from parse_rig import EXPERIMENT, SYSTEM, Memory, around, changed, read, read_changed, read_system, wrong, wrong_changed
 
 from chaosrunner.errors import Mistakes
 from chaosrunner.logic.parse.clients import parse_backoff
@@ -257,17 +260,21 @@ def test_backoffs() -> None:
 # --- TLS, auth and data
 
 
+CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+KEY = "-----BEGIN RSA PRIVATE KEY-----"
+
+
 def test_tls_of_a_load_goes_before_that_of_its_system() -> None:
     """A system says how it is spoken to; a load may say otherwise."""
     system = SYSTEM + "tls: {ca: ../users.csv, server_name: shop.test}\n"
-    files = {"x/systems/../users.csv": ""}
+    files: dict[str, str | None] = {"x/systems/../users.csv": f"{CERTIFICATE}\n{KEY}"}
     assert read_system(SYSTEM + "tls: {verify: false}").tls == Tls(verify=False)
     found = parse_experiment(Source("x/e.yaml", EXPERIMENT), Source("x/systems/shop.yaml", system), around(files))
     assert found.load.tls == found.system.tls == Tls(ca="x/systems/../users.csv", server_name="shop.test")
     other = changed(
         EXPERIMENT, (AUTH, f'{AUTH}\n  tls: {{certificate: users.csv, key: users.csv, password: "${{PW}}"}}')
     )
-    assert read(other, environ={"PW": "geheim"}).load.tls == Tls(
+    assert read(other, environ={"PW": "geheim"}, users=f"user,password,{CERTIFICATE}\n1,2,{KEY}").load.tls == Tls(
         certificate="x/users.csv", key="x/users.csv", password="${PW}"
     )
     assert read(EXPERIMENT).load.tls is None
@@ -287,6 +294,38 @@ def test_tls_of_a_load_goes_before_that_of_its_system() -> None:
 def test_tls_that_is_wrong(line: str, problem: str) -> None:
     """A key without a certificate, a file that is not there, and two ways to trust."""
     assert problem in " ".join(load_said(line))
+
+
+@pytest.mark.parametrize(
+    ("tls", "holds", "problem"),
+    [
+        ("{ca: me.pem}", KEY, "1:11: x/systems/me.pem holds no CERTIFICATE in PEM form; expected '-----BEGIN CERTI"),
+        ("{certificate: me.pem}", CERTIFICATE, "1:20: x/systems/me.pem holds no PRIVATE KEY in PEM form"),
+        ("{certificate: me.pem}", "", "1:20: x/systems/me.pem holds no CERTIFICATE and no PRIVATE KEY in PEM form"),
+        ("{certificate: me.pem, key: me.pem}", CERTIFICATE, "1:33: x/systems/me.pem holds no PRIVATE KEY in PEM form"),
+        ("{ca: me.pem}", None, "1:11: x/systems/me.pem holds no CERTIFICATE in PEM form"),
+    ],
+)
+def test_a_file_of_tls_holds_what_it_is_for(tls: str, holds: str | None, problem: str) -> None:
+    """A certificate's file without a certificate, or a key's without a key, is a mistake where it is named."""
+    system = Source("x/systems/shop.yaml", f"tls: {tls}\n{SYSTEM}")
+    with pytest.raises(Mistakes) as caught:
+        parse_experiment(Source("x/e.yaml", EXPERIMENT), system, around({"x/systems/me.pem": holds}))
+    assert problem in str(caught.value)
+
+
+def test_a_file_of_tls_that_nobody_may_read() -> None:
+    """A file that is there and cannot be read is a mistake where it is named."""
+
+    class Locked(Memory):
+        def text(self, path: Path) -> str:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    system = Source("x/systems/shop.yaml", f"tls: {{ca: me.pem}}\n{SYSTEM}")
+    locked = replace(around(), reader=Locked({"x/systems/me.pem": "", "x/users.csv": "user"}))
+    with pytest.raises(Mistakes) as caught:
+        parse_experiment(Source("x/e.yaml", EXPERIMENT), system, locked)
+    assert "1:11: x/systems/me.pem cannot be read: Permission denied" in str(caught.value)
 
 
 def test_auth_may_be_any_header() -> None:

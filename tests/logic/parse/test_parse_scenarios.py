@@ -44,6 +44,7 @@ def test_scenarios_share_a_line_by_weight() -> None:
     ]
     assert load.streams[0].steps_a_journey == 1.75
     assert not load.closed
+    assert render(load) == "10 users/s"
 
 
 def test_scenarios_with_lines_of_their_own() -> None:
