@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl curl postgresql docker.io busybox-static nftables iproute2
 ARGS ?=
 
-.PHONY: demo test lint bench bench-load soak packages peers generators clean
+.PHONY: demo test lint bench bench-load truth soak packages peers generators clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -41,6 +41,11 @@ bench: $(VENV)/.test packages peers
 bench-load: PACKAGES := nginx-light wrk postgresql postgresql-contrib
 bench-load: $(VENV)/.test packages generators
 	@$(BIN)/python tests/benchmarks/load.py $(ARGS)
+
+# Verdicts laid beside the truth on a virtual clock, 1,000 runs a cell: docs/reference/truth.md. `ARGS="--runs 100"` to
+# look at, `ARGS="--out docs/reference/truth.md"` to write it down.
+truth: $(VENV)/.test
+	@$(BIN)/python tests/truth/truth.py $(ARGS)
 
 # An hour of load on the real thing, watched for what grows; `ARGS="--minutes 3"` to look at.
 soak: PACKAGES := nginx-light

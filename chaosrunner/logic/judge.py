@@ -12,6 +12,7 @@ from chaosrunner.logic.doubt import unfit_abort, unfit_recovery
 from chaosrunner.logic.findings import findings_of, guarded
 from chaosrunner.logic.fold import FaultState, State
 from chaosrunner.logic.headline import COMPLETED, fault_report, headline
+from chaosrunner.logic.punctual import without_lag
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.tally import phase_stats, trust
 from chaosrunner.logic.traffic import Traffic
@@ -120,6 +121,10 @@ def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
             unfit = unfit_load(traffic, span)
     if not unfit and outcome is Outcome.BROKEN:
         unfit = unfit_recovery(traffic, lambda view: _recovery(view.experiment, view.state).state)
+    if not unfit and outcome is Outcome.BROKEN:
+        kinder = _recovery(traffic.experiment, without_lag(traffic.state))
+        if kinder.state not in ("late", "never"):
+            unfit = f"the generator's own lag decides: without it {_time(kinder)}"
     return Finding(
         name=f"recovery within {human_duration(target.within_s)}",
         phase=Phase.RECOVERY,

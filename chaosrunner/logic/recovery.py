@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
+from math import log
 
 from chaosrunner.logic import change
+from chaosrunner.logic.comeback import comeback
 from chaosrunner.logic.conditions import Condition, NoConditionError, Seen, conditions, look
 from chaosrunner.logic.episode import with_episode
 from chaosrunner.logic.fold import State
@@ -26,11 +28,12 @@ from chaosrunner.logic.levels import SLOT_US
 from chaosrunner.logic.trace import Trace, Watch
 from chaosrunner.logic.traffic import SLOTS_A_SECOND, Traffic, slots_in
 from chaosrunner.model.experiment import Experiment
-from chaosrunner.model.hypothesis import Tolerance
+from chaosrunner.model.hypothesis import Stat, Tolerance
+from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import Recovery
 
-LEAD_SLOTS = 5 * SLOTS_A_SECOND
+LEAD_SLOTS = 20 * SLOTS_A_SECOND
 """Slots looked at before the first inject, to know what is usual."""
 
 
@@ -160,8 +163,8 @@ def _found(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> Found
     return Found(
         turn_us=turned.at_us,
         low_us=turned.low_us,
-        held_us=held,
-        high_us=held + (0 if seen.exact else SLOT_US),
+        held_us=max(held, turned.at_us),
+        high_us=turned.high_us + (0 if seen.exact else SLOT_US),
         held_until_us=min((stray for stray in strays if stray is not None), default=watch.until_us),
     )
 
@@ -171,16 +174,42 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
     end = min(held + watch.hold_us, watch.until_us)
     traces = [condition for condition in asked if isinstance(condition, Trace)]
     if _calm(seen, asked, replace(watch, until_us=end)):
-        return change.Turn(watch.begin_us, watch.begin_us)
+        hidden = [change.hidden(trace, replace(watch, until_us=end)) for trace in traces]
+        return change.Turn(watch.begin_us, watch.begin_us, max([held, *hidden]))
     strict = replace(watch, whole=False, until_us=end)
     late = _unbroken(seen, asked, strict, held)
     early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us) or late
     early = min(early, late)
-    turns = [turn for trace in traces if (turn := change.turn(trace, early, late, watch.begin_us))]
+    gradual = {nth: turn for nth, trace in enumerate(traces) if (turn := _gradual(seen, trace, strict))}
+    turns = [
+        turn
+        for nth, trace in enumerate(traces)
+        if (turn := gradual.get(nth) or change.turn(trace, early, late, strict)) is not None
+    ]
     doubts = [doubt for one in asked if (doubt := one.doubt_before(early, watch.begin_us)) is not None]
     at = max((turn.at_us for turn in turns), default=early)
     low = max([turn.low_us for turn in turns] or doubts, default=watch.begin_us)
-    return change.Turn(min(low, at), min(late, _snap(seen, at) or late))
+    if all(turn.at_us != at for turn in gradual.values()):
+        at = _snap(seen, at) or late
+    return change.Turn(min(low, at), at, max([at if gradual else held, *(turn.high_us for turn in turns)]))
+
+
+def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
+    """When a quantile crossed its bound, if responses came back little by little; only single hits can tell."""
+    if trace.rule.tolerance.metric.stat is not Stat.QUANTILE or not seen.exact:
+        return None
+    names = trace.rule.names
+    own = [
+        hit
+        for hit in seen.hits[bisect_left(seen.due, watch.begin_us) : bisect_left(seen.due, watch.until_us)]
+        if hit.outcome is Outcome.OK and (names is None or hit.name in names)
+    ]
+    points = [((hit.due_us - watch.begin_us) / 1e6, log(max(1, hit.response_us) / 1e6)) for hit in own]
+    found = comeback(points, log(max(1e-6, trace.rule.bound)), 1.0 - trace.rule.allowed)
+    if found is None:
+        return None
+    at, low, high = (watch.begin_us + round(seconds * 1e6) for seconds in (found.at_s, found.low_s, found.high_s))
+    return change.Turn(low, at, high)
 
 
 def _calm(seen: Seen, asked: list[Condition], watch: Watch) -> bool:

@@ -122,6 +122,16 @@ class Trace:
         lowest, highest = self.first_bad(begin_us), self.first_bad(end_us)
         return self.bad_before[highest] - self.bad_before[lowest], self.before[last] - self.before[first]
 
+    def usual(self, watch: Watch) -> float:
+        """The share of bad hits of a system that is well: before the effect or in the last half of the hold time.
+
+        The higher of the two counts; never 0 (half a bad hit is added), and never above what is allowed.
+        """
+        late = max(watch.begin_us, watch.until_us - watch.hold_us // 2)
+        counted = [self.counts(*stretch) for stretch in ((0, watch.since_us), (late, watch.until_us))]
+        shares = [(bad + 0.5) / (hits + 1) for bad, hits in counted if hits >= stats.FEW]
+        return min(self.rule.allowed, max(shares, default=self.rule.allowed))
+
     def first_bad(self, at_us: int) -> int:
         """Position in `bad` of the first bad point due at or after an instant."""
         return bisect_left(self.bad_points, bisect_left(self.due, at_us))

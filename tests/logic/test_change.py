@@ -9,7 +9,7 @@ from building import errors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaosrunner.logic.change import Turn, calm, episode, turn
+from chaosrunner.logic.change import Turn, calm, episode, hidden, turn
 from chaosrunner.logic.trace import Rule, Trace, Watch
 
 STEP = 10_000
@@ -76,22 +76,62 @@ def test_the_ends_of_what_is_allowed(allowed: float, bad: set[int], found: tuple
     assert whole(trace(bad, 100, allowed=allowed)) == found
 
 
+WATCH = Watch(since_us=0, begin_us=0, until_us=10**9, hold_us=400 * STEP)
+
+
 @settings(max_examples=50)
 @given(st.integers(20, 200), st.integers(0, 1000))
 def test_the_most_likely_turn(lasts: int, seed: int) -> None:
     """The end of an outage in noise is the most likely turn to a few hits, and the lower bound is not after it."""
     chance = random.Random(seed)
     noise = {nth for nth in range(lasts, lasts + 500) if chance.random() < 0.02}
-    turned = turn(trace({*range(lasts), *noise}, lasts + 500), lasts * STEP, (lasts + 100) * STEP, 0)
+    seen = trace({*range(lasts), *noise}, lasts + 500)
+    turned = turn(seen, lasts * STEP, (lasts + 100) * STEP, WATCH)
     assert turned is not None
     assert turned.low_us <= (lasts - 1) * STEP < turned.at_us <= (lasts + 20) * STEP
+    assert turned.at_us <= turned.high_us
 
 
 def test_turns_that_are_none() -> None:
     """Without an illness before there is no turn; where nothing is allowed it follows the last bad hit."""
-    assert turn(trace(set(), 100), 10 * STEP, 50 * STEP, 0) is None
-    assert turn(trace({3}, 100, allowed=0.5), 10 * STEP, 50 * STEP, 0) is None
-    assert turn(trace({3, 20}, 100, allowed=0.0), 10 * STEP, 50 * STEP, 0) == Turn(20 * STEP, 21 * STEP)
+    assert turn(trace(set(), 100), 10 * STEP, 50 * STEP, WATCH) is None
+    assert turn(trace({3, 8}, 100, allowed=0.5), 10 * STEP, 50 * STEP, WATCH) is None
+    assert turn(trace({3, 20}, 100, allowed=0.0), 10 * STEP, 50 * STEP, WATCH) == Turn(20 * STEP, 21 * STEP, 21 * STEP)
+
+
+def test_what_lingers_behind_an_outage() -> None:
+    """A brown-out that follows an outage is part of the illness; its end is known to a few of its bad hits."""
+    ill = {*range(100), *range(100, 500, 10)}
+    turned = turn(trace(ill, 1500, allowed=0.02), 101 * STEP, 150 * STEP, WATCH)
+    assert turned is not None
+    assert turned.at_us == 491 * STEP
+    assert turned.low_us <= 500 * STEP <= turned.high_us <= 560 * STEP
+
+
+def test_a_bad_hit_beyond_does_not_end_what_is_likely() -> None:
+    """Single bad hits after the most likely end stretch the upper bound, a long good stretch ends it."""
+    near = turn(trace({*range(0, 200, 2), 205}, 1000), 199 * STEP, 200 * STEP, WATCH)
+    far = turn(trace({*range(0, 200, 2), 300}, 1000), 199 * STEP, 200 * STEP, WATCH)
+    assert near is not None
+    assert far is not None
+    assert near.high_us > far.high_us >= 200 * STEP
+
+
+def test_what_may_be_hidden() -> None:
+    """An illness of few bad hits may go on unseen for a while after the effect, an outage may not."""
+    watch = Watch(since_us=0, begin_us=100 * STEP, until_us=1000 * STEP, hold_us=400 * STEP)
+    few = hidden(trace(set(range(5, 100, 10)), 1000), watch)
+    assert 110 * STEP < few < 200 * STEP
+    assert hidden(trace(set(range(100)), 1000), watch) == 100 * STEP
+    assert hidden(trace(set(), 1000), watch) == 100 * STEP
+    assert hidden(trace({50}, 1000), watch) == 100 * STEP
+    assert hidden(trace({50}, 1000, allowed=0.0), watch) == 100 * STEP
+
+
+def test_an_illness_that_goes_on_is_not_calm() -> None:
+    """A brown-out that goes on after the effect is not calm, though no stretch of it is striking."""
+    watch = Watch(since_us=0, begin_us=200 * STEP, until_us=1500 * STEP, hold_us=400 * STEP)
+    assert not calm(trace(set(range(5, 400, 20)), 1500, allowed=0.02), 200 * STEP, watch)
 
 
 def test_calm() -> None:

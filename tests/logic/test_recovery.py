@@ -313,6 +313,21 @@ def test_relative_tolerances_rest_on_the_baseline() -> None:
     assert seen.residual == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("ends", [10.0, 8.0])
+def test_a_slow_return_is_timed_by_its_law(ends: float) -> None:
+    """Responses that come back in a straight line meet their bound where the line does, inside the bounds."""
+    chance = random.Random(2)
+
+    def answer(due: float, _name: int) -> tuple[Outcome, float]:
+        level = 4.0 if 22.5 <= due < HEAL else 1 + 3 * max(0.0, 1 - (due - HEAL) / ends) * (due >= HEAL)
+        return Outcome.OK, 0.02 * level * 2.718281828 ** (0.2 * chance.gauss(0, 1))
+
+    seen = measured(Script(answer=answer, rate=200.0), after(p95(0.02 * 2 * 2.718281828 ** (0.2 * 1.645))))
+    assert seen.time_s is not None and seen.low_s is not None and seen.high_s is not None  # noqa: PT018
+    assert seen.time_s == pytest.approx(ends * 2 / 3, abs=0.4)
+    assert seen.low_s <= ends * 2 / 3 <= seen.high_s
+
+
 def test_waiting_counts_failures_too() -> None:
     """Users whose request failed after a second have waited for a second."""
 
