@@ -42,8 +42,8 @@ bench-load: PACKAGES := nginx-light wrk postgresql postgresql-contrib
 bench-load: $(VENV)/.test packages generators
 	@$(BIN)/python tests/benchmarks/load.py $(ARGS)
 
-# Verdicts laid beside the truth on a virtual clock, 1,000 runs a cell: docs/reference/truth.md. `ARGS="--runs 100"` to
-# look at, `ARGS="--out docs/reference/truth.md"` to write it down.
+# Verdicts laid beside the truth on a virtual clock, 1,000 runs a cell, which takes hours: docs/reference/truth.md. `ARGS="--runs 60"`
+# to look at, `ARGS="--out docs/reference/truth.md"` to write it down.
 truth: $(VENV)/.test
 	@$(BIN)/python tests/truth/truth.py $(ARGS)
 

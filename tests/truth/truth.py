@@ -29,8 +29,8 @@ from chaosrunner.model.verdict import Outcome
 HEAD = """# Is the number right?
 
 ```sh
-make truth                       # every cell 1,000 times (2,000 requests/s: 100 times)
-make truth ARGS="--runs 100"     # to look at
+make truth                       # every cell 1,000 times (2,000 requests/s: 100 times); hours
+make truth ARGS="--runs 60"      # to look at; eleven minutes on two busy cores
 ```
 
 A scripted target fails and comes back at instants that are known. Its requests are judged by the product's own
