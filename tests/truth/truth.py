@@ -43,6 +43,16 @@ UNKNOWN where nothing can be known; UNKNOWN is counted beside it. The last two c
 Chaos Toolkit does (a tolerance before and after) and as k6 does (thresholds over the whole run). Noise: *calm* ±2 %;
 *noisy* ±30 %, 1 % of responses five times as long, 0.2 % errors, arrivals at random; *wandering*: in addition a level
 that all requests of a second share, ±5 %, autocorrelated.
+
+Thresholds over the whole run count the fault itself: whatever breaks under it fails them, recovered or not.
+
+How far to trust the table: the product's settings were chosen while looking at these same seeds, so it flatters; other
+seeds have not been judged. Reset, refused and never-answers draw the same instants and differ in the outcome only, so
+their lines are one piece of evidence, not three. In all outage and return cells the target does recover in time, so
+*wrong* there means false BROKEN; late recoveries are not in the table. Brown-outs at 20 and 200 requests/s have 10 s of
+fault, other cells mostly 2 s: their share must be seen before it can be followed. In return cells the error is that of
+the instant, not counted from the heal, which takes 20 ms. The other tools' ways of deciding are written anew here; the
+tools themselves were not run. Runs without a steady baseline are UNKNOWN, and have no time.
 """
 
 
