@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from chaosrunner.logic.parse.substitute import Reference, parts
+from chaosrunner.model.postgres_step import Query, Statement
 from chaosrunner.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def _revealed(value: object, tools: Tools) -> Any:
             return {key: _revealed(inner, tools) for key, inner in value.items()}
         case list():
             return [_revealed(inner, tools) for inner in value]
+        case Statement():
+            return replace(value, args=_revealed(value.args, tools))
+        case Query():
+            return _step(value, tools)
         case tuple():
             return tuple(_revealed(inner, tools) for inner in value)
         case _:

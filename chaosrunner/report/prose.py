@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import FaultReport, Of, Recovery, Trust, Verdict
 from chaosrunner.report.table import stats_of
-from chaosrunner.report.words import count, plural, seconds
+from chaosrunner.report.words import PHASE_WORDS, count, plural, seconds
 
 OUTCOME_WORDS = {
     "status": "wrong status",
@@ -41,6 +42,14 @@ def outcomes(by_outcome: dict[str, int]) -> str:
     """`932 refused, 12 timed out`: failures by what they were, most first; empty when there are none."""
     failed = sorted(((n, name) for name, n in by_outcome.items() if name != "ok" and n), reverse=True)
     return ", ".join(f"{count(n)} {OUTCOME_WORDS.get(name, name)}" for n, name in failed)
+
+
+def failures(verdict: Verdict) -> Iterator[str]:
+    """What failed requests died of, one line a phase that has a hypothesis: `before: 116 timed out, 84 refused`."""
+    for phase, word in PHASE_WORDS.items():
+        stats = stats_of(verdict, phase)
+        if stats is not None and stats.errors:
+            yield f"{word}: {outcomes(dict(stats.by_outcome))}"
 
 
 def explain_errors(verdict: Verdict, phase: Phase, name: str = "") -> str:

@@ -11,7 +11,7 @@ from chaosrunner.model.verdict import FaultReport, Outcome, Verdict
 from chaosrunner.report import words
 from chaosrunner.report.beside import counted
 from chaosrunner.report.columns import STYLES, Say, table_lines
-from chaosrunner.report.prose import explain_errors, fault_lines, lost, recovered, restored, trusted
+from chaosrunner.report.prose import explain_errors, failures, fault_lines, lost, recovered, restored, trusted
 from chaosrunner.report.table import Row, others, rows
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Final:
         yield from _labelled("faults", _faults(verdict.faults, say, width))
         yield from self._table(say, width)
         yield from self._others(say)
+        yield from _labelled("failed", [_styled(say(line)) for line in failures(verdict)])
         yield "recovered", _styled(say(recovered(verdict.recovery)), _recovery_style(verdict))
         yield "users lost", _styled(say(lost(verdict.recovery)))
         yield from _labelled("counted", [_styled(say(line)) for line in counted(verdict)])

@@ -19,6 +19,7 @@ from chaosrunner.load.postgres.failures import BadArgument, of_connect, of_query
 from chaosrunner.load.postgres.leases import Leases, Session, strangers
 from chaosrunner.load.postgres.numbers import Numbers
 from chaosrunner.load.postgres.outages import Outages
+from chaosrunner.load.postgres.settling import without_values
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.postgres_step import Draw
 
@@ -57,9 +58,10 @@ def test_a_value_becomes_what_its_parameter_takes(kind: str, text: object, value
     [("int4", "x"), ("int4", 1.5), ("bool", "maybe"), ("numeric", "x"), ("date", "soon"), ("int4[]", "5")],
 )
 def test_a_value_that_does_not_fit_is_said_so(kind: str, text: object) -> None:
-    """And so are too many of them."""
-    with pytest.raises(BadArgument):
-        fitted([text], converters([kind]))
+    """By its place and without the value, which may be a secret; and so are too many of them."""
+    with pytest.raises(BadArgument) as refused:
+        fitted([0, text], converters(["int4", kind]))
+    assert str(refused.value) == "what came for $2 is none that its type takes"
     with pytest.raises(BadArgument, match="2 args for 1 parameters"):
         fitted([1, 2], converters(["int4"]))
 
@@ -157,6 +159,15 @@ def test_the_curve_has_a_row_a_level_and_counts_everybody() -> None:
     for level in range(1, 81):
         wide.record(level, 5)
     assert [row["asking"] for row in wide.curve()] == [10, 20, 30, 40, 50, 60, 70, 80]
+
+
+def test_a_plan_holds_no_value_that_it_compares_with() -> None:
+    """Literals are blotted out, whoever wrote them, and bare arguments are called by their numbers."""
+    condition = "((name = 'o''hunter2'::text) AND (pin = 4711) AND (n < 47110))"
+    plan = {"Plan": {"Filter": condition, "Plans": [{"Rows": 4711}]}}
+    assert without_values(plan, ("o'hunter2", 4711, "")) == {
+        "Plan": {"Filter": "((name = '…'::text) AND (pin = $2) AND (n < 47110))", "Plans": [{"Rows": 4711}]}
+    }
 
 
 def test_an_outage_is_from_the_last_good_commit_to_the_first_good_one() -> None:

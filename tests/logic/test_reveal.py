@@ -11,6 +11,7 @@ from chaosrunner.logic.reveal import reveal_text, revealed, revealed_auth
 from chaosrunner.model.http_client import Tls
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.load import LoadProfile, Stage, single
+from chaosrunner.model.postgres_step import Mix, Query, Statement
 from chaosrunner.model.secret import Secret
 
 
@@ -28,7 +29,7 @@ class Safe:
         return self.known[secret.template]
 
 
-def profile(step: Request) -> LoadProfile:
+def profile(step: Request | Query | Mix) -> LoadProfile:
     return single(steps=(step,), stages=(Stage(start=1.0, end=1.0, lasts_s=None),), auth=Secret("bearer ${T}"))
 
 
@@ -42,12 +43,26 @@ def test_every_text_of_a_step_is_revealed() -> None:
         body={"k": ["${K}", 1, None, {"deep": "a${K}b"}], "n": True},
     )
     found = revealed(profile(step), Safe({"${K}": "v"}))
-    assert found.steps[0].path == "/a/v"
-    assert found.steps[0].headers == {"X": "v <user>"}
-    assert found.steps[0].body == {"k": ["v", 1, None, {"deep": "avb"}], "n": True}
+    got = found.steps[0]
+    assert isinstance(got, Request)
+    assert got.path == "/a/v"
+    assert got.headers == {"X": "v <user>"}
+    assert got.body == {"k": ["v", 1, None, {"deep": "avb"}], "n": True}
     assert found.scenarios[0].auth == Secret("bearer ${T}")
     assert revealed_auth(found.scenarios[0], Safe({"${T}": "t"})) == "bearer t"
     assert revealed_auth(replace(found.scenarios[0], auth=None), Safe({})) is None
+
+
+def test_the_args_of_statements_are_revealed() -> None:
+    """Also those of a mix; SQL is sent as it is written."""
+    query = Query(name="q", on="db", statements=(Statement(sql="select $1 -- ${K}", args=("${K}", 5)),))
+    asked = (Statement(sql="select $1 -- ${K}", args=("v", 5)),)
+    found = revealed(profile(query), Safe({"${K}": "v"})).steps[0]
+    assert isinstance(found, Query)
+    assert found.statements == asked
+    mix = revealed(profile(Mix(name="m", queries=(query,), weights=(1,))), Safe({"${K}": "v"})).steps[0]
+    assert isinstance(mix, Mix)
+    assert mix.queries[0].statements == asked
 
 
 def test_the_password_of_a_key_is_revealed() -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from samples import SCENARIOS, sample, tolerance
 
 from chaosrunner.model.hypothesis import Against, Stat
+from chaosrunner.model.verdict import Recovery
 from chaosrunner.report import words
+from chaosrunner.report.prose import lost
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,12 @@ def test_a_share_is_said_in_percent(value: float | None, text: str) -> None:
 def test_only_nothing_is_nothing_and_only_all_is_all(value: float) -> None:
     """A share strictly between 0 and 1 reads neither `0 %` nor `100 %`."""
     assert words.share(value) not in {"0 %", "100 %"}
+
+
+def test_what_users_lost_is_not_called_nothing_where_nobody_measured_it() -> None:
+    """Without a recovery to measure, a load that failed altogether does not read `0 requests` lost."""
+    assert lost(Recovery(state="none", target_s=1.0)) == lost(Recovery(state="unknown", target_s=1.0)) == "not measured"
+    assert lost(Recovery(state="recovered", target_s=1.0)).startswith("0 requests")
 
 
 def test_a_closed_model_is_called_one() -> None:

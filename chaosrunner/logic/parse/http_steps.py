@@ -10,7 +10,7 @@ from chaosrunner.logic.parse.bodies import read_body
 from chaosrunner.logic.parse.clients import of_a_step
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, table, whole
-from chaosrunner.logic.parse.journeys import Common, Journey
+from chaosrunner.logic.parse.journeys import SECRET_HEADERS, Common, Journey, check_secret
 from chaosrunner.logic.parse.replies import read_checks, read_keep
 from chaosrunner.logic.parse.spelling import ReadingError, one_of, quoted
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar
@@ -82,5 +82,7 @@ def headers_of(journey: Journey, node: Node | None, what: str) -> dict[str, str]
             if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
                 journey.desk.wrong(value, f"header {quoted(key.text)} holds a line end or a control character")
             journey.check(value, f"header {quoted(key.text)}")
+            if key.text.lower() in SECRET_HEADERS:
+                check_secret(journey.desk, value, text, f"header {quoted(key.text)}")
             headers[key.text] = text
     return headers

@@ -9,6 +9,7 @@ from typing import TypedDict
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.placeholders import placeholders
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
+from chaosrunner.logic.parse.substitute import references
 from chaosrunner.logic.parse.yaml_nodes import Scalar
 from chaosrunner.model.http_client import PLAIN, Client
 from chaosrunner.model.journey import Again, Think
@@ -21,6 +22,20 @@ class Common(TypedDict):
     think: Think
     again: Again | None
     timeout_s: float | None
+
+
+SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "x-api-key")
+"""Headers whose values are credentials."""
+
+
+def check_secret(desk: Desk, at: Scalar, text: str, what: str) -> None:
+    """Note a credential that is written out: the journal and the reports keep the file's text."""
+    try:
+        hidden = placeholders(text) or references(text)
+    except ReadingError:
+        return  # noted by whoever reads what is in it
+    if text and not hidden:
+        desk.wrong(at, f"{what}: a secret written out would be kept by every report; write '${{NAME}}' or '<variable>'")
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from chaosrunner.logic.parse.journeys import Common, Journey
 from chaosrunner.logic.parse.placeholders import VARIABLE
 from chaosrunner.logic.parse.replies import JSON_PATH
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, one_of, quoted
-from chaosrunner.logic.parse.yaml_nodes import Items, Node, Table
+from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
 from chaosrunner.model.journey import Think
 from chaosrunner.model.postgres_step import Argument, Draw, Isolation, Mix, Pool, Query, Rows, Statement, Way
 
@@ -185,6 +185,9 @@ def _args(journey: Journey, fields: Fields) -> tuple[Argument, ...]:
 
 
 def _argument(journey: Journey, node: Node) -> Argument:
+    if isinstance(node, Scalar) and "${" in node.text and not node.text.startswith("random "):
+        journey.check(node, "args")
+        return journey.desk.template(node, "args")  # may be a secret: it stays a reference until the load begins
     found = journey.desk.scalar(node, "args")
     if found is None or not isinstance(found.value, str):
         return found.value if found and not found.zeros else found.text if found else None

@@ -9,7 +9,7 @@ from types import ModuleType
 from chaosrunner.logic.parse import http_steps, postgres_steps, websocket_steps
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, items, some_time, table
-from chaosrunner.logic.parse.journeys import Common, Journey
+from chaosrunner.logic.parse.journeys import Common, Journey, check_secret
 from chaosrunner.logic.parse.replies import HEADER
 from chaosrunner.logic.parse.scalars import duration
 from chaosrunner.logic.parse.spelling import ReadingError, one_of, quoted
@@ -59,6 +59,7 @@ def check_auth(desk: Desk, node: Node, steps: tuple[Step, ...], columns: frozens
     if template is not None and isinstance(node, Scalar):
         kept = {name: step.name for step in reversed(steps) for name in step.keeps}
         Journey(desk, columns, later=kept).check(node, "auth", anywhere=True)
+        check_secret(desk, node, template, "auth")
     return template and name + template
 
 
@@ -113,7 +114,7 @@ def _verbless(journey: Journey, name: Scalar, fields: Fields) -> Step:
     journey.desk.wrong(fields.table, f"{fields.what} needs exactly one of {one_of(VERBS)}, such as 'GET: /'")
     fields.only((*VERBS, *(key for kind in KINDS for key in kind.KEYS), *KEYS))
     journey.kept.update(_keepers([(name, fields.table)]))
-    return Request(name=name.text)
+    return Request(name=name.text, method="", path="")
 
 
 def _common(name: str, fields: Fields) -> Common:

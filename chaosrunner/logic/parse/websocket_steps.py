@@ -276,7 +276,9 @@ def _code(text: str) -> int:
 def _sent_code(text: str) -> int:
     code = _code(text)
     if code in NEVER_SENT:
-        raise ReadingError("it stands for an end that no frame tells of and may not be sent; expected another, such as 1000")
+        raise ReadingError(
+            "it stands for an end that no frame tells of and may not be sent; expected another, such as 1000"
+        )
     return code
 
 

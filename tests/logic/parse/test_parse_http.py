@@ -299,11 +299,11 @@ def test_tls_that_is_wrong(line: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("tls", "holds", "problem"),
     [
-        ("{ca: me.pem}", KEY, "1:11: x/systems/me.pem holds no CERTIFICATE in PEM form; expected '-----BEGIN CERTI"),
-        ("{certificate: me.pem}", CERTIFICATE, "1:20: x/systems/me.pem holds no PRIVATE KEY in PEM form"),
-        ("{certificate: me.pem}", "", "1:20: x/systems/me.pem holds no CERTIFICATE and no PRIVATE KEY in PEM form"),
-        ("{certificate: me.pem, key: me.pem}", CERTIFICATE, "1:33: x/systems/me.pem holds no PRIVATE KEY in PEM form"),
-        ("{ca: me.pem}", None, "1:11: x/systems/me.pem holds no CERTIFICATE in PEM form"),
+        ("{ca: me.pem}", KEY, "1:7: x/systems/me.pem holds no CERTIFICATE in PEM form; expected '-----BEGIN CERTI"),
+        ("{certificate: me.pem}", CERTIFICATE, "1:7: x/systems/me.pem holds no PRIVATE KEY in PEM form"),
+        ("{certificate: me.pem}", "", "1:7: x/systems/me.pem holds no CERTIFICATE and no PRIVATE KEY in PEM form"),
+        ("{certificate: me.pem, key: me.pem}", CERTIFICATE, "1:28: x/systems/me.pem holds no PRIVATE KEY in PEM form"),
+        ("{ca: me.pem}", None, "1:7: x/systems/me.pem holds no CERTIFICATE in PEM form"),
     ],
 )
 def test_a_file_of_tls_holds_what_it_is_for(tls: str, holds: str | None, problem: str) -> None:
@@ -325,7 +325,7 @@ def test_a_file_of_tls_that_nobody_may_read() -> None:
     locked = replace(around(), reader=Locked({"x/systems/me.pem": "", "x/users.csv": "user"}))
     with pytest.raises(Mistakes) as caught:
         parse_experiment(Source("x/e.yaml", EXPERIMENT), system, locked)
-    assert "1:11: x/systems/me.pem cannot be read: Permission denied" in str(caught.value)
+    assert "1:7: x/systems/me.pem cannot be read: Permission denied" in str(caught.value)
 
 
 def test_auth_may_be_any_header() -> None:

@@ -24,6 +24,16 @@ def step(text: str) -> Query | Mix:
     return found
 
 
+def test_a_reference_in_args_stays_one() -> None:
+    """It may be a secret, so its value reaches neither step nor journal; the bounds of a draw are no secrets."""
+    text = '{SQL: "select $1, $2::int", args: ["${KEY}", "random ${LOW} to 9"]}'
+    found = read(changed(EXPERIMENT, (READ, f"- read: {text}")), environ={"KEY": "geheim", "LOW": "3"})
+    query = found.load.steps[1]
+    assert isinstance(query, Query)
+    assert query.statements[0].args == ("${KEY}", Draw(low=3, high=9))
+    assert found.variables == {"LOW": "3"}
+
+
 def said(text: str) -> list[str]:
     """What is wrong with a last step, from line 6 on."""
     return wrong_changed((READ, f"- read: {text}"))
@@ -141,7 +151,11 @@ def test_what_is_no_number_of_rows_is_refused(text: str) -> None:
         ),
         ("{SQL: }", "6:19: SQL '': expected a text, found nothing"),
         ("{SQL: 'select $2', args: [1]}", "6:32: the statement goes up to $2, but has 1 arg"),
-        ("{SQL: select 1, args: [1, 2]}", "6:29: the statement goes up to $0, but has 2 args"),
+        ("{SQL: select 1, args: [1, 2]}", "6:29: the statement holds no $1, but has 2 args"),
+        (
+            "{SQL: select <user>}",
+            "6:19: <user> in a statement is never filled; write '$1' there and 'args: [<user>]'",
+        ),
         ("{SQL: 'select $1'}", "6:19: the statement goes up to $1, but has 0 args"),
         (
             "{SQL: 'select $1', args: [<nobody>]}",

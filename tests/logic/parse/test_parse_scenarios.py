@@ -72,15 +72,15 @@ def test_shared_and_own_lines_together() -> None:
 def test_auth_and_data_are_the_loads_unless_a_scenario_has_its_own() -> None:
     """What stands in the load is for all scenarios; a scenario may say otherwise."""
     text = """
-    auth: basic key
+    auth: basic ${KEY}
     data: users.csv
     scenarios:
       - browse: {each_user: [{home: {GET: "/<user>"}}]}
-      - buy: {each_user: [{pay: {POST: /pay}}], auth: own key}
+      - buy: {each_user: [{pay: {POST: /pay}}], auth: "own ${KEY}"}
     arrivals: 10 users/s
     """
-    browse, buy = read(load_of(text)).load.scenarios
-    assert (browse.auth, buy.auth) == (Secret("basic key"), Secret("own key"))
+    browse, buy = read(load_of(text), environ={"KEY": "k"}).load.scenarios
+    assert (browse.auth, buy.auth) == (Secret("basic ${KEY}"), Secret("own ${KEY}"))
     assert browse.data == buy.data != ()
 
 
@@ -171,3 +171,22 @@ def test_what_is_wrong_with_scenarios(text: str, mistake: str) -> None:
 def test_a_step_name_used_for_a_step_only() -> None:
     """The good experiment has no scenario names, and its steps are found by theirs."""
     assert read(changed(EXPERIMENT)).load.called("read") == {1}
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake"),
+    [
+        (("auth: bearer <token>", "auth: bearer hunter2"), "7:9: auth: a secret written out"),
+        (("{GET: /agents/<token>}", "{GET: /, headers: {X-API-Key: k}}"), "6:43: header 'X-API-Key': a secret written"),
+    ],
+)
+def test_a_secret_is_not_written_out(change: tuple[str, str], mistake: str) -> None:
+    """A credential without a reference or a variable is a mistake: reports keep the file's text."""
+    found = wrong(changed(EXPERIMENT, change))
+    assert any(one.startswith(mistake) for one in found), found
+
+
+def test_an_ordinary_header_may_be_written_out() -> None:
+    """What is no credential, and a credential by reference, are as they were."""
+    text = changed(EXPERIMENT, ("{GET: /agents/<token>}", "{GET: /, headers: {Accept: a, Cookie: 's=${S}'}}"))
+    assert read(text, environ={"S": "s"}).load.steps[1].headers == {"Accept": "a", "Cookie": "s=${S}"}  # type: ignore[union-attr]

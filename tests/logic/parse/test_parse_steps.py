@@ -65,7 +65,7 @@ def test_references_stay_in_paths_headers_and_bodies() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{}", "6:13: step 'read' needs exactly one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS, SQL, TRANSACTION"),
+        ("{}", "6:13: step 'read' needs exactly one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS, SQL"),
         ("{SQLL: select 1}", "6:14: 'SQLL' is no key of step 'read'; did you mean 'SQL'?"),
         ("{OPNE: /ws, reconect: at once}", "6:25: 'reconect' is no key of step 'read'; did you mean 'reconnect'?"),
         ("{GET: /, PUT: /}", "6:22: step 'read' needs exactly one of"),

@@ -145,6 +145,7 @@ def test_what_is_too_silent(text: str, silence: Silence) -> None:
         ("{OPEN: /ws, reconnect: backoff 2s to 1s}", "a backoff goes from the first ceiling to the highest"),
         ("{OPEN: /ws, reconnect: 'at once, at most 0 times'}", "expected 1 to 1,000,000"),
         ("{OPEN: /ws, silent: long}", "silent 'long': 'long' is no duration"),
+        ("{OPEN: /ws, silent: 10x mean}", "silent '10x mean': expected how long, such as '5s' or '10x median'"),
         ("{OPEN: /ws, silent: 0s}", "silent '0s': expected how long, such as '5s' or '10x median'"),
         ("{OPEN: /ws, silent: ''}", "silent '': expected how long, such as '5s' or '10x median'"),
         ("{OPEN: /ws, silent: 1x median}", "half of all gaps are longer than the median; expected more"),
