@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -12,7 +10,7 @@ from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
 from chaosrunner.model.system import System
 from fault_injectors import processes
-from fault_injectors.aim import choose, component_of
+from fault_injectors.process_targets import available, said, targets_from, targets_of
 from fault_injectors.processes import Process
 
 SETTLE_S = 0.2
@@ -40,15 +38,15 @@ class Kill:
 
     def available(self) -> Availability:
         """Where there are pidfds."""
-        return _available()
+        return available()
 
     async def prepare(self, fault: Fault, context: Context) -> Recipe:
         """Find the live processes and draw from them."""
         assert isinstance(fault.params, Kill.Params)
-        targets = _targets(fault, context, with_children=fault.params.with_children)
+        targets = targets_of(fault, context, with_children=fault.params.with_children)
         return Recipe(
             injector=self.name,
-            says=f"SIG{fault.params.signal} to {_said(targets)}; it comes back {fault.params.comes_back}",
+            says=f"SIG{fault.params.signal} to {said(targets)}; it comes back {fault.params.comes_back}",
             data={"targets": [target.to_json() for target in targets], "signal": fault.params.signal},
             claims=tuple(target.claim for target in targets),
             reversible=False,
@@ -60,17 +58,17 @@ class Kill:
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Send the signal."""
         number = signal.Signals[f"SIG{recipe.data['signal']}"]
-        for target in _from(recipe):
+        for target in targets_from(recipe):
             if not processes.send(target, number):
                 raise InjectorError(f"{target.says} was gone before it could be killed")
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """Its pid is gone, or a zombie, or has another owner."""
-        targets = _from(recipe)
+        targets = targets_from(recipe)
         alive = [target for target in targets if (found := processes.now(target)) and found.state not in "ZX"]
         if alive:
-            return Evidence(ok=None, says=f"{_said(alive)} still there")
-        return Evidence(ok=True, says=f"{_said(targets)} gone")
+            return Evidence(ok=None, says=f"{said(alive)} still there")
+        return Evidence(ok=True, says=f"{said(targets)} gone")
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
         """Nothing: a kill has no undo."""
@@ -105,12 +103,12 @@ class Pause:
 
     def available(self) -> Availability:
         """Where there are pidfds."""
-        return _available()
+        return available()
 
     async def prepare(self, fault: Fault, context: Context) -> Recipe:
         """Find the live processes and draw from them; one that is stopped already is refused."""
         assert isinstance(fault.params, Pause.Params)
-        targets = _targets(fault, context, with_children=fault.params.with_children)
+        targets = targets_of(fault, context, with_children=fault.params.with_children)
         for target in targets:
             found = processes.now(target)
             if found is not None and found.state == "T":
@@ -127,7 +125,7 @@ class Pause:
     def _recipe(self, targets: list[Process], lasts_s: float) -> Recipe:
         return Recipe(
             injector=self.name,
-            says=f"SIGSTOP to {_said(targets)}, put back by SIGCONT",
+            says=f"SIGSTOP to {said(targets)}, put back by SIGCONT",
             data={"targets": [target.to_json() for target in targets]},
             claims=tuple(target.claim for target in targets),
             settle_s=SETTLE_S,
@@ -137,13 +135,13 @@ class Pause:
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Stop each."""
-        for target in _from(recipe):
+        for target in targets_from(recipe):
             if not processes.send(target, signal.SIGSTOP):
                 raise InjectorError(f"{target.says} was gone before it could be stopped")
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """The kernel calls every one of them stopped."""
-        targets = _from(recipe)
+        targets = targets_from(recipe)
         states = {target.says: processes.now(target) for target in targets}
         gone = [says for says, found in states.items() if found is None or found.state in "ZX"]
         awake = [says for says, found in states.items() if found is not None and found.state != "T"]
@@ -151,51 +149,19 @@ class Pause:
             return Evidence(ok=False, says=f"{', '.join(gone)} ended or was replaced instead of hanging")
         if awake:
             return Evidence(ok=None, says=f"{', '.join(awake)} not stopped")
-        return Evidence(ok=True, says=f"{_said(targets)} stopped, says the kernel")
+        return Evidence(ok=True, says=f"{said(targets)} stopped, says the kernel")
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
         """Continue each that is still there.
 
         Always, not only when it looks stopped: SIGCONT also takes back a SIGSTOP that is still on its way.
         """
-        for target in _from(recipe):
+        for target in targets_from(recipe):
             processes.send(target, signal.SIGCONT)
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
         """None of them is stopped; a replaced one has nothing of ours."""
-        stopped = [t for t in _from(recipe) if (found := processes.now(t)) is not None and found.state == "T"]
+        stopped = [t for t in targets_from(recipe) if (found := processes.now(t)) is not None and found.state == "T"]
         if stopped:
-            return Evidence(ok=False, says=f"{_said(stopped)} still stopped")
-        return Evidence(ok=True, says=f"{_said(_from(recipe))} not stopped")
-
-
-def _available() -> Availability:
-    if not hasattr(os, "pidfd_open"):
-        return Availability(ok=False, why="no pidfds: needs Linux and a Python built with them")
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError as error:
-        return Availability(ok=False, why=f"the kernel refuses pidfds ({error.strerror}); needs Linux 5.3")
-    return Availability(ok=True)
-
-
-def _targets(fault: Fault, context: Context, *, with_children: bool) -> list[Process]:
-    spared = context.spare() | {1, os.getpid()}
-    chosen = choose(fault, context, processes.instances(component_of(fault, context), spared))
-    targets = chosen + [child for head in chosen if with_children for child in processes.descendants(head)]
-    for target in targets:
-        if target.pid in spared:
-            raise InjectorError(f"{target.says} is never touched: pid 1, or chaosrunner's own family")
-        if not processes.send(target, 0):
-            raise InjectorError(f"{target.says} ended while it was looked at")
-    return targets
-
-
-def _from(recipe: Recipe) -> list[Process]:
-    targets = recipe.data["targets"]
-    assert isinstance(targets, Sequence)
-    return [processes.from_json(raw) for raw in targets]
-
-
-def _said(targets: Sequence[Process]) -> str:
-    return ", ".join(target.says for target in targets)
+            return Evidence(ok=False, says=f"{said(stopped)} still stopped")
+        return Evidence(ok=True, says=f"{said(targets_from(recipe))} not stopped")

@@ -113,9 +113,11 @@ def context_for(  # noqa: PLR0913 - the one place where a Context is made
 ) -> Context:
     """What an injector may look at; the same seed gives each fault the same chances, however often it is asked."""
     from chaosrunner.model.fault import Context
+    from chaosrunner.world.state_home import StateHome
 
     rng = random.Random(f"{seed}/{fault.index}")
-    return Context(run=run, system=experiment.system, tools=tools, rng=rng, spare=spare)
+    keep = (str(StateHome.find().path), str(Path.cwd()))
+    return Context(run=run, system=experiment.system, tools=tools, rng=rng, spare=spare, keep=keep)
 
 
 def seed_of(plan_hash: str) -> int:

@@ -148,6 +148,8 @@ class Context:
     """Seeded and journalled: the same seed and the same live targets give the same choice."""
     spare: Callable[[], frozenset[int]]
     """Pids never to touch: this runner, its children and ancestors, the watchdog, the load workers."""
+    keep: tuple[str, ...] = ()
+    """Directories whose file systems no fault may fill or slow: the state directory, and where runs are written."""
 
     def tag(self, fault: Fault) -> str:
         """The name of whatever this fault creates: `chaosrunner/<run>/<index>`."""
@@ -163,8 +165,8 @@ class Injector(Protocol):
     about: ClassVar[str]
     """One sentence: what it does to the target and how it is put back."""
     needs: ClassVar[tuple[str, ...]]
-    """What the target component must say in the system file, all of it: `processes`, `proxies`, `dsn`, `admin`.
-    Empty = the fault has no target."""
+    """What the target component must say in the system file, all of it: `processes`, `proxies`, `dsn`, `admin`,
+    `network`. Empty = the fault has no target."""
     reversible: ClassVar[bool]
     guard: ClassVar[str]
     Params: ClassVar[type]
