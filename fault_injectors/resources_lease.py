@@ -21,7 +21,7 @@ BEGIN_S = 30.0
 GRACE_S = 10.0
 """A holder lets go this long after the fault should have ended, should nobody undo it."""
 END_S = 5.0
-SETTLE_S = 1.0
+SETTLE_S = 0.5
 """A holder whose starter dies is visible by its command line within this; it has then not begun, or is ended."""
 
 

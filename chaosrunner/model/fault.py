@@ -166,7 +166,7 @@ class Injector(Protocol):
     """One sentence: what it does to the target and how it is put back."""
     needs: ClassVar[tuple[str, ...]]
     """What the target component must say in the system file, all of it: `processes`, `proxies`, `dsn`, `admin`,
-    `network`. Empty = the fault has no target."""
+    `namespaces`. Empty = the fault has no target."""
     reversible: ClassVar[bool]
     guard: ClassVar[str]
     Params: ClassVar[type]

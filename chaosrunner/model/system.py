@@ -52,6 +52,8 @@ class Component:
     containers: Containers | None = None
     proxies: tuple[str, ...] = ()
     """Names of the fault proxies in front of it, one an instance."""
+    namespaces: tuple[str, ...] = ()
+    """Names of the network namespaces (`ip netns`) it lives in, one an instance."""
     dsn: Secret | None = None
     """Postgres as the application reaches it: its role and database say whose sessions are the application's."""
     admin: Secret | None = None

@@ -139,6 +139,7 @@ def system_schema() -> Schema:
             "processes": processes,
             "containers": _containers(),
             "proxies": {**several, "description": "Names of the fault proxies in front of it, one an instance."},
+            "namespaces": {**several, "description": "Names of its network namespaces (`ip netns`), one an instance."},
             "dsn": _dsn("Postgres as the application reaches it."),
             "admin": _dsn("Postgres as a role that may end the application's sessions."),
         },

@@ -17,7 +17,7 @@ from chaosrunner.model.system import Component, Containers, Processes, System
 
 KEYS = ("environment", "entry", "fault_proxy", "protect", "tls")
 """Keys of the file that are not components."""
-COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "dsn", "admin")
+COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "namespaces", "dsn", "admin")
 WAYS = ("ports", "pids", "pidfiles", "command")
 """Ways to find processes; exactly one is given."""
 CONTAINER_WAYS = ("names", "labels", "compose", "image")
@@ -103,6 +103,7 @@ def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
         processes=_processes(desk, processes) if processes else None,
         containers=_containers(desk, containers) if containers else None,
         proxies=tuple(name.text for name in fields.texts("proxies")),
+        namespaces=tuple(name.text for name in fields.texts("namespaces")),
         dsn=read_dsn(desk, dsn, "dsn") if dsn else None,
         admin=read_dsn(desk, admin, "admin") if admin else None,
     )

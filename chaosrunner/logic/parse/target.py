@@ -17,6 +17,7 @@ HOW_TO_SAY: dict[str, str] = {
     "processes": "processes: {ports: [8080]}",
     "containers": "containers: {compose: project/service}",
     "proxies": "proxies: [name]",
+    "namespaces": "namespaces: [name]",
     "dsn": "dsn: postgresql://…",
     "admin": "admin: postgresql://…",
 }
@@ -73,6 +74,8 @@ def how_many(component: Component, need: str) -> int | None:
     """How many instances the system file itself names; None = it does not say."""
     if need == "proxies":
         return len(component.proxies)
+    if need == "namespaces":
+        return len(component.namespaces)
     processes = component.processes
     if need == "processes" and processes is not None and not processes.command:
         return len(processes.ports) or len(processes.pids) or len(processes.pidfiles)
@@ -101,6 +104,7 @@ SAID: dict[str, Callable[[Component], bool]] = {
     "processes": lambda component: component.processes is not None,
     "containers": lambda component: component.containers is not None,
     "proxies": lambda component: bool(component.proxies),
+    "namespaces": lambda component: bool(component.namespaces),
     "dsn": lambda component: component.dsn is not None,
     "admin": lambda component: component.admin is not None,
 }
