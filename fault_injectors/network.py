@@ -199,8 +199,10 @@ class Reject(Ruled):
     def fates(self, params: object) -> tuple[str, ...]:
         """Refused in the way of their protocol."""
         return (
-            "meta l4proto tcp counter reject with tcp reset",
-            "meta l4proto != tcp counter reject with icmpx port-unreachable",
+            # The refusals themselves meet these rules again on their way, and must pass: neither RST, which is bit 2 of
+            # byte 13 of a TCP header, nor ICMP is refused. (`tcp flags` cannot follow a match on TCP or UDP.)
+            "meta l4proto tcp @th,104,8 & 4 == 0 counter reject with tcp reset",
+            "meta l4proto != { tcp, icmp, ipv6-icmp } counter reject with icmpx port-unreachable",
         )
 
     def says(self, params: object) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,11 @@ def mount(folder: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "chaosrunner-test", str(folder)], check=True)
 
 
+def umount(folder: Path) -> None:
+    """Take it away; a holder may keep what it has of it."""
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A small file system, mounted on a folder for as long as the context lasts."""
@@ -33,7 +40,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        umount(folder)
 
 
 def cgroup_root(controller: str) -> Path | None:
@@ -52,4 +59,16 @@ def cgroup(root: Path, settings: dict[str, str]) -> Iterator[Path]:
             (folder / name).write_text(value)
         yield folder
     finally:
-        folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a cgroup, once the last of its dead has been buried."""
+    for _ in range(100):
+        try:
+            return folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.05)
+    return folder.rmdir()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import secrets
 import signal
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from contract_rig import fault_of, system_of
-from resources_rig import may_mount, mount, small_disk
+from resources_rig import may_mount, mount, small_disk, umount
 
-from chaosrunner.contract import Bench, InjectorContract, none_created
+from chaosrunner.contract import Bench, InjectorContract
 from chaosrunner.model.system import Component
 from fault_injectors import processes
 from fault_injectors.resources import Cpu, Memory, ProcessTable
@@ -32,55 +31,67 @@ WHOLE_HOST = [
 ]
 
 
+class Place:
+    """This host as one run and one kind of fault see it, and a folder that may be a file system of its own."""
+
+    def __init__(self, kind: str, disk: Path, run: str) -> None:
+        self.kind, self.disk, self.run = kind, disk, run
+        self.mounted = disk.is_mount()
+        (disk / "theirs").write_text("not ours")
+
+    def holders(self) -> list[processes.Process]:
+        """Those of this run."""
+        mine = [tag for tag in tags(self.kind) if self.run in tag]
+        return [one for tag in mine for one in processes.running(["-m", HOLDER, tag, self.kind])]
+
+    def there(self) -> list[str]:
+        """What is in the folder."""
+        return sorted(entry.name for entry in self.disk.iterdir())
+
+    def seen(self) -> object:
+        """Holders of this run; of a file system of its own, what is free."""
+        space = os.statvfs(self.disk)
+        return (space.f_bfree, space.f_ffree) if self.mounted else len(self.holders())
+
+    def another(self) -> None:
+        """Another file system in its place. Of a host there is but one: there all that was held is lost."""
+        if self.mounted:
+            umount(self.disk)
+            mount(self.disk)
+            (self.disk / "theirs").write_text("not ours")
+            return
+        while found := self.holders():
+            for one in found:
+                processes.send(one, signal.SIGKILL)
+
+
 def bench_on(injector: Any, disk: Path, **params: object) -> Bench:
     """A bench whose target is this host, or a file system of it."""
-
-    def mine() -> list[processes.Process]:
-        return [
-            one
-            for tag in tags(injector.kind)
-            if bench.run in tag
-            for one in processes.running(["-m", HOLDER, tag, injector.kind])
-        ]
-
-    def there() -> list[str]:
-        return sorted(entry.name for entry in disk.iterdir())
+    run = f"contract-{secrets.token_hex(4)}"
+    place = Place(injector.kind, disk, run)
 
     async def observe() -> object:
-        """Holders of this run; on a file system of its own, what is there and what is free."""
-        if not disk.is_mount():
-            return len(mine()), there()
-        space = os.statvfs(disk)
-        return there(), space.f_bfree, space.f_ffree
+        return place.there(), place.seen()
 
     async def created() -> list[str]:
-        return [name for name in there() if name != "theirs"]
+        return [name for name in place.there() if name != "theirs"]
 
     async def bystanders() -> object:
         return (disk / "theirs").read_text()
 
     async def replace() -> None:
-        """Of a file system: another one in its place. Of a host there is but one: all that was held is lost."""
-        if disk.is_mount():
-            subprocess.run(["umount", "--lazy", str(disk)], check=True)
-            mount(disk)
-            (disk / "theirs").write_text("not ours")
-        for one in mine() if not disk.is_mount() else ():
-            processes.send(one, signal.SIGKILL)
-        while not disk.is_mount() and mine():
-            await asyncio.sleep(0.01)
+        place.another()
 
-    (disk / "theirs").write_text("not ours")
-    bench = Bench(
+    return Bench(
         injector=injector,
         fault=fault_of(injector, None, **params),
         system=system_of(Component(name="api")),
         observe=observe,
         bystanders=bystanders,
-        created=created if injector.kind == "inodes" else none_created,
+        created=created,
         replace=replace,
+        run=run,
     )
-    return bench
 
 
 @pytest.mark.parametrize(("kind", "params"), WHOLE_HOST)

@@ -1,0 +1,160 @@
+"""What network faults do to real traffic between namespaces, and what they refuse."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from contract_rig import fault_of, system_of
+from network_rig import HERE, WHY_NOT, Cable, cables, command
+
+from chaosrunner.errors import InjectorError
+from chaosrunner.model.fault import Context, Target
+from chaosrunner.model.system import Component
+from chaosrunner.world.injectors import RealTools
+from fault_injectors import network
+from fault_injectors.network import Dns, Loss, Partition, Reject
+from fault_injectors.network_reset import Reset
+from fault_injectors.network_shape import Bandwidth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(not HERE, reason=WHY_NOT)
+TOOLS = RealTools({})
+API = Target(component="api")
+
+
+@pytest.fixture
+def cable() -> Iterator[Cable]:
+    """A target and its peer."""
+    with cables(1) as [made]:
+        yield made
+
+
+def context_of(*names: str) -> Context:
+    """What a run would give."""
+    system = system_of(Component(name="api", namespaces=names))
+    return Context(run="r1", system=system, tools=TOOLS, rng=random.Random(1), spare=frozenset)
+
+
+async def inject(cable: Cable, injector: Any, **params: object) -> Any:
+    """The recipe of a fault that was injected."""
+    recipe = await injector.prepare(fault_of(injector, API, **params), context_of(cable.name))
+    await injector.inject(recipe, TOOLS)
+    return recipe
+
+
+@contextmanager
+def refused(number: int) -> Iterator[None]:
+    """The kernel answers with exactly this error."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is looked at
+        yield
+    assert caught.value.errno == number
+
+
+async def test_a_partition_silences_both_ways_and_one_way_only_one(cable: Cable) -> None:
+    """Both ways nothing arrives; inwards questions arrive and answers do not; another peer is not meant."""
+    for params, arrived, answers in (
+        ({}, 0, 0),
+        ({"way": "in"}, 10, 0),
+        ({"way": "out"}, 0, 0),
+        ({"peer": "10.9.0.0/24"}, 0, 0),
+        ({"peer": "10.8.0.0/24"}, 10, 10),
+        ({"port": 54}, 10, 10),
+    ):
+        recipe = await inject(cable, Partition(), **params)
+        assert cable.talk(10) == (arrived, answers), params
+        evidence = await Partition().verify(recipe, TOOLS)
+        assert evidence.ok is (True if answers == 0 else None), evidence.says
+        await Partition().undo(recipe, TOOLS)
+        assert cable.talk(10) == (10, 10)
+
+
+async def test_loss_takes_about_its_share(cable: Cable) -> None:
+    """Of 2,000 datagrams a third is lost, give or take what chance may do."""
+    await inject(cable, Loss(), share=0.3, way="out")
+    arrived, _ = cable.talk(2000, size=100)
+    # Six standard deviations of a binomial of 2,000 with 0.7: ±123.
+    assert 1400 - 123 < arrived < 1400 + 123
+
+
+async def test_a_rejected_connection_is_refused_at_once(cable: Cable) -> None:
+    """Connecting gives ECONNREFUSED; before and afterwards it works."""
+    cable.connect()
+    recipe = await inject(cable, Reject(), port=53, way="out")
+    with refused(errno.ECONNREFUSED):
+        cable.connect()
+    await Reject().undo(recipe, TOOLS)
+    cable.connect()
+
+
+async def test_dns_is_silent_or_refused(cable: Cable) -> None:
+    """Silence loses the answers only; refusal tells the one who asks."""
+    recipe = await inject(cable, Dns(), answer="none")
+    assert cable.talk(10) == (10, 0)
+    await Dns().undo(recipe, TOOLS)
+    recipe = await inject(cable, Dns(), answer="refused")
+    assert cable.talk(10) == (0, 0)
+    await Dns().undo(recipe, TOOLS)
+
+
+async def test_reset_ends_what_is_established_and_nothing_else(cable: Cable) -> None:
+    """A connection is aborted, another can be opened at once; where there is none, that is said."""
+    context = context_of(cable.name)
+    recipe = await Reset().prepare(fault_of(Reset(), API, port=53), context)
+    with pytest.raises(InjectorError, match="no such connection"):
+        await Reset().inject(recipe, TOOLS)
+    client = cable.connect()
+    recipe = await Reset().prepare(fault_of(Reset(), API, port=53), context)
+    await Reset().inject(recipe, TOOLS)
+    with refused(errno.ECONNABORTED):
+        client.recv(1)
+    evidence = await Reset().verify(recipe, TOOLS)
+    assert evidence.ok, evidence.says
+    cable.connect()
+
+
+async def test_bandwidth_bounds_what_gets_through(cable: Cable) -> None:
+    """Of a megabyte offered, no more gets through than bucket, queue and rate allow for the time it took."""
+    recipe = await inject(cable, Bandwidth(), rate=50_000.0)
+    begun = time.monotonic()
+    arrived, _ = cable.talk(1000, size=1000)
+    assert arrived * 1000 < 50_000 * (time.monotonic() - begun) + 3 * 16 * 1024
+    evidence = await Bandwidth().verify(recipe, TOOLS)
+    assert evidence.ok, evidence.says
+    with pytest.raises(InjectorError, match="has a queue already"):
+        await Bandwidth().prepare(fault_of(Bandwidth(), API, rate=1000.0), context_of(cable.name))
+
+
+async def test_the_kernel_ends_it_when_nobody_does(cable: Cable) -> None:
+    """At its deadline traffic flows again, though the table is still there; a scan finds that by its name."""
+    recipe = await Partition().prepare(fault_of(Partition(), API), context_of(cable.name))
+    await Partition().inject(replace(recipe, lasts_s=1.0 - network.GRACE_S), TOOLS)
+    assert cable.talk(1) == (0, 0)
+    until = time.monotonic() + 10
+    while cable.talk(1) == (0, 0):
+        assert time.monotonic() < until
+    [left] = await Partition().scan(context_of(cable.name).system, TOOLS)
+    await Partition().undo(left, TOOLS)
+    assert (await Partition().absent(recipe, TOOLS)).ok
+
+
+async def test_the_hosts_own_network_is_never_touched(cable: Cable) -> None:
+    """A name that leads to the network of this host is refused, and so is one that leads out of the directory."""
+    alias = Path("/run/netns") / f"{cable.name}-host"
+    command("ip", "netns", "attach", alias.name, str(os.getpid()))
+    try:
+        with pytest.raises(InjectorError, match="never touched"):
+            await Partition().prepare(fault_of(Partition(), API), context_of(alias.name))
+    finally:
+        command("ip", "netns", "del", alias.name)
+    with pytest.raises(InjectorError, match="no name of a network namespace"):
+        await Partition().prepare(fault_of(Partition(), API), context_of("../../proc/1/ns/net"))
