@@ -131,7 +131,7 @@ class State:
     connects: int = 0
     cpu_us: int = 0
     counts: dict[tuple[Phase | None, str], int] = field(default_factory=dict)
-    """(phase, name) → how often it happened, by the phase that the frame reporting it ends in."""
+    """(phase, name) → how often it happened, by the phase that the frame reporting it ends in; None = outside any."""
     notes: list[e.LoadNoted] = field(default_factory=list)
     probes: dict[str, list[tuple[int, bool, float | None]]] = field(default_factory=dict)
     pressure: list[e.Pressure] = field(default_factory=list)
@@ -323,7 +323,7 @@ def _frame(state: State, frame: Frame) -> None:
 
 
 def _count(state: State, frame: Frame) -> None:
-    phase = _phase_at(state, frame.until_us)
+    phase = None if state.ended else _phase_at(state, frame.until_us)
     for name, n in frame.counts.items():
         state.counts[phase, name] = state.counts.get((phase, name), 0) + n
 

@@ -177,7 +177,7 @@ class Verdict:
     """Journeys begun per second: as asked (open model), or as they came about in the baseline (closed model)."""
     requests_per_s: float
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """What load workers counted beside their hits: name → phase (empty: before any) → how often."""
+    """What load workers counted beside their hits: name → phase (empty: outside any) → how often."""
     notes: tuple[Mapping[str, object], ...] = ()
     """What they noted: `{"about": …, "worker": …, "data": {…}}`."""
     users: float | None = None

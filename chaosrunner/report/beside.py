@@ -23,7 +23,7 @@ NOTE_CHARS = 2_000
 def counted(verdict: Verdict) -> Iterator[str]:
     """One line a name: what was counted, by phase."""
     for name, by_phase in verdict.counts.items():
-        parts = (f"{words.count(n)} {phase}".rstrip() for phase, n in _told(by_phase))
+        parts = (f"{words.count(n)} {phase or 'outside any phase'}" for phase, n in _told(by_phase))
         yield f"{name}: {', '.join(parts)}"
 
 
@@ -36,7 +36,7 @@ def beside_section(verdict: Verdict) -> ET.Element | None:
         [words.printable(name), *(words.count(by_phase.get(phase, 0)) for phase in phases)]
         for name, by_phase in verdict.counts.items()
     ]
-    heads = ["", *(words.PHASE_TEXT.get(phase, phase) or "before any phase" for phase in phases)]
+    heads = ["", *(words.PHASE_TEXT.get(phase, phase) or "outside any phase" for phase in phases)]
     numeric = frozenset(range(1, len(heads)))
     return el(
         "section",

@@ -112,7 +112,7 @@ def test_old_series_are_summed_like_old_slots() -> None:
 
 
 def test_counts_are_summed_by_phase() -> None:
-    """A count belongs to the phase that its frame ends in; before the first phase to none."""
+    """A count belongs to the phase that its frame ends in; before the first phase and after the play to none."""
     frames = [
         Frame(worker=0, seq=seq, until_us=until, slots={}, counts={"chat.reconnects": n})
         for seq, (until, n) in enumerate([(1_000_000, 1), (5_000_000, 2), (6_000_000, 4)])
@@ -127,6 +127,8 @@ def test_counts_are_summed_by_phase() -> None:
         )
     )
     assert state.counts == {(None, "chat.reconnects"): 1, (Phase.BASELINE, "chat.reconnects"): 6}
+    ended = number([e.Ended(why="", at_ns=EPOCH), e.Ended(why="proven", at_ns=EPOCH), e.SlotsArrived(frame=frames[0])])
+    assert fold(ended).counts == {(None, "chat.reconnects"): 1}
     before = fold(number([e.SlotsArrived(frame=frames[0])]))
     assert before.counts == {(None, "chat.reconnects"): 1}
 

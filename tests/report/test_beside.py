@@ -27,9 +27,9 @@ def told(**changes: object) -> Verdict:
 
 
 def test_counts_are_lines_by_phase() -> None:
-    """Phases are called as the hypothesis calls them; what came before any has no name."""
+    """Phases are called as the hypothesis calls them; what came outside any is said to."""
     assert list(counted(told())) == [
-        "chat.reconnects: 1, 2 before, 1,500 during, 3 after",
+        "chat.reconnects: 1 outside any phase, 2 before, 1,500 during, 3 after",
         "read.retries: 7 during",
     ]
 
@@ -39,7 +39,7 @@ def test_every_report_has_them() -> None:
     seen, one = told(), sample("held")
     screen = io.StringIO()
     Console(file=screen, width=120).print(final(seen, one.experiment))
-    assert "chat.reconnects: 1, 2 before, 1,500 during, 3 after" in screen.getvalue()
+    assert "chat.reconnects: 1 outside any phase, 2 before, 1,500 during, 3 after" in screen.getvalue()
     assert "read.retries: 7 during" in markdown(seen, one.experiment)
     page = html(seen, one.experiment, one.state, one.entries)
     assert "<td" in page
