@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +159,8 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
 
     def context(fault: Fault) -> Context:
         ours = spare(experiment.system, started)
-        return context_for(experiment, fault, run=stage.run, seed=stage.plan.seed, tools=tools, spare=ours)
+        seen = context_for(experiment, fault, run=stage.run, seed=stage.plan.seed, tools=tools, spare=ours)
+        return replace(seen, keep=(*seen.keep, str(stage.run_dir)))
 
     async def show(journal: Journal) -> None:
         while True:

@@ -207,19 +207,22 @@ async def test_users_wait_for_a_target_that_hangs() -> None:
 
 
 async def test_time_that_this_process_takes_from_users_is_counted() -> None:
-    """When this process stands still, each second that a user could not go on is one LATE, and no burst follows."""
+    """When this process stands still, each second that a user could not go on is one LATE, and no burst follows.
+
+    A user whose request is under way just then loses no turn: it is the request that takes longer.
+    """
     async with Target(always(OK)) as target:
         asleep = asyncio.get_running_loop().call_later(1.5, time.sleep, 3.3)
         load = crowd(Request(name="a", method="GET", path="/", think=Think(0.1)), users=4)
         books = await work(load, target.url, longest_s=6.0)
         asleep.cancel()
     assert set(books.done) <= {Outcome.OK, Outcome.LATE, Outcome.UNFINISHED}
-    assert 4 * 2 <= books.done[Outcome.LATE] <= 4 * 3
+    assert 3 * 2 <= books.done[Outcome.LATE] <= 4 * 3
     assert len(target.requests) == books.all.due - books.done[Outcome.LATE]
     lost = (
         books.done[Outcome.LATE] + sum(cell_us(cell) * n for cell, n in books.all.lag if cell_us(cell) > 10_000) / 1e6
     )
-    assert lost == pytest.approx(4 * 3.3, rel=0.2)
+    assert 3 * 3.3 * 0.8 <= lost <= 4 * 3.3 * 1.2
 
 
 def cell_us(cell: int) -> float:
