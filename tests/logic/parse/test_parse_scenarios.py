@@ -190,3 +190,10 @@ def test_an_ordinary_header_may_be_written_out() -> None:
     """What is no credential, and a credential by reference, are as they were."""
     text = changed(EXPERIMENT, ("{GET: /agents/<token>}", "{GET: /, headers: {Accept: a, Cookie: 's=${S}'}}"))
     assert read(text, environ={"S": "s"}).load.steps[1].headers == {"Accept": "a", "Cookie": "s=${S}"}  # type: ignore[union-attr]
+
+
+def test_a_credential_that_cannot_be_read_is_said_once() -> None:
+    """A '<' that begins no variable is the mistake; that it is written out is not said as well."""
+    assert wrong(changed(EXPERIMENT, ("auth: bearer <token>", "auth: bearer <"))) == [
+        "7:9: auth: the '<' in 'bearer <' begins no <variable>; write '<<' for a literal one"
+    ]
