@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -201,15 +200,12 @@ class KillInside:
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Send the signal to exactly those."""
-        number = signal.Signals[f"SIG{recipe.data['signal']}"]
-        for target in processes_of(recipe):
-            if not processes.send(target, number):
-                raise InjectorError(f"{target.says} was gone before it could be killed")
+        processes.kill(processes_of(recipe), str(recipe.data["signal"]))
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """The kernel knows their pids no more."""
         targets = processes_of(recipe)
-        alive = [one for one in targets if (found := processes.now(one)) and found.state not in "ZX"]
+        alive = list(filter(processes.alive, targets))
         said = ", ".join(one.says for one in alive or targets)
         return Evidence(ok=None, says=f"{said} still there") if alive else Evidence(ok=True, says=f"{said} gone")
 

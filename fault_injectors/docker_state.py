@@ -87,7 +87,7 @@ class Crash:
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """The kernel knows the pid no more, and the engine has noticed."""
-        alive = [one for one in processes_of(recipe) if (now := processes.now(one)) and now.state not in "ZX"]
+        alive = list(filter(processes.alive, processes_of(recipe)))
         if alive:
             return Evidence(ok=None, says=f"{_said(alive)} still there")
         where, says = str(recipe.data["engine"]), []

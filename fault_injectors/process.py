@@ -57,15 +57,12 @@ class Kill:
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Send the signal."""
-        number = signal.Signals[f"SIG{recipe.data['signal']}"]
-        for target in targets_from(recipe):
-            if not processes.send(target, number):
-                raise InjectorError(f"{target.says} was gone before it could be killed")
+        processes.kill(targets_from(recipe), str(recipe.data["signal"]))
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """Its pid is gone, or a zombie, or has another owner."""
         targets = targets_from(recipe)
-        alive = [target for target in targets if (found := processes.now(target)) and found.state not in "ZX"]
+        alive = list(filter(processes.alive, targets))
         if alive:
             return Evidence(ok=None, says=f"{said(alive)} still there")
         return Evidence(ok=True, says=f"{said(targets)} gone")

@@ -98,7 +98,7 @@ class Restart:
             if not processes.send(target, signal.Signals[f"SIG{recipe.data['signal']}"]):
                 raise InjectorError(f"{target.says} was gone before it could be ended")
         for _ in range(int(float(str(recipe.data["grace"])) / LOOK_EVERY_S)):
-            if not any(_alive(target) for target in targets):
+            if not any(processes.alive(target) for target in targets):
                 return
             await asyncio.sleep(LOOK_EVERY_S)
         for target in targets:
@@ -106,7 +106,7 @@ class Restart:
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """Its pid is gone, and nobody has taken its place."""
-        there = [target for target in targets_from(recipe) if _alive(target)]
+        there = [target for target in targets_from(recipe) if processes.alive(target)]
         if there:
             return Evidence(ok=None, says=f"{said(there)} still there")
         back = [member["says"] for member in _members(recipe) if _taken(member)]
@@ -118,7 +118,11 @@ class Restart:
         """Start each whose place is empty, and wait a moment for it to fill it."""
         import asyncio
 
-        empty = [member for member in _members(recipe) if not (_taken(member) or _alive(processes.from_json(member)))]
+        empty = [
+            member
+            for member in _members(recipe)
+            if not (_taken(member) or processes.alive(processes.from_json(member)))
+        ]
         for member in empty:
             if not _starting(member):
                 _start(member)
@@ -129,7 +133,7 @@ class Restart:
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
         """Every place is taken by somebody alive."""
-        lost = [one for one in _members(recipe) if not (_taken(one) or _alive(processes.from_json(one)))]
+        lost = [one for one in _members(recipe) if not (_taken(one) or processes.alive(processes.from_json(one)))]
         if lost:
             return Evidence(
                 ok=False, says=f"nobody has taken the place of {said([processes.from_json(one) for one in lost])}"
@@ -169,11 +173,6 @@ def _members(recipe: Recipe) -> list[dict[str, object]]:
     members = recipe.data["targets"]
     assert isinstance(members, Sequence)
     return list(members)
-
-
-def _alive(target: Process) -> bool:
-    found = processes.now(target)
-    return found is not None and found.state not in "ZX"
 
 
 def _taken(member: dict[str, object]) -> bool:

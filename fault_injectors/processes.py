@@ -80,6 +80,20 @@ def now(process: Process) -> Status | None:
     return found if found is not None and found.start == process.start else None
 
 
+def alive(process: Process) -> bool:
+    """Whether exactly this process still runs: neither gone, nor a zombie, nor replaced by another of its pid."""
+    found = now(process)
+    return found is not None and found.state not in "ZX"
+
+
+def kill(targets: Iterable[Process], name: str) -> None:
+    """Send a signal (`KILL`, `TERM` …) to each of these. Raises InjectorError: one was gone, or we may not."""
+    number = signal.Signals[f"SIG{name}"]
+    for target in targets:
+        if not send(target, number):
+            raise InjectorError(f"{target.says} was gone before it could be killed")
+
+
 def send(process: Process, number: signal.Signals | int) -> bool:
     """Send a signal to exactly this process; number 0 only asks whether we may.
 

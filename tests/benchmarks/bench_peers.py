@@ -34,7 +34,7 @@ PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:{sys.prefix}/pee
 # Toxics by the way they are at work on: latency in ms, and the direction.
 TOXICS = {"http_1ms": (1, "downstream"), "http_10ms": (10, "downstream"), "clock_100ms": (100, "upstream")}
 
-NGINX = """
+NGINX_HEAD = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
 worker_rlimit_nofile 8192;
 events {{ worker_connections 4096; }}
@@ -44,11 +44,16 @@ http {{
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port} backlog=4096;
+"""
+NGINX = (
+    NGINX_HEAD
+    + """\
     location = / {{ return 200 "ok"; }}
     location = /bulk {{ root {folder}; }}
   }}
 }}
 """
+)
 HAPROXY_HEAD = """
 global
   nbthread 1

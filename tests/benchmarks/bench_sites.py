@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_peers import FailedError, Starting, find, free_port, pinned
+from bench_peers import NGINX_HEAD, FailedError, Starting, find, free_port, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,16 +18,9 @@ if TYPE_CHECKING:
 PEERS_PYTHON = Path(sys.prefix) / "peers/python/bin/python"
 """Has Locust and picows."""
 
-SITE = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
-worker_rlimit_nofile 8192;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
+SITE = (
+    NGINX_HEAD
+    + """\
     default_type application/json;
     location = / {{ return 200 "ok"; }}
     location = /login {{ return 200 '{{"token": "e30.e30.c2lnbmVk", "expires_in": 3600}}'; }}
@@ -39,6 +32,7 @@ http {{
   }}
 }}
 """
+)
 
 
 @contextmanager

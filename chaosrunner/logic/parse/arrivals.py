@@ -62,10 +62,15 @@ def warmup_s(coming: Coming) -> float:
 
     Users with pacing come spread over one turn of it, which is added.
     """
-    ramp = sum(stage.lasts_s or 0.0 for stage in takewhile(lambda stage: not level(stage), coming.stages))
+    ramp = ramp_s(coming.stages)
     if coming.closed is not None and coming.closed.every_s is not None:
         return max(DEFAULT_WARMUP_S, ramp + spread_s(coming.closed))
     return ramp or DEFAULT_WARMUP_S
+
+
+def ramp_s(stages: Sequence[Shape]) -> float:
+    """Seconds before the first level; 0 when the load begins level."""
+    return sum(stage.lasts_s or 0.0 for stage in takewhile(lambda stage: not level(stage), stages))
 
 
 def length_s(stages: Sequence[Shape]) -> float | None:

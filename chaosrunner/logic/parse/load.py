@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from math import ceil
 
 from chaosrunner.logic.parse import clients
-from chaosrunner.logic.parse.arrivals import Coming, length_s, level, parse_arrivals, parse_users, plateau, warmup_s
+from chaosrunner.logic.parse.arrivals import (
+    Coming,
+    length_s,
+    parse_arrivals,
+    parse_users,
+    plateau,
+    ramp_s,
+    warmup_s,
+)
 from chaosrunner.logic.parse.desk import Around, Desk
 from chaosrunner.logic.parse.fields import Fields, table, whole
 from chaosrunner.logic.parse.scalars import duration_text
@@ -95,7 +102,7 @@ def _check_length(desk: Desk, at: Node, stream: Stream, load: Load, needs: Lengt
         desk.wrong(at, f"{key} end after {ends}, but the run may last {longest}; end them with ', then hold'")
         return
     first = plateau(stream.stages)
-    begins_s = stream.starts_s + _before_plateau_s(stream)
+    begins_s = stream.starts_s + ramp_s(stream.stages)
     wanted = max(0.0, load.profile.warmup_s - begins_s) + needs.baseline_s
     if needs.faults and first.lasts_s is not None and not load.own_warmup and first.lasts_s < wanted:
         seen, asked = duration_text(first.lasts_s), duration_text(wanted)
@@ -104,11 +111,6 @@ def _check_length(desk: Desk, at: Node, stream: Stream, load: Load, needs: Lengt
         whole = whole_waves(first, needs.baseline_s)
         seen, period = duration_text(needs.baseline_s), duration_text(first.period_s)
         desk.wrong(at, f"a baseline of {seen} is no whole number of waves of {period}; write 'baseline: {whole}'")
-
-
-def _before_plateau_s(stream: Stream) -> float:
-    """How long a stream takes to its first plateau."""
-    return sum(stage.lasts_s or 0.0 for stage in takewhile(lambda stage: not level(stage), stream.stages))
 
 
 def _warmup_s(stream: Stream) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from chaosrunner.logic.parse.desk import Around, Desk
 from chaosrunner.logic.parse.fields import Fields, items, table
 from chaosrunner.logic.parse.scalars import number
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
-from chaosrunner.logic.parse.steps import STEP_NAME, check_auth, read_steps
-from chaosrunner.logic.parse.yaml_nodes import Node, Scalar, Table
+from chaosrunner.logic.parse.steps import check_auth, check_word, read_steps
+from chaosrunner.logic.parse.yaml_nodes import Node, Table
 from chaosrunner.model.http_client import PLAIN
 from chaosrunner.model.load import Order, Scenario
 from chaosrunner.model.secret import Secret
@@ -87,12 +86,6 @@ def _scenario(name: str, fields: Fields, load: Fields, around: Around) -> Scenar
         data=rows,
         order=order,
     )
-
-
-def check_word(desk: Desk, at: Scalar, what: str) -> None:
-    """Note a name that no tolerance could use."""
-    if not re.fullmatch(STEP_NAME, at.text):
-        desk.wrong(at, f"{quoted(at.text)} is no name for a {what}; expected words without '<', '>' and '='")
 
 
 def _tags(fields: Fields) -> Iterator[str]:

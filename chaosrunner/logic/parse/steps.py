@@ -47,6 +47,12 @@ def read_steps(desk: Desk, node: Node, columns: frozenset[str] | None, client: C
     return tuple(steps.values())
 
 
+def check_word(desk: Desk, at: Scalar, what: str) -> None:
+    """Note a name that no tolerance could use."""
+    if not re.fullmatch(STEP_NAME, at.text):
+        desk.wrong(at, f"{quoted(at.text)} is no name for a {what}; expected words without '<', '>' and '='")
+
+
 def check_auth(desk: Desk, node: Node, steps: tuple[Step, ...], columns: frozenset[str] | None) -> str | None:
     """The template of the Authorization header, or `Name: value` of another; its variables may be kept by any step."""
     name = ""
@@ -82,8 +88,7 @@ def _entry(desk: Desk, node: Node) -> tuple[Scalar, Table] | None:
         desk.wrong(node, "a step is one name and what it asks, such as '- home: {GET: /}'")
         return None
     name, body = node.entries[0]
-    if not re.fullmatch(STEP_NAME, name.text):
-        desk.wrong(name, f"{quoted(name.text)} is no name for a step; expected words without '<', '>' and '='")
+    check_word(desk, name, "step")
     found = table(desk, body, f"step {quoted(name.text)}")
     return (name, found) if found else None
 
