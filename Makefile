@@ -18,14 +18,14 @@ demo: $(VENV)/.demo
 # experiments on the real thing, one after the other, because they measure.
 PURE := tests/model tests/logic
 PYTEST := $(BIN)/python -m pytest
-# The quick rest mostly waits, so it takes one process more than a small machine has cores.
+# The quick rest mostly waits, so it takes two processes more than a small machine has cores.
 # Python 3.11's first patch releases report branches of a `match` that nothing can take.
 FULL := $(BIN)/python -c 'import sys; print(100 if sys.version_info >= (3, 11, 7) else 99)'
 
 test: $(VENV)/.test packages peers
 	@set -e; \
 	$(PYTEST) -q -n 2 $(PURE) --cov --cov-fail-under=$$($(FULL)) --cov-report=term:skip-covered $(ARGS); \
-	$(PYTEST) -q -n 3 --dist loadfile -m "not e2e" $(PURE:%=--ignore=%) $(ARGS); \
+	$(PYTEST) -q -n 4 --dist loadfile -m "not e2e" $(PURE:%=--ignore=%) $(ARGS); \
 	$(PYTEST) -v -m e2e $(ARGS)
 
 lint: $(VENV)/.test

@@ -60,7 +60,7 @@ async def test_a_queue_that_takes_too_long_is_a_pool_outcome(server: Postgres) -
 async def test_a_hit_whose_time_is_up_in_the_queue_is_a_pool_outcome_too(server: Postgres) -> None:
     """Without a limit of the pool's own the step's timeout ends the wait, and it is still the pool that ran dry."""
     step = sql("nap", "SELECT pg_sleep(0.6)", pool=Pool(size=1), timeout_s=0.25)
-    account = await play(profile(step, rate=1000, lasts_s=0.003), server.dsn, until=finished(3))
+    account = await play(profile(step, rate=100_000, lasts_s=0.00003), server.dsn, until=finished(3))
     assert account.outcomes("nap") == {"pool": 2, "timeout": 1}
 
 
