@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import uuid
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from chaosrunner.demo.identity import bearer
+from chaosrunner.demo.options import FRAGILE_VARIABLE, HOST
 from chaosrunner.demo.rotation import BlindRotation, CarefulRotation, Condition, Replica
 from chaosrunner.demo.serving import Served, serve_until_stopped
 from chaosrunner.demo.socket_relay import relay_socket
@@ -178,9 +180,10 @@ class Gateway:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; the main of `python -m chaosrunner.demo.gateway`."""
     parser = argparse.ArgumentParser(prog="chaosrunner.demo.gateway", description=__doc__)
+    parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--replica", action="append", required=True, metavar="NAME=URL", dest="replicas")
-    parser.add_argument("--fragile", action="store_true")
+    parser.add_argument("--fragile", action="store_true", default=FRAGILE_VARIABLE in os.environ)
     options = parser.parse_args(argv)
     replicas = [Replica(name, url) for name, _, url in (given.partition("=") for given in options.replicas)]
 
@@ -197,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 async with _probing(gateway):
                     yield Served(app=gateway.application())
 
-    return serve_until_stopped(build, port=options.port)
+    return serve_until_stopped(build, port=options.port, host=options.host)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from chaosrunner.demo.options import HOST
 from chaosrunner.demo.serving import Served, serve_until_stopped
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def application() -> web.Application:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; the main of `python -m chaosrunner.demo.model_backend`."""
     parser = argparse.ArgumentParser(prog="chaosrunner.demo.model_backend", description=__doc__)
+    parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(argv)
-    return serve_until_stopped(_served, port=options.port)
+    return serve_until_stopped(_served, port=options.port, host=options.host)
 
 
 @asynccontextmanager

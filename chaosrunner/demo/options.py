@@ -21,6 +21,8 @@ DATABASE_VARIABLE = "CHAOSRUNNER_DEMO_DATABASE"
 """Environment variable that gives replicas the DSN of the database."""
 DSN_VARIABLE = "CHAOSRUNNER_DEMO_DSN"
 """Environment variable with the DSN of a database to use, for people and for `running_demo`."""
+FRAGILE_VARIABLE = "CHAOSRUNNER_DEMO_FRAGILE"
+"""Environment variable that makes a part the fragile one, whatever its value: so a container file needs one switch."""
 SPAN = 31
 """How many ports from the base port on belong to one demo."""
 

@@ -35,13 +35,15 @@ class PostgresOptions:
     """How to start a Postgres.
 
     Attributes:
-        port: Where it listens on 127.0.0.1; a free port when 0.
+        port: Where it listens; a free port when 0.
+        host: On which address. On any but loopback it trusts whoever can reach it: for a network of the demo's own.
         max_connections: Server slots in all, `RESERVED_SESSIONS` of them for superusers.
         binaries: Directory of `initdb` and `postgres`; looked for when None.
         log: Where its output goes; in its own directory when None.
     """
 
     port: int = 0
+    host: str = HOST
     max_connections: int = 60
     binaries: Path | None = None
     log: Path | None = None
@@ -93,11 +95,14 @@ async def launch_postgres(options: PostgresOptions | None = None) -> AsyncIterat
     with scratch_directory() as scratch:
         directory = reachable(found, scratch)
         data = await _initialise(directory, scratch)
+        if options.host != HOST:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
         port = options.port or _free_port()
         child = Child(
             Command(
                 name="postgres",
-                argv=(str(directory / "postgres"), "-D", str(data), *_settings(port, options.max_connections)),
+                argv=(str(directory / "postgres"), "-D", str(data), *_settings(port, options)),
                 log=options.log or scratch / "postgres.log",
                 stop_signal=_FAST_SHUTDOWN,
                 death_signal=_IMMEDIATE_SHUTDOWN,
@@ -139,12 +144,12 @@ async def _initialise(directory: Path, scratch: Path) -> Path:
     return data
 
 
-def _settings(port: int, max_connections: int) -> list[str]:
+def _settings(port: int, options: PostgresOptions) -> list[str]:
     values = {
-        "listen_addresses": HOST,
+        "listen_addresses": options.host,
         "port": port,
         "unix_socket_directories": "",
-        "max_connections": max_connections,
+        "max_connections": options.max_connections,
         "superuser_reserved_connections": RESERVED_SESSIONS,
         "shared_buffers": "16MB",
         # Nothing here must survive a power cut, and the disk is not what we test.

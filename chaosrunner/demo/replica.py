@@ -17,7 +17,7 @@ from chaosrunner.demo.fragile import FragileService
 from chaosrunner.demo.identity import Tokens, bearer
 from chaosrunner.demo.metrics import CONTENT_TYPE, Metrics
 from chaosrunner.demo.model_client import ModelClient
-from chaosrunner.demo.options import DATABASE_VARIABLE, KEY_VARIABLE
+from chaosrunner.demo.options import DATABASE_VARIABLE, FRAGILE_VARIABLE, HOST, KEY_VARIABLE
 from chaosrunner.demo.service import Agent, Fetched, NoSuchAgent
 from chaosrunner.demo.serving import Served, serve_until_stopped
 from chaosrunner.demo.sessions import CarefulSessions, DatabaseAddress, DatabaseAway, LeakySessions, wait_for_database
@@ -229,9 +229,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="chaosrunner.demo.replica", description=__doc__)
     parser.add_argument("--name", required=True)
+    parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True, help="URL that answers prompts")
-    parser.add_argument("--fragile", action="store_true")
+    parser.add_argument("--fragile", action="store_true", default=FRAGILE_VARIABLE in os.environ)
     options = parser.parse_args(argv)
     address = DatabaseAddress(dsn=os.environ[DATABASE_VARIABLE], application_name=f"shop/{options.name}")
     tokens = Tokens(os.environ[KEY_VARIABLE].encode())
@@ -250,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:
                 await service.close()
 
-    return serve_until_stopped(build, port=options.port)
+    return serve_until_stopped(build, port=options.port, host=options.host)
 
 
 def _service(address: DatabaseAddress, model: ModelClient, *, fragile: bool) -> Service:

@@ -34,22 +34,25 @@ class Served:
     on_stop: Callable[[], None] | None = None
 
 
-def serve_until_stopped(build: Callable[[], AbstractAsyncContextManager[Served]], *, port: int) -> int:
-    """Serve on 127.0.0.1 until SIGTERM or SIGINT, then finish what is running for up to `DRAIN_S`.
+def serve_until_stopped(
+    build: Callable[[], AbstractAsyncContextManager[Served]], *, port: int, host: str = HOST
+) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what is running for up to `DRAIN_S`.
 
     Args:
         build: Makes the application inside the running loop, and takes it down.
         port: Where to listen.
+        host: On which address; a container listens on all of its own.
 
     Returns:
         0, after a stop that was asked for.
     """
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_serve(build, port))
+        runner.run(_serve(build, host, port))
     return 0
 
 
-async def _serve(build: Callable[[], AbstractAsyncContextManager[Served]], port: int) -> None:
+async def _serve(build: Callable[[], AbstractAsyncContextManager[Served]], host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -59,7 +62,7 @@ async def _serve(build: Callable[[], AbstractAsyncContextManager[Served]], port:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, HOST, port, backlog=1024).start()
+            await web.TCPSite(runner, host, port, backlog=1024).start()
             await stop.wait()
             if served.on_stop is not None:
                 served.on_stop()
