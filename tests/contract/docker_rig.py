@@ -47,19 +47,23 @@ def can_run() -> str:
 
 
 @contextmanager
-def running_engine(directory: Path) -> Iterator[str]:
-    """An engine with all its files below a directory; its address. It has the image, and ends with the block."""
+def running_engine(directory: Path, *, filtering: bool = False) -> Iterator[str]:
+    """An engine with all its files below a directory; its address. It has the image, and ends with the block.
+
+    With its own packet filter, containers reach each other also where the host forwards nothing; without, engines of
+    several tests do not get into each other's way. The host's rules are put back as they were.
+    """
     if why := can_run():
         pytest.skip(why)
     assert DOCKERD is not None
     address = f"unix://{directory}/sock"
+    before = _rules("iptables-save") if filtering else ""
     with (directory / "log").open("wb") as log:
         daemon = subprocess.Popen(
             [
                 *(DOCKERD, "--host", address, "--pidfile", directory / "pid"),
                 *("--data-root", directory / "data", "--exec-root", directory / "exec"),
-                # Without its own packet filter, engines of several tests do not get into each other's way.
-                *("--bridge", "none", "--iptables=false", "--ip6tables=false"),
+                *("--bridge", "none", f"--iptables={str(filtering).lower()}", "--ip6tables=false"),
             ],
             stdout=log,
             stderr=log,
@@ -75,6 +79,13 @@ def running_engine(directory: Path) -> Iterator[str]:
         _end(daemon, address)
         for left in (directory / "exec/netns").glob("*"):  # the engine leaves these mounted
             subprocess.run(["umount", left], check=False, stderr=subprocess.DEVNULL)
+        if filtering:
+            _rules("iptables-restore", before)
+
+
+def _rules(command: str, given: str = "") -> str:
+    done = subprocess.run([command], input=given, capture_output=True, text=True, check=True, env={"PATH": PATH})
+    return done.stdout
 
 
 def _answering(daemon: subprocess.Popen[bytes], address: str, directory: Path) -> docker.APIClient:

@@ -37,7 +37,9 @@ def build(api: docker.APIClient) -> str:
         AssertionError: it could not be built; says what the engine said.
     """
     base = [f"ENV {name}={value}" for name, value in PIP.items()]
-    api.import_image_from_data(_base(), repository=BASE.split(":")[0], tag="1", changes=[*base, "ENV PATH=/usr/local/bin:/bin"])
+    api.import_image_from_data(
+        _base(), repository=BASE.partition(":")[0], tag="1", changes=[*base, "ENV PATH=/usr/local/bin:/bin"]
+    )
     said = list(
         api.build(path=str(ROOT), dockerfile="docker/Dockerfile", tag=IMAGE, buildargs={"BASE": BASE},
                   network_mode="none", rm=True, decode=True)
@@ -78,7 +80,11 @@ def _base() -> bytes:
 
 
 def _below(directory: Path) -> Iterator[Path]:
-    return (path for path in directory.rglob("*") if path.is_file() and not LEFT_OUT.search(str(path.relative_to(directory.parent))))
+    return (
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and not LEFT_OUT.search(str(path.relative_to(directory.parent)))
+    )
 
 
 def _packages(site: Path) -> Iterator[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,53 +41,72 @@ recover: within 8s, hold 4s
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One experiment on one container."""
+
+    experiment: Path
+    policy: str
+    name: str
+
+
 @pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    """One engine for all."""
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Played]]:
+    """Three runs at the same time, on one engine, each on a container of its own."""
+    own, paused = ROOT / "experiments/own-container.yaml", tmp_path_factory.mktemp("experiments") / "paused.yaml"
+    paused.write_text(STAYS_PAUSED.format(system=ROOT / "experiments/systems/own-container.yaml"))
+    cases = (
+        Case(experiment=own, policy="always", name="comes-back"),
+        Case(experiment=own, policy="no", name="stays-away"),
+        Case(experiment=paused, policy="no", name="freezes"),
+    )
     with running_engine(tmp_path_factory.mktemp("engine")) as address:
         yard = Yard(address)
-        yield yard
+
+        async def play_all() -> list[Played]:
+            return await asyncio.gather(*(_play(yard, case, tmp_path_factory.mktemp(case.name)) for case in cases))
+
+        yield dict(zip((case.name for case in cases), asyncio.run(play_all()), strict=True))
         yard.close()
 
 
-async def _play(yard: Yard, experiment: Path, directory: Path, policy: str) -> Played:
+async def _play(yard: Yard, case: Case, directory: Path) -> Played:
     """Play it on a server with that restart policy, published on a loopback port."""
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
-    host = {"port_bindings": {80: ("127.0.0.1", port)}, "restart_policy": {"Name": policy}}
-    yard.run("server", ports=[80], host=host)
+    host = {"port_bindings": {80: ("127.0.0.1", port)}, "restart_policy": {"Name": case.policy}}
+    yard.run(case.name, ports=[80], host=host)
     try:
-        await yard.all_run("server")
-        where = {"SERVER_URL": f"http://127.0.0.1:{port}", "SERVER_PATH": "/hosts", "DOCKER_HOST": yard.address}
-        return await play("run", str(experiment), directory=directory, **where)
+        await yard.all_run(case.name)
+        where = {"SERVER_URL": f"http://127.0.0.1:{port}", "SERVER_PATH": "/hosts", "SERVER_CONTAINER": case.name}
+        words = ("run", str(case.experiment))
+        return await play(*words, directory=directory, **where, DOCKER_HOST=yard.address)
     finally:
-        yard.remove("server")
+        yard.remove(case.name)
 
 
-async def test_a_container_with_a_restart_policy_comes_back(yard: Yard, tmp_path: Path) -> None:
+def test_a_container_with_a_restart_policy_comes_back(played: dict[str, Played]) -> None:
     """HELD, with the pid gone and another in its place as evidence, and a measured time to recover."""
-    played = await _play(yard, ROOT / "experiments/own-container.yaml", tmp_path, "always")
-    assert played.code == 0, played
-    assert_trustworthy(played, offered=200)
-    assert played.recovery["state"] == "recovered", played
+    seen = played["comes-back"]
+    assert seen.code == 0, seen
+    assert_trustworthy(seen, offered=200)
+    assert seen.recovery["state"] == "recovered", seen
 
 
-async def test_a_container_without_one_never_comes_back(yard: Yard, tmp_path: Path) -> None:
+def test_a_container_without_one_never_comes_back(played: dict[str, Played]) -> None:
     """BROKEN and not 'unrestored': a crash owes nothing, and that nobody brings it back is the finding."""
-    played = await _play(yard, ROOT / "experiments/own-container.yaml", tmp_path, "no")
-    assert played.code == 1, played
-    assert_trustworthy(played, offered=200)
-    assert played.recovery["state"] == "never", played
-    assert "recovery within 8 s" in played.broken, played
+    seen = played["stays-away"]
+    assert seen.code == 1, seen
+    assert_trustworthy(seen, offered=200)
+    assert seen.recovery["state"] == "never", seen
+    assert "recovery within 8 s" in seen.broken, seen
 
 
-async def test_a_paused_container_is_noticed_and_thawed(yard: Yard, tmp_path: Path) -> None:
+def test_a_paused_container_is_noticed_and_thawed(played: dict[str, Played]) -> None:
     """A freeze of 3 s breaks a latency bound while it lasts, is put back, and users recover."""
-    experiment = tmp_path / "paused.yaml"
-    experiment.write_text(STAYS_PAUSED.format(system=ROOT / "experiments/systems/own-container.yaml"))
-    played = await _play(yard, experiment, tmp_path, "no")
-    assert played.code == 1, played
-    assert_trustworthy(played, offered=150)
-    assert "during: p95 <= 500ms" in played.broken, played
-    assert played.recovery["state"] == "recovered", played
+    seen = played["freezes"]
+    assert seen.code == 1, seen
+    assert_trustworthy(seen, offered=150)
+    assert "during: p95 <= 500ms" in seen.broken, seen
+    assert seen.recovery["state"] == "recovered", seen
