@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2
 ARGS ?=
 
-.PHONY: demo test lint bench bench-load truth soak packages peers generators clean
+.PHONY: demo test lint bench bench-load truth soak torture packages peers generators clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -51,6 +51,12 @@ truth: $(VENV)/.test
 soak: PACKAGES := nginx-light
 soak: $(VENV)/.test packages
 	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
+
+# Runners that die at every moment of every fault: killed, stopped past their deadline and woken, and with their watchdog;
+# and 1,000 more at random ones. It takes half an hour. `ARGS="-k proxy"` to look at one family.
+torture: $(VENV)/.test packages peers
+	@CHAOSRUNNER_TORTURE=20 CHAOSRUNNER_KILLS=1000 $(PYTEST) -q -n 4 --timeout 3600 tests/world/test_kill.py tests/contract \
+	  -k "(test_kill or test_11) and not noticed" $(ARGS)
 
 # uv where it is installed, else pip: both read the same pins.
 define install

@@ -9,8 +9,8 @@ Subclass `InjectorContract` in a test module and give it a fixture `bench` that 
                 yield Bench(injector=MyFault(), fault=..., system=..., observe=target.settings, ...)
 
 pytest collects one test a law (the tests are coroutines: set `asyncio_mode = "auto"`). None is skipped: what has no
-undo keeps the laws in its own way, by owing nothing. Laws 6 and 7 start fresh interpreters, so the injector's module
-must be importable by name.
+undo keeps the laws in its own way, by owing nothing. Laws 6, 7 and 11 start fresh interpreters, so the injector's
+module must be importable by name.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from chaosrunner import doomed
 from chaosrunner.model.fault import Context, Evidence, Fault, Injector, Recipe, Tools, recipe_from_json, recipe_to_json
 from chaosrunner.model.system import System
 from chaosrunner.world.injectors import RealTools, problems
@@ -90,6 +91,18 @@ class Bench:
         """A new context of the same run: its random numbers begin anew."""
         rng = random.Random(self.seed)
         return Context(run=self.run, system=self.system, tools=self.tools, rng=rng, spare=_own_family)
+
+    def order(self) -> doomed.Order:
+        """The same run, for a runner of its own."""
+        return doomed.Order(
+            injector=_place_of(self.injector),
+            fault=self.fault,
+            system=self.system,
+            run=self.run,
+            seed=self.seed,
+            spare=_own_family(),
+            budget_s=self.patience_s,
+        )
 
     async def prepared(self) -> Recipe:
         """A recipe that has been through JSON, as every recipe the engine uses has."""
@@ -248,6 +261,21 @@ class InjectorContract:
             owed = not (await bench.injector.absent(recipe, bench.tools)).ok
             assert not owed or recipe.reversible
 
+    async def test_11_a_runner_that_dies_leaves_nothing(self, bench: Bench) -> None:
+        """A real runner dies amid the fault, by default when nobody has written down yet that it was injected; others
+        pay. `CHAOSRUNNER_TORTURE=n`: it dies at every moment, killed, stopped, or with its watchdog, and n random ones.
+        """
+        before = await bench.observe()
+        for way in doomed.ways():
+            recipe = await doomed.dies(bench.order(), way)
+            if recipe is None:
+                continue
+            assert (await bench.injector.absent(recipe, bench.tools)).ok, way
+            if recipe.reversible:
+                await bench.seen(before)
+            else:
+                await bench.replace()
+
     async def _settled(self, bench: Bench, recipe: Recipe) -> None:
         """What a successor does: undo, look, and repeat until the settle time has passed since it took over."""
         loop = asyncio.get_running_loop()
@@ -256,6 +284,11 @@ class InjectorContract:
         while loop.time() < until:
             await asyncio.sleep(_AGAIN_S)
             await bench.undone(recipe)
+
+
+def _place_of(injector: Injector) -> str:
+    kind = type(injector)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 async def _fresh(injector: Injector, recipe: Recipe) -> Mapping[str, object]:
@@ -280,8 +313,7 @@ async def _inject_and_die(injector: Injector, recipe: Recipe, delay_s: float) ->
 
 
 def _interpreter(injector: Injector, recipe: Recipe, do: str) -> subprocess.Popen[bytes]:
-    kind = type(injector)
-    order = {"injector": f"{kind.__module__}:{kind.__qualname__}", "recipe": recipe_to_json(recipe), "do": do}
+    order = {"injector": _place_of(injector), "recipe": recipe_to_json(recipe), "do": do}
     process = subprocess.Popen(
         [sys.executable, "-m", "chaosrunner.contract"],
         stdin=subprocess.PIPE,

@@ -26,6 +26,7 @@ LAWS = {
     8: InjectorContract.test_8_it_touches_nothing_else,
     9: InjectorContract.test_9_a_replaced_target_is_nothing_to_undo,
     10: InjectorContract.test_10_what_has_no_undo_leaves_no_debt,
+    11: InjectorContract.test_11_a_runner_that_dies_leaves_nothing,
 }
 
 
@@ -89,6 +90,8 @@ async def test_a_fault_that_lands_late_and_says_so_keeps_the_law(tmp_path: Path)
         (8, lawless.Anonymous),
         (9, lawless.Stubborn),
         (10, lawless.Debtor),
+        (11, lawless.Forgetful),
+        (11, lawless.Liar),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
