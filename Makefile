@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2
+PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2 openssh-server
 ARGS ?=
 
 .PHONY: demo test lint bench bench-load truth soak torture packages peers generators clean

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chaosrunner.errors import InjectorError
@@ -10,6 +11,23 @@ from chaosrunner.model.fault import Context, Fault
 from chaosrunner.model.system import Component
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What an instance is known by: to people, to limits and to what is protected."""
+
+    name: str
+    """The one that limits count it by."""
+    others: tuple[str, ...] = ()
+    """Further names that may be protected."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    namespaces: tuple[str, ...] = ()
+
+
+def by_name(instance: object) -> Traits:
+    """Of an instance that is nothing but a name."""
+    return Traits(name=str(instance))
 
 
 def component_of(fault: Fault, context: Context) -> Component:
@@ -25,19 +43,22 @@ def component_of(fault: Fault, context: Context) -> Component:
     if component is None:
         raise InjectorError(f"system {context.system.name} has no component {name}")
     if name in context.system.protect:
-        raise InjectorError(f"{name} is protected in system {context.system.name}")
+        where = f"{context.system.file}:{context.system.protect_line}"
+        raise InjectorError(f"{name} is protected in system {context.system.name} ({where})")
     return component
 
 
-def choose(fault: Fault, context: Context, live: Sequence[T]) -> list[T]:
+def choose(fault: Fault, context: Context, live: Sequence[T], traits: Callable[[T], Traits] = by_name) -> list[T]:
     """Draw from the live instances as many as the target promises, in their own order.
 
     The draw depends on the context's seed and on the order and number of `live` alone.
 
     Raises:
-        InjectorError: the live count is not what the target promises.
+        InjectorError: the live count is not what the target promises, or one of them is protected by a rule.
     """
     assert fault.target is not None
+    known = [traits(instance) for instance in live]
+    _refuse_protected(context, known)
     try:
         count = fault.target.how_many(len(live))
     except ValueError as error:
@@ -45,4 +66,14 @@ def choose(fault: Fault, context: Context, live: Sequence[T]) -> list[T]:
     if count > len(live):
         raise InjectorError(f"{fault.target}: only {len(live)} live")
     drawn = sorted(context.rng.sample(range(len(live)), count))
+    context.drawn(tuple(known[index].name for index in drawn), len(live))
     return [live[index] for index in drawn]
+
+
+def _refuse_protected(context: Context, known: Iterable[Traits]) -> None:
+    for one in known:
+        for rules in context.rules:
+            found = rules.protect.against((one.name, *one.others), one.labels, one.namespaces)
+            if found is not None:
+                what, rule = found
+                raise InjectorError(f"{one.name} is protected by its {what}: {rule}; select without it")

@@ -14,7 +14,7 @@ from chaosrunner.model.fault import Context, Fault, Recipe
 from chaosrunner.model.system import Component, Containers
 from fault_injectors import docker_engine as engine
 from fault_injectors import processes
-from fault_injectors.aim import choose, component_of
+from fault_injectors.aim import Traits, choose, component_of
 from fault_injectors.docker_engine import Json
 from fault_injectors.processes import Process
 
@@ -83,7 +83,7 @@ async def aim(fault: Fault, context: Context) -> Aim:
     component = component_of(fault, context)
     where, live = await running(component)
     _refuse_protected(live)
-    chosen = choose(fault, context, live)
+    chosen = choose(fault, context, live, _traits)
     spared = context.spare()
     seen: dict[str, Json] = {}
     for summary in chosen:
@@ -110,6 +110,13 @@ async def running(component: Component, state: str = "running") -> tuple[str, li
     if wanted.at_most and len(live) > wanted.at_most:
         raise InjectorError(f"{component.name} means {len(live)} containers, allowed are {wanted.at_most}")
     return where, live
+
+
+async def each(component: Component) -> list[Aim]:
+    """The component's running containers, one by one, for whoever looks what is left in them. Raises InjectorError."""
+    where, live = await running(component)
+    seen = [await engine.look(where, str(summary["Id"])) for summary in live]
+    return [Aim(engine=where, boxes=(box_of(found),), seen={found["Id"]: found}) for found in seen if found is not None]
 
 
 def is_meant(summary: Json, wanted: Containers) -> bool:
@@ -239,6 +246,10 @@ def _refuse_ours(container: str, name: str, spared: frozenset[int]) -> None:
     ours = re.search(rf"/{container}/\S+ /etc/(?:hostname|hosts|resolv\.conf) ", _mounts())
     if ours or any(in_container(pid, container) for pid in spared):
         raise InjectorError(f"{name} is where chaosrunner itself runs; it is never touched")
+
+
+def _traits(summary: Json) -> Traits:
+    return Traits(name=_name(summary), labels=summary.get("Labels") or {})
 
 
 def _mounts() -> str:

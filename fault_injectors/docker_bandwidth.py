@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
+from chaosrunner.model.system import System
 from chaosrunner.model.units import BytesPerSecond
 from fault_injectors import docker_engine as engine
 from fault_injectors import docker_namespace as namespace
-from fault_injectors.docker_aim import aim, processes_of
+from fault_injectors.docker_aim import aim, each, host_process, processes_of
 from fault_injectors.docker_namespace import Ended
 from fault_injectors.docker_packets import entered
 from fault_injectors.processes import Process
@@ -129,6 +130,24 @@ class Bandwidth:
         if left:
             return Evidence(ok=False, says=f"the limit is still at {', '.join(left)}")
         return Evidence(ok=True, says="no limit of ours is left")
+
+    async def scan(self, system: System, tools: Tools) -> list[Recipe]:
+        """A recipe that deletes them for each container of the system with buckets of our handle."""
+        found = []
+        for component in system.components.values():
+            for alone in await each(component) if component.containers else ():
+                member = host_process(alone.boxes[0])
+                places = [queue["dev"] for queue in await _queues(member) if _is_ours(queue)]
+                data = {**alone.data(), "processes": [member.to_json()], "interfaces": {str(member.pid): places}}
+                recipe = Recipe(
+                    injector=self.name,
+                    says=f"tbf {HANDLE} at {alone.says}, put back by deleting it",
+                    data={**data, "rate": 0},
+                    claims=alone.claims("net"),
+                    settle_s=SETTLE_S,
+                )
+                found += [recipe] if places else []
+        return found
 
 
 def _add(name: str, rate: int) -> list[str]:

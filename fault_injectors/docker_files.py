@@ -58,6 +58,11 @@ def size(handle: int, name: str) -> int | None:
         return None
 
 
+def names(handle: int, begin: str) -> list[str]:
+    """Names of the files in a directory that begin so."""
+    return sorted(name for name in os.listdir(handle) if name.startswith(begin))
+
+
 def write(handle: int, name: str, length: int) -> None:
     """Take `length` bytes of the file system for a new file; nothing is left of it if there are not so many.
 

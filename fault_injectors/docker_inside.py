@@ -11,16 +11,21 @@ from typing import ClassVar, Literal
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
+from chaosrunner.model.system import System
 from chaosrunner.model.units import Bytes
 from fault_injectors import docker_engine as engine
 from fault_injectors import docker_files as files
 from fault_injectors import processes
-from fault_injectors.docker_aim import Box, aim, box_of, boxes_of, host_process, in_container, processes_of
+from fault_injectors.docker_aim import Box, aim, box_of, boxes_of, each, host_process, in_container, processes_of
 from fault_injectors.processes import Process
 
 SETTLE_S = 0.5
 SLACK = 1_000_000
 """Free space moves while others write: so much more than the floor still counts as full."""
+
+
+TMP = "/tmp"  # noqa: S108 - the container's
+MARK = "chaosrunner-"
 
 
 class Fill:
@@ -42,7 +47,7 @@ class Fill:
             metadata={"help": "Never write more. A container without a disk of its own fills the engine's."}
         )
         leave: Bytes = field(default=Bytes(64_000_000), metadata={"help": "Free space that is left in any case."})
-        path: str = field(default="/tmp", metadata={"help": "A directory in the container."})  # noqa: S108
+        path: str = field(default=TMP, metadata={"help": "A directory in the container."})
 
         def __post_init__(self) -> None:
             """Something to write, somewhere."""
@@ -142,6 +147,33 @@ class Fill:
                 if files.size(handle, name) is not None:
                     return Evidence(ok=False, says=f"{path}/{name} is still at {box.says}")
         return Evidence(ok=True, says=f"no file {name} is left")
+
+    async def scan(self, system: System, tools: Tools) -> list[Recipe]:
+        """A recipe that removes it for each file of ours in `/tmp` of a container of the system; not elsewhere."""
+        found = []
+        for component in system.components.values():
+            for alone in await each(component) if component.containers else ():
+                member = host_process(alone.boxes[0])
+                with files.directory(member, TMP) as handle:
+                    names = [] if handle is None else files.names(handle, MARK)
+                found += [
+                    Recipe(
+                        injector=self.name,
+                        says=f"{TMP}/{name} of {alone.says}, put back by removing it",
+                        data={
+                            **alone.data(),
+                            "processes": [member.to_json()],
+                            "path": TMP,
+                            "file": name,
+                            "lengths": {},
+                            "leave": 0,
+                        },
+                        claims=alone.claims("disk"),
+                        settle_s=SETTLE_S,
+                    )
+                    for name in names
+                ]
+        return found
 
 
 class KillInside:

@@ -17,7 +17,7 @@ from chaosrunner.model.system import System
 from chaosrunner.model.units import Share
 from fault_injectors import docker_engine as engine
 from fault_injectors import docker_namespace as namespace
-from fault_injectors.docker_aim import Aim, aim, box_of, host_process, processes_of, running
+from fault_injectors.docker_aim import Aim, aim, each, host_process, processes_of
 from fault_injectors.docker_namespace import Ended
 from fault_injectors.processes import Process
 
@@ -219,12 +219,7 @@ class Drop(PacketFault):
         for component in system.components.values():
             if component.containers is None:
                 continue
-            where, live = await running(component)
-            for summary in live:
-                seen = await engine.look(where, str(summary["Id"]))
-                if seen is None:
-                    continue
-                alone = Aim(engine=where, boxes=(box_of(seen),), seen={seen["Id"]: seen})
+            for alone in await each(component):
                 member = host_process(alone.boxes[0])
                 found += [
                     Recipe(

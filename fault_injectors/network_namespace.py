@@ -16,7 +16,7 @@ from pathlib import Path
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Fault, Recipe
 from chaosrunner.model.system import Component
-from fault_injectors.aim import choose, component_of
+from fault_injectors.aim import Traits, choose, component_of
 from fault_injectors.process_targets import capable
 
 NAMED = Path("/run/netns")
@@ -56,7 +56,7 @@ def targets_of(fault: Fault, context: Context) -> list[Namespace]:
     Raises:
         InjectorError: the live count is not as promised, or one of them is the host's own network.
     """
-    return choose(fault, context, instances(component_of(fault, context)))
+    return choose(fault, context, instances(component_of(fault, context)), _traits)
 
 
 def instances(component: Component) -> list[Namespace]:
@@ -127,6 +127,10 @@ def run(space: Namespace, command: Sequence[str], text: str = "") -> str | None:
         complaint = (done.stderr.strip().splitlines() or ["it does not say why"])[0]
         raise InjectorError(f"{command[0]} in {space.says}: {complaint}")
     return done.stdout
+
+
+def _traits(space: Namespace) -> Traits:
+    return Traits(name=space.name, namespaces=(space.name,))
 
 
 def _from_json(raw: Mapping[str, object]) -> Namespace:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
+from chaosrunner.model.system import System
 from chaosrunner.model.units import BytesPerSecond
 from fault_injectors import network_namespace as namespace
 from fault_injectors.network import SETTLE_S
@@ -102,15 +103,36 @@ class Bandwidth:
                 return Evidence(ok=False, says=f"our queue is left on {interface} of {space.says}")
         return Evidence(ok=True, says="no queue of ours is left")
 
+    async def scan(self, system: System, tools: Tools) -> list[Recipe]:
+        """A recipe that removes it for each queue with our handle in a namespace of the system."""
+        spaces = [one for part in system.components.values() if part.namespaces for one in namespace.instances(part)]
+        return [
+            Recipe(
+                injector=self.name,
+                says=f"queue {HANDLE} on {interface} of {space.says}, put back by removing it",
+                data={"namespaces": [{**namespace.to_json([space])[0], "interface": interface}], "rate": 0},
+                claims=(f"{space.claim}:queue",),
+                settle_s=SETTLE_S,
+                guard=self.guard,
+            )
+            for space in spaces
+            for interface in await asyncio.to_thread(_interfaces, space)
+            if _ours(await asyncio.to_thread(_root, space, interface))
+        ]
+
 
 def _members(recipe: Recipe) -> list[tuple[Namespace, str]]:
     raw: Any = recipe.data["namespaces"]
     return [(space, str(member["interface"])) for space, member in zip(targets_from(recipe), raw, strict=True)]
 
 
-def _interface(space: Namespace, wanted: str) -> str:
+def _interfaces(space: Namespace) -> list[str]:
     printed = namespace.run(space, ["ip", "-j", "link", "show"])
-    names = [one["ifname"] for one in json.loads(printed or "[]") if "LOOPBACK" not in one["flags"]]
+    return [str(one["ifname"]) for one in json.loads(printed or "[]") if "LOOPBACK" not in one["flags"]]
+
+
+def _interface(space: Namespace, wanted: str) -> str:
+    names = _interfaces(space)
     if wanted and wanted not in names:
         raise InjectorError(f"{space.says} has no interface {wanted}; it has {', '.join(names) or 'none'}")
     if not wanted and len(names) != 1:

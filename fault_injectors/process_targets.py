@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Fault, Recipe
 from fault_injectors import processes
-from fault_injectors.aim import choose, component_of
+from fault_injectors.aim import Traits, choose, component_of
 from fault_injectors.processes import Process
 
 CAP_SYS_NICE = 23
@@ -35,7 +35,7 @@ def targets_of(fault: Fault, context: Context, *, with_children: bool = False) -
             signal.
     """
     spared = context.spare() | {1, os.getpid()}
-    chosen = choose(fault, context, processes.instances(component_of(fault, context), spared))
+    chosen = choose(fault, context, processes.instances(component_of(fault, context), spared), _traits)
     targets = chosen + [child for head in chosen if with_children for child in processes.descendants(head)]
     for target in targets:
         if target.pid in spared:
@@ -55,6 +55,15 @@ def targets_from(recipe: Recipe) -> list[Process]:
 def said(targets: Sequence[Process]) -> str:
     """The targets for people."""
     return ", ".join(target.says for target in targets)
+
+
+def _traits(process: Process) -> Traits:
+    """By what people call it; its program's name may be protected as well."""
+    try:
+        program = (processes.PROC / str(process.pid) / "comm").read_text().strip()
+    except OSError:
+        program = ""  # it has just ended
+    return Traits(name=process.says, others=(program,) if program else ())
 
 
 def capable(number: int) -> bool:

@@ -8,17 +8,20 @@ import pickle
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from chaosrunner.errors import Exit, InjectorError, LoadBroken
+from chaosrunner.logic.composite import drawn
 from chaosrunner.logic.decide import decide
 from chaosrunner.logic.fold import FaultStatus, State, fold, step
 from chaosrunner.logic.judge import judge
 from chaosrunner.model import events as e
+from chaosrunner.model.composite import Again, InTurn
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
-from chaosrunner.model.fault import Context, Fault
+from chaosrunner.model.fault import Context, Fault, Recipe
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
 from chaosrunner.model.load import Stage, single
@@ -231,6 +234,44 @@ async def test_a_sick_system_is_left_alone(tmp_path: Path) -> None:
     assert stage.harm.calls == []
     assert verdict.exit is Exit.UNKNOWN
     assert "steady state not met" in stage.journal.state.ended
+
+
+async def test_a_composite_is_proven_and_undone_one_by_one(tmp_path: Path) -> None:
+    """Faults in turn never overlap, though each undo takes its time, and recovery is measured from the last."""
+    parts = tuple(fault(for_s=1.0) for _ in range(3))
+    asked = (InTurn(parts=parts, title="in turn", pause_s=0.5), replace(fault(for_s=0.5), at_s=1.0))
+    stage = Play(drawn(experiment(fault(), asked=asked), seed=3), tmp_path)
+
+    async def take_time(_: int) -> None:
+        await stage.clock.sleep_until(stage.clock.now() + NANOS)
+
+    stage.harm.before["undo"] = take_time
+    verdict = await stage.plays()
+    assert (verdict.exit, verdict.restored) == (Exit.HELD, True)
+    assert [report.proven for report in verdict.faults] == [True] * 4
+    in_turn = [stage.journal.state.faults[index] for index in range(3)]
+    for before, after in pairwise(in_turn):
+        assert after.inject_called_ns >= before.undone_answered_ns + NANOS // 2
+    begins = [step for step in stage.steps() if "inject" in step]
+    assert begins == ["inject 0", "inject 3", "inject 1", "inject 2"], "the fourth overlaps the first"
+
+
+async def test_a_kill_holds_its_claim_no_longer_than_others_wait(tmp_path: Path) -> None:
+    """What is killed again and again under the same name is not refused as if two faults were on it."""
+    kill = fault(injector="fake.kill", for_s=1.0)
+    again = Again(part=kill, title="again", times=3, every_s=2.0)
+    stage = Play(drawn(experiment(kill, asked=(again,)), seed=3), tmp_path)
+    stage.kill = OneName(stage.target)
+    verdict = await stage.plays()
+    assert [report.note for report in verdict.faults] == ["has no undo"] * 3
+    assert verdict.restored
+
+
+class OneName(FakeKill):
+    """Claims the same each time, as a container that keeps its name."""
+
+    async def prepare(self, fault: Fault, context: Context) -> Recipe:
+        return replace(await super().prepare(fault, context), claims=("fake:one",))
 
 
 async def test_slow_recovery_is_measured(tmp_path: Path) -> None:

@@ -18,8 +18,12 @@ from chaosrunner.errors import ChaosrunnerError, Exit
 VERBS = {
     "run": "Play an experiment and judge it.",
     "plan": "Show what would be hit, for how long, under which load, and the way back. Touches nothing.",
+    "search": "Find where an experiment stops holding: over load, over a fault's dose.",
+    "matrix": "Play every fault at several loads, and score what users keep.",
+    "compare": "Compare several runs of two versions.",
     "judge": "Judge a journal again.",
     "report": "Write the reports of a journal again.",
+    "abort": "Give up runs that are under way, now, and put everything back.",
     "recover": "Undo what a dead run left behind.",
     "watchdog": "Guard all runs of a state directory from outside.",
     "validate": "Check experiment and system files. Touches nothing.",
@@ -28,6 +32,7 @@ VERBS = {
     "doctor": "Check what this host can do.",
     "demo": "Start the bundled system and run an experiment on it.",
     "import": "Turn a browser's recording into an experiment to start from.",
+    "hand": "Obey one order of a runner on another host; its ssh calls it.",
     "proxy": "Run the embedded fault proxy (Toxiproxy's HTTP API).",
 }
 

@@ -33,13 +33,14 @@ def read_experiment(path: Path, system: str | None) -> Experiment:
 
 def injectors_of(experiment: Experiment) -> dict[str, Injector]:
     """The injectors an experiment names, loaded and checked. Raises Mistakes when one cannot run on this host."""
+    from chaosrunner.world.far import host_of
     from chaosrunner.world.injectors import load
 
     found: dict[str, Injector] = {}
     mistakes = []
     for fault in experiment.faults:
         injector = found.setdefault(fault.injector, load(fault.injector))
-        if why := why_not(injector):
+        if not host_of(fault, experiment.system.components) and (why := why_not(injector)):
             mistakes.append(Mistake(experiment.file, fault.line, 1, f"'{fault.injector}' cannot run here: {why}"))
     if mistakes:
         raise Mistakes(mistakes)
@@ -83,9 +84,12 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     """Ask every injector what it would hit; touches nothing.
 
     Raises:
-        Mistakes: a target is not as the experiment says.
+        Mistakes: a target is not as the experiment says, or two faults would be on one resource at the same time.
     """
+    from chaosrunner.logic.composite import overlapping
+    from chaosrunner.logic.rules import refused_together
     from chaosrunner.model.fault import recipe_to_json
+    from chaosrunner.world.aiming import prepared
     from chaosrunner.world.injectors import RealTools
     from chaosrunner.world.spare import spare
 
@@ -93,7 +97,7 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
     for fault in experiment.faults:
         context = context_for(experiment, fault, run="plan", seed=seed, tools=tools, spare=spare(experiment.system))
         try:
-            recipe = await injectors[fault.injector].prepare(fault, context)
+            recipe = await prepared(injectors[fault.injector], fault, context)
             json.dumps(recipe_to_json(recipe))  # what cannot be written down cannot be undone by anybody else
             recipes.append(recipe)
         except InjectorError as error:
@@ -101,6 +105,14 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
         except Exception as error:  # a stranger's injector may raise anything
             why = f"{fault.title}: its prepare failed: {type(error).__name__}: {error}"
             mistakes.append(Mistake(experiment.file, fault.line, 1, why))
+    if not mistakes:
+        for earlier, later, claim in overlapping(experiment.faults, recipes):
+            why = f"{later.title} would begin while {earlier.title} (line {earlier.line}) still has {claim}"
+            advice = "give it a later 'at', or put both 'in turn'"
+            mistakes.append(Mistake(experiment.file, later.line, 1, f"{why}; {advice}"))
+    if not mistakes:
+        refused = refused_together(experiment, recipes)
+        mistakes = [Mistake(experiment.file, fault.line, 1, f"{fault.title}: {why}") for fault, why in refused]
     if mistakes:
         raise Mistakes(mistakes)
     claims = [[recipe.injector, sorted(recipe.claims)] for recipe in recipes]
@@ -117,7 +129,8 @@ def context_for(  # noqa: PLR0913 - the one place where a Context is made
 
     rng = random.Random(f"{seed}/{fault.index}")
     keep = (str(StateHome.find().path), str(Path.cwd()))
-    return Context(run=run, system=experiment.system, tools=tools, rng=rng, spare=spare, keep=keep)
+    rules = experiment.all_rules
+    return Context(run=run, system=experiment.system, tools=tools, rng=rng, spare=spare, keep=keep, rules=rules)
 
 
 def seed_of(plan_hash: str) -> int:

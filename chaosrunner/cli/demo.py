@@ -18,6 +18,7 @@ FLAGSHIP = "experiments/lost-replica-slow-database.yaml"
 @click.command("demo")
 @click.argument("experiment", type=click.Path(path_type=Path), required=False)
 @click.option("--fragile", is_flag=True, help="With everyday defects: constant health, leaking sessions, …")
+@click.option("--isolated", is_flag=True, help="The model in a network namespace of its own; needs root.")
 @click.option("--serve", is_flag=True, help="Only start the system and keep it until SIGINT or SIGTERM.")
 @click.option("--base-port", type=int, default=None, help="First of the demo's ports (18080).")
 @click.option("--dsn", default="", help="Use this Postgres instead of starting one.")
@@ -57,7 +58,8 @@ def _serve(options: dict[str, object]) -> int:
     args = [f"--base-port={options['base_port']}"] if options["base_port"] else []
     args += [f"--dsn={options['dsn']}"] if options["dsn"] else []
     args += [f"--pg-bin={options['pg_bin']}"] if options["pg_bin"] else []
-    return serve([*args, *(["--fragile"] if options["fragile"] else [])])
+    args += [f"--{flag}" for flag in ("fragile", "isolated") if options[flag]]
+    return serve(args)
 
 
 async def _play(path: Path, options: dict[str, object], interrupts: Interrupts) -> int:
@@ -66,7 +68,7 @@ async def _play(path: Path, options: dict[str, object], interrupts: Interrupts) 
     from chaosrunner.demo.options import DemoOptions
     from chaosrunner.demo.running import running_demo
 
-    given = {key: options[key] for key in ("fragile", "base_port", "dsn", "pg_bin") if options[key]}
+    given = {key: options[key] for key in ("fragile", "isolated", "base_port", "dsn", "pg_bin") if options[key]}
     wishes = Wishes(runs=Path(str(options["runs"])), quiet=bool(options["quiet"]))
     read_experiment(path, None)  # mistakes first: a system need not be started to find them
     async with running_demo(DemoOptions(**given)) as demo:  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaosrunner import __version__
-from chaosrunner.errors import ChaosrunnerError, Exit, JournalBroken, Mistake, Mistakes, worst_exit
-from chaosrunner.model.events import Crashed, RunStarted, Signalled
+from chaosrunner.cli import insist
+from chaosrunner.errors import Exit, JournalBroken, Mistake, Mistakes, worst_exit
+from chaosrunner.model.events import ABORT, Crashed, RunStarted, Signalled
 
 if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
     from chaosrunner.cli.interrupts import Interrupts
     from chaosrunner.load.crew import Crew
+    from chaosrunner.logic.fold import State
     from chaosrunner.model.experiment import Experiment
     from chaosrunner.model.fault import Context, Fault, Injector
     from chaosrunner.model.verdict import Verdict
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from chaosrunner.run import World
     from chaosrunner.world.guarding import Watchdog
     from chaosrunner.world.journal import Journal
+    from chaosrunner.world.reservations import Reservation
     from chaosrunner.world.state_home import StateHome
 
 AFTERWARDS_S = 60.0
@@ -43,6 +47,8 @@ class Wishes:
     quiet: bool = False
     cluster: str | None = None
     """Address of a Dask scheduler whose workers send the load; None: processes on this host do."""
+    control: bool = False
+    """Break nothing; of several runs only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +62,27 @@ class Stage:
     plan: Plan
     home: StateHome
     crew: Crew
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One run that is over."""
+
+    exit: Exit
+    experiment: Experiment
+    """As it was played: what was left to chance is drawn."""
+    state: State
+    run_dir: Path
 
 
 async def perform(experiment: Experiment, wishes: Wishes, interrupts: Interrupts) -> Exit:
-    """Play an experiment once and say what came of it.
+    """Play an experiment once and say what came of it. Raises what `performed` raises."""
+    return (await performed(experiment, wishes, interrupts)).exit
+
+
+async def performed(experiment: Experiment, wishes: Wishes, interrupts: Interrupts) -> Played:
+    """Play an experiment once.
 
     From the journal's first event to its last, SIGINT, SIGTERM and SIGHUP, once or many times, are facts for `decide`;
     none of them interrupts an undo. Once all is undone there is nothing to interrupt any more.
@@ -73,50 +96,81 @@ async def perform(experiment: Experiment, wishes: Wishes, interrupts: Interrupts
     """
     from chaosrunner.cli.compose import injectors_of, new_run_id, resolve
     from chaosrunner.cli.hands import crew_of
+    from chaosrunner.logic.composite import drawn
     from chaosrunner.world.claims import refuse_held
     from chaosrunner.world.orphans import refuse_orphans
+    from chaosrunner.world.reservations import reserving
     from chaosrunner.world.state_home import StateHome
 
+    seed = _seed(experiment, wishes)
+    experiment = drawn(experiment, seed)
     injectors = injectors_of(experiment)
     home = StateHome.find()
-    _insist_on_state(home)
+    insist.on_state(home)
+    insist.on_hours(experiment)
     refuse_orphans(experiment.system.name, home, scan=experiment.system.file)
-    plan = await resolve(experiment, injectors, _seed(experiment, wishes))
-    _insist_on_plan(wishes.plan, plan)
-    _insist_on_guard(experiment, plan, home)
+    plan = await resolve(experiment, injectors, seed)
+    insist.on_plan(wishes.plan, plan)
+    insist.on_guard(experiment, plan, home)
     refuse_held(home, (claim for recipe in plan.recipes for claim in recipe.claims))
     run = new_run_id()
-    async with crew_of(experiment.system, wishes.cluster) as crew:
-        stage = Stage(
-            experiment=experiment,
-            injectors=injectors,
-            run=run,
-            run_dir=wishes.runs / run,
-            plan=plan,
-            home=home,
-            crew=crew,
-        )
-        async with journalling(stage) as journal:
-            with interrupts.answered_by(lambda name: journal.write(Signalled(signal=name))):
-                await _play(stage, journal, wishes)
-            with interrupts.answered_by(lambda name: None):
-                return await _report(stage, journal, wishes)
+    run_dir = wishes.runs / run
+    with reserving(home, experiment, run_dir) as reservation:
+        if experiment.faults:
+            await reservation.take(plan.recipes)
+        async with crew_of(experiment.system, wishes.cluster) as crew:
+            stage = Stage(
+                experiment=experiment,
+                injectors=injectors,
+                run=run,
+                run_dir=run_dir,
+                plan=plan,
+                home=home,
+                crew=crew,
+                reservation=reservation,
+            )
+            async with journalling(stage) as journal:
+                with interrupts.answered_by(lambda name: journal.write(Signalled(signal=name))):
+                    await _play(stage, journal, wishes)
+                with interrupts.answered_by(lambda name: None):
+                    code = await _report(stage, journal, wishes)
+                return Played(exit=code, experiment=experiment, state=journal.state, run_dir=stage.run_dir)
 
 
 async def _play(stage: Stage, journal: Journal, wishes: Wishes) -> None:
-    from chaosrunner.report.live import SilentView, view_for
+    from chaosrunner.cli.abort_key import abort_key, seen_by_somebody
     from chaosrunner.run import play
+    from chaosrunner.world.injectors import scanners
+    from chaosrunner.world.residue import sweep
 
-    view = SilentView() if wishes.quiet else view_for(stage.experiment, stage.run, sys.stdout, os.environ)
+    def pressed() -> None:
+        journal.write(Signalled(signal=ABORT))
+
+    keyboard = 0 if seen_by_somebody() and not wishes.quiet else -1
     async with guarding(stage, journal) as watchdog:
-        world = _world(stage, journal, watchdog, view)
-        try:
-            with view:
-                await play(stage.experiment, world, journal)
-        except Exception as error:
-            # A bug of ours. `play` has put everything back on its way out, or the journal says what is left.
-            journal.write(Crashed(where="engine", why=f"{type(error).__name__}: {error}"))
-            _log_bug(error)
+        with abort_key(pressed, fd=keyboard) as hint:
+            view = _view(stage, wishes, hint)
+            world = _world(stage, journal, watchdog, view)
+            try:
+                with view:
+                    await play(stage.experiment, world, journal)
+            except Exception as error:
+                # A bug of ours. `play` has put everything back on its way out, or the journal says what is left.
+                journal.write(Crashed(where="engine", why=f"{type(error).__name__}: {error}"))
+                _log_bug(error)
+        await sweep(world.undo, journal, scanners(stage.injectors.values()))
+
+
+def _view(stage: Stage, wishes: Wishes, hint: str) -> View:
+    """How the run is shown; the key is said where the screen is, or on stderr beside plain lines."""
+    from chaosrunner.report.live import LiveView, SilentView, view_for
+
+    if wishes.quiet:
+        return SilentView()
+    view = view_for(stage.experiment, stage.run, sys.stdout, os.environ, hint=hint)
+    if hint and not isinstance(view, LiveView):
+        print(hint, file=sys.stderr)
+    return view
 
 
 def _log_bug(error: Exception) -> None:
@@ -130,7 +184,9 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
     from chaosrunner.cli.compose import context_for
     from chaosrunner.load.driver import LoadDriver
     from chaosrunner.run import World
+    from chaosrunner.world.abort import watch_requests
     from chaosrunner.world.clock import RealClock
+    from chaosrunner.world.hours import watch_hours
     from chaosrunner.world.injectors import RealTools
     from chaosrunner.world.pressure import watch_pressure
     from chaosrunner.world.probes import ask_on_schedule
@@ -173,7 +229,13 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
     async def pressure(journal: Journal) -> None:
         await watch_pressure(targets_here(experiment.system), clock=clock, report=journal.write)
 
-    observers: list[Callable[[Journal], Awaitable[None]]] = [show, probe, pressure]
+    async def hours(journal: Journal) -> None:
+        await watch_hours(experiment, clock=clock, report=journal.write)
+
+    async def requests(journal: Journal) -> None:
+        await watch_requests(stage.run_dir, clock=clock, report=journal.write)
+
+    observers: list[Callable[[Journal], Awaitable[None]]] = [show, probe, pressure, hours, requests]
     kit = UndoKit(
         experiment=experiment,
         injectors=stage.injectors,
@@ -182,6 +244,7 @@ def _world(stage: Stage, journal: Journal, watchdog: Watchdog | None, view: View
         home=stage.home,
         run_dir=stage.run_dir,
         context=context,
+        reservation=stage.reservation,
         guard=watchdog,
     )
     return World(clock=clock, load=load, undo=kit, observers=tuple(observers))
@@ -248,6 +311,8 @@ async def _report(stage: Stage, journal: Journal, wishes: Wishes) -> Exit:
     verdict = judge(stage.experiment, journal.state)
     evidence, problem = await _write(stage, journal, verdict)
     repair = advice([stage.run_dir]) if verdict.exit is Exit.NOT_RESTORED else ""
+    if verdict.residue:
+        repair = f"{repair} --scan {shlex.quote(stage.experiment.system.file)}"
     if not wishes.quiet:
         show(final(verdict, stage.experiment, evidence=evidence, repair=repair), sys.stdout)
     elif repair:
@@ -272,46 +337,9 @@ async def _write(stage: Stage, journal: Journal, verdict: Verdict) -> tuple[str,
         return "", Exit.INTERNAL
 
 
-def _insist_on_state(home: StateHome) -> None:
-    try:
-        home.folder("systems")
-    except ChaosrunnerError as error:
-        raise Mistakes([Mistake("CHAOSRUNNER_STATE", 0, 0, str(error))]) from error
-
-
 def _seed(experiment: Experiment, wishes: Wishes) -> int:
     from chaosrunner.cli.compose import new_seed, seed_of
 
     if wishes.plan:
         return seed_of(wishes.plan)
     return next((seed for seed in (wishes.seed, experiment.seed) if seed is not None), new_seed())
-
-
-def _insist_on_plan(wanted: str, plan: Plan) -> None:
-    """Refuse when what would be hit is not what was planned."""
-    if wanted and wanted != plan.hash:
-        now = "; ".join(recipe.says for recipe in plan.recipes)
-        message = f"the files or the live targets have changed since plan {wanted}; now it would be {plan.hash}: {now}"
-        raise Mistakes([Mistake("--plan", 0, 0, message)])
-
-
-def _insist_on_guard(experiment: Experiment, plan: Plan, home: StateHome) -> None:
-    """Refuse faults that only this host can end, unless that was accepted or somebody outside stands guard."""
-    from chaosrunner.cli.compose import OUTSIDE, unguarded
-    from chaosrunner.world.lock import held
-
-    open_ended = unguarded(experiment, plan.recipes)
-    if not open_ended or held(home.path / OUTSIDE):
-        return
-    raise Mistakes(
-        [
-            Mistake(
-                experiment.file,
-                fault.line,
-                1,
-                f"{fault.title}: if this host, container or cgroup died, nobody could end it; "
-                "add 'accept: unguarded', or run 'chaosrunner watchdog --state DIR' outside",
-            )
-            for fault in open_ended
-        ]
-    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chaosrunner.cli.compose import Plan
     from chaosrunner.logic.imagine import Planned
     from chaosrunner.model.experiment import Experiment
+    from chaosrunner.model.fault import Group, Recipe
     from chaosrunner.model.load import Stream
 
 
@@ -32,10 +33,12 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
     The hash it prints binds the files, the seed and the targets: `run --plan HASH` refuses when any of them changed.
     """
     from chaosrunner.cli.compose import injectors_of, new_seed, read_experiment, resolve
+    from chaosrunner.logic.composite import drawn
 
-    value = read_experiment(experiment, system)
+    asked = read_experiment(experiment, system)
+    chosen = seed if seed is not None else asked.seed if asked.seed is not None else new_seed()
+    value = drawn(asked, chosen)
     injectors = injectors_of(value)
-    chosen = seed if seed is not None else value.seed if value.seed is not None else new_seed()
     plan = asyncio.run(resolve(value, injectors, chosen))
     again = shlex.join([str(experiment), *(["--system", system] if system else []), "--plan", plan.hash])
     for line in lines(value, plan):
@@ -47,6 +50,7 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
 def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     """The plan as text, a line at a time."""
     from chaosrunner.cli.compose import inside_container, unguarded
+    from chaosrunner.cli.insist import not_now
     from chaosrunner.logic.http_account import path_taken, tls_spoken
     from chaosrunner.logic.imagine import imagine
     from chaosrunner.model.units import human_duration
@@ -63,29 +67,72 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     if load.workers is None:
         yield from textwrap.wrap(_workers(experiment), 79, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield ""
-    for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
-        yield f"fault   {fault.title} for {human_duration(fault.for_s)}"
-        yield from textwrap.wrap(recipe.says, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
-        for claim in recipe.claims:
-            yield f"        claims {claim}"
-        if not recipe.reversible:
-            yield "        has no undo: whether the replacement comes is what the experiment measures"
-        elif recipe.guard == "runner":
-            yield "        undone by runner or watchdog: survives the runner's death,"
-            yield "        not that of its container, cgroup or host"
-        else:
-            yield "        ends by itself at the target, even if this host dies"
+    yield from _faults(experiment, plan)
     yield ""
     kills = frozenset(f.index for f, r in zip(experiment.faults, plan.recipes, strict=True) if not r.reversible)
     for planned in imagine(experiment, without_undo=kills):
         yield f"{planned.at_s:7.1f} s  {sentence(experiment, planned)}"
     yield f"at most {human_duration(experiment.longest_s)} if recovery never comes"
+    yield ""
+    yield from _needs(experiment)
+    if why := not_now(experiment):
+        yield ""
+        yield from textwrap.wrap(f"not now: {why}", 78, subsequent_indent=" " * 8)
     if open_ended := unguarded(experiment, plan.recipes):
         yield ""
         inside = " (this looks like a container)" if inside_container() else ""
         yield f"needs 'accept: unguarded', or 'chaosrunner watchdog' outside{inside}:"
         yield from (f"        {fault.title}" for fault in open_ended)
     yield ""
+
+
+def _needs(experiment: Experiment) -> Iterator[str]:
+    """How long baseline and phases must be, and what can be seen in them."""
+    from chaosrunner.cli.prior import last_baseline
+    from chaosrunner.logic.foresight import foresee, rests_on
+
+    prior = last_baseline(Path("runs"), experiment)
+    needs = list(foresee(experiment, prior))
+    if len({need.says for need in needs}) == 1 and len(needs) > 1:
+        yield from textwrap.wrap(f"needs   {needs[0].says}", 79, subsequent_indent=" " * 8)
+        return
+    for nth, need in enumerate(needs):
+        begin = " " * 8 if nth else "needs   "
+        mark = "TOO SHORT: " if need.short and need.phase != "proof" else ""
+        told = f"{need.phase} {need.what}: {mark}{need.says}"
+        yield from textwrap.wrap(told, 79, initial_indent=begin, subsequent_indent=" " * 10)
+    yield from textwrap.wrap(rests_on(prior), 79, initial_indent=" " * 8, subsequent_indent=" " * 8)
+
+
+def _faults(experiment: Experiment, plan: Plan) -> Iterator[str]:
+    """What each fault would hit, and its way back; of a composite what repeats is said once."""
+    from chaosrunner.model.units import human_duration
+
+    group: Group | None = None
+    said: tuple[str, ...] = ()
+    for fault, recipe in zip(experiment.faults, plan.recipes, strict=True):
+        if fault.group != group:
+            group, said = fault.group, ()
+            if group is not None:
+                yield from textwrap.wrap(f"faults  {group.title}", 78, subsequent_indent=" " * 8)
+        when = f" at {human_duration(fault.at_s)}" if group is not None else ""
+        yield f"fault   {fault.title}{when} for {human_duration(fault.for_s)}"
+        told = tuple(_way_back(recipe))
+        yield from () if group is not None and told == said else told
+        said = told
+
+
+def _way_back(recipe: Recipe) -> Iterator[str]:
+    yield from textwrap.wrap(recipe.says, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    for claim in recipe.claims:
+        yield f"        claims {claim}"
+    if not recipe.reversible:
+        yield "        has no undo: whether the replacement comes is what the experiment measures"
+    elif recipe.guard == "runner":
+        yield "        undone by runner or watchdog: survives the runner's death,"
+        yield "        not that of its container, cgroup or host"
+    else:
+        yield "        ends by itself at the target, even if this host dies"
 
 
 def _stream(stream: Stream) -> str:

@@ -43,7 +43,7 @@ def command(runs: tuple[str, ...], every: bool, scan: str | None) -> int:
 async def _recover(runs: tuple[str, ...], every: bool, scan: str | None, interrupts: Interrupts) -> int:
     """Pay, then tell: whatever becomes of our reader, it has been done."""
     heir = new_heir("recover")
-    run_dirs = [_run_dir(run, heir.home) for run in runs]
+    run_dirs = [run_dir_of(run, heir.home) for run in runs]
     system = _system(scan) if scan else None
     signals: list[str] = []
     with interrupts.answered_by(signals.append):
@@ -68,7 +68,7 @@ async def _pay(run_dirs: list[Path], every: bool, system: System | None, heir: H
     return payments
 
 
-def _run_dir(run: str, home: StateHome) -> Path:
+def run_dir_of(run: str, home: StateHome) -> Path:
     """A run directory, also by the id of its run. Raises Mistakes when neither is known."""
     path = Path(run)
     if (path / EVENTS).is_file():

@@ -30,6 +30,7 @@ class Rejudged:
 
 def rejudge(run_dir: Path) -> Rejudged:
     """Judge a run again from its directory. Raises Mistakes when it holds no journal."""
+    from chaosrunner.logic.composite import drawn
     from chaosrunner.logic.fold import fold
     from chaosrunner.logic.judge import judge
     from chaosrunner.logic.parse import Source, parse_experiment
@@ -46,9 +47,10 @@ def rejudge(run_dir: Path) -> Rejudged:
     state = fold(entries)
     if (started := state.started) is None:
         raise Mistakes([Mistake(str(run_dir), 0, 0, "the journal's first event is missing; it cannot be judged")])
-    experiment = parse_experiment(
+    read_again = parse_experiment(
         Source(started.file, started.source),
         Source(started.system_file, started.system_source),
         around_journal(started.variables),
     )
+    experiment = drawn(read_again, started.seed)
     return Rejudged(experiment, entries, state, judge(experiment, state), damage.lines + damage.records)

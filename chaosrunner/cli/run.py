@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from chaosrunner.errors import Mistake, Mistakes
+
 
 @click.command("run")
 @click.argument("experiment", type=click.Path(path_type=Path))
@@ -16,8 +18,16 @@ import click
 @click.option(
     "--cluster", metavar="URL", help="Send the load from the workers of this Dask scheduler: tcp:// or tls://."
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    default=1,
+    metavar="N",
+    help="Play it N times, and tell the time to recover over all.",
+)
+@click.option("--control", is_flag=True, help="Break nothing: every fault is a noop of its length. Shows the noise.")
 @click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
-def command(experiment: Path, system: str | None, **options: object) -> int:
+def command(experiment: Path, system: str | None, repeat: int, **options: object) -> int:
     """Play EXPERIMENT on its system and judge it."""
     from chaosrunner.cli.compose import read_experiment
     from chaosrunner.cli.diagnostics import configure
@@ -26,4 +36,10 @@ def command(experiment: Path, system: str | None, **options: object) -> int:
 
     configure()
     value, wishes = read_experiment(experiment, system), Wishes(**options)  # type: ignore[arg-type]
+    if repeat > 1 or wishes.control:
+        from chaosrunner.cli.repeats import repeat as play_repeatedly
+
+        if wishes.plan:
+            raise Mistakes([Mistake("--plan", 0, 0, "a plan is of one run; leave out --repeat and --control")])
+        return run_interruptibly(lambda interrupts: play_repeatedly(value, wishes, repeat, interrupts))
     return run_interruptibly(lambda interrupts: perform(value, wishes, interrupts))

@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dsn=arguments.dsn,
         pg_bin=arguments.pg_bin,
         system_file=arguments.system_out,
+        isolated=arguments.isolated,
     )
     from chaosrunner.demo.supervisor import supervise  # after the arguments: --help and mistakes answer at once
 
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chaosrunner.demo", description="A small real system to break.")
     parser.add_argument("--base-port", type=int, default=18080, help="first of 31 ports (default: 18080)")
     parser.add_argument("--fragile", action="store_true", help="with the defects that real systems have")
+    parser.add_argument("--isolated", action="store_true", help="the model in a network namespace (needs root)")
     parser.add_argument("--dir", type=Path, help="logs, users.csv and system file go here (default: temporary)")
     parser.add_argument(
         "--dsn",

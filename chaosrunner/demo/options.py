@@ -48,6 +48,7 @@ class DemoOptions:
         dsn: An existing database to use, in a schema of our own; its own Postgres is started when None.
         pg_bin: Directory of the Postgres binaries; looked for when None.
         system_file: Where to write the system file in addition to the directory.
+        isolated: Whether the model gets a network namespace of its own, which needs root.
     """
 
     base_port: int = 18080
@@ -56,6 +57,7 @@ class DemoOptions:
     dsn: str | None = None
     pg_bin: Path | None = None
     system_file: Path | None = None
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

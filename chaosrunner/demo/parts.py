@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from chaosrunner.demo.options import DATABASE_VARIABLE, HOST, KEY_VARIABLE, REPLICAS, Ports
@@ -13,6 +13,8 @@ from chaosrunner.demo.processes import Command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from chaosrunner.demo.isolation import Isolation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Blueprint:
         directory: Where configuration and logs go.
         database: `host:port` of the database itself.
         dsn: The database as replicas reach it, through the fault proxy.
+        isolation: The network namespace that the model lives in; None: it lives on this host.
         secret: Key of the tokens, shared by the replicas.
     """
 
@@ -33,13 +36,14 @@ class Blueprint:
     directory: Path
     database: str
     dsn: str
+    isolation: Isolation | None = None
     secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def commands(self) -> list[Command]:
         """All parts, in no particular order: each waits for what it needs."""
         return [
             self._proxy(),
-            self._python("model", "model_backend", "--port", str(self.ports.model)),
+            self._model(),
             *(self._replica(number) for number in REPLICAS),
             self._gateway(),
         ]
@@ -48,7 +52,7 @@ class Blueprint:
         """Port and path of what must answer 200 before the demo is ready."""
         return [
             (self.ports.fault_proxy, "/version"),
-            (self.ports.model, "/health/live"),
+            (self.ports.proxied_model, "/health/live"),
             *((self.ports.replica(number), "/health/ready") for number in REPLICAS),
             *((self.ports.proxied_replica(number), "/health/ready") for number in REPLICAS),
             (self.ports.gateway, "/gateway/ready"),
@@ -57,6 +61,15 @@ class Blueprint:
     def log(self, name: str) -> Path:
         """Where a part's output goes."""
         return self.directory / "logs" / f"{name}.log"
+
+    def _model(self) -> Command:
+        arguments = ("--host", self._model_host, "--port", str(self.ports.model))
+        command = self._python("model", "model_backend", *arguments)
+        return command if self.isolation is None else replace(command, argv=self.isolation.command(*command.argv))
+
+    @property
+    def _model_host(self) -> str:
+        return HOST if self.isolation is None else self.isolation.there
 
     def _replica(self, number: int) -> Command:
         model = f"http://{HOST}:{self.ports.proxied_model}/answer"
@@ -94,10 +107,11 @@ class Blueprint:
         ports = self.ports
         routes = [
             *((f"api-{n}", ports.proxied_replica(n), f"{HOST}:{ports.replica(n)}") for n in REPLICAS),
-            ("model", ports.proxied_model, f"{HOST}:{ports.model}"),
+            ("model", ports.proxied_model, f"{self._model_host}:{ports.model}"),
             ("database", ports.proxied_database, self.database),
         ]
+        speaks = {"model": {"protocol": "http"}}  # so that single answers of it can be struck
         return [
-            {"name": name, "listen": f"{HOST}:{listen}", "upstream": upstream, "enabled": True}
+            {"name": name, "listen": f"{HOST}:{listen}", "upstream": upstream, "enabled": True, **speaks.get(name, {})}
             for name, listen, upstream in routes
         ]

@@ -103,6 +103,8 @@ def _command(options: DemoOptions, directory: Path) -> list[str]:
     command += ["--base-port", str(options.base_port), "--dir", str(directory)]
     if options.fragile:
         command.append("--fragile")
+    if options.isolated:
+        command.append("--isolated")
     if options.pg_bin is not None:
         command += ["--pg-bin", str(options.pg_bin)]
     if options.system_file is not None:

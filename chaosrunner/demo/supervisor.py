@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from chaosrunner.demo.identity import users_csv
+from chaosrunner.demo.isolation import Isolation, isolated
 from chaosrunner.demo.options import HOST, DemoFailed, DemoOptions, DemoUnavailable, Ports, require_free
 from chaosrunner.demo.parts import Blueprint
 from chaosrunner.demo.postgres import PostgresOptions, launch_postgres
@@ -121,6 +122,8 @@ async def supervise(options: DemoOptions, *, until_eof: bool) -> None:
         blueprint = _blueprint(options, directory)
         _write_files(options, directory)
         try:
+            if blueprint.isolation is not None:
+                await stack.enter_async_context(isolated(blueprint.isolation))
             starting = asyncio.create_task(_start(options, blueprint, supervisor, stack))
             if await _came_first(starting, supervisor.failure, stop) is not stop:
                 print(f"ready http://{HOST}:{ports.gateway}", flush=True)
@@ -231,7 +234,14 @@ def _blueprint(options: DemoOptions, directory: Path) -> Blueprint:
         raise DemoUnavailable(
             f"the given DSN is not a URL like postgresql://user@host:5432/database: {error}"
         ) from error
-    return Blueprint(ports=ports, fragile=options.fragile, directory=directory, database=address, dsn=proxied)
+    return Blueprint(
+        ports=ports,
+        fragile=options.fragile,
+        directory=directory,
+        database=address,
+        dsn=proxied,
+        isolation=Isolation(options.base_port) if options.isolated else None,
+    )
 
 
 def _directory(options: DemoOptions, stack: AsyncExitStack) -> Path:
@@ -241,7 +251,8 @@ def _directory(options: DemoOptions, stack: AsyncExitStack) -> Path:
 
 
 def _write_files(options: DemoOptions, directory: Path) -> None:
-    text = system_file(Ports(options.base_port), dsn=options.dsn)
+    namespace = Isolation(options.base_port).name if options.isolated else None
+    text = system_file(Ports(options.base_port), dsn=options.dsn, namespace=namespace)
     (directory / "users.csv").write_text(users_csv())
     (directory / SYSTEM_FILE).write_text(text)
     if options.system_file is not None:

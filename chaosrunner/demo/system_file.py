@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from chaosrunner.demo.options import Ports
 
 
-def system_file(ports: Ports, *, dsn: str | None = None) -> str:
+def system_file(ports: Ports, *, dsn: str | None = None, namespace: str | None = None) -> str:
     """The YAML text of the system file.
 
     Args:
         ports: Where the parts listen.
         dsn: The database that was given; the demo's own Postgres when None. Its password is left out, because a file is
             no place for one: Postgres clients take it from PGPASSWORD.
+        namespace: The network namespace of the model; None when it has none of its own.
     """
     replicas = ", ".join(str(ports.replica(number)) for number in REPLICAS)
     proxies = ", ".join(f"api-{number}" for number in REPLICAS)
     app = own_dsn(ports) if dsn is None else without_password(dsn)
     admin = own_dsn(ports, ADMIN_ROLE) if dsn is None else without_password(dsn)
+    inside = f"\n  namespaces: [{namespace}]" if namespace else ""
     return f"""\
 # yaml-language-server: $schema=../../chaosrunner/schema/system.schema.json
 environment: demo
@@ -33,7 +35,7 @@ api:
   processes: {{ports: [{replicas}]}}
   proxies: [{proxies}]
 model:
-  proxies: [model]
+  proxies: [model]{inside}
 database:
   dsn: {app}
   admin: {admin}

@@ -27,7 +27,8 @@ class Link(Protocol):
 class OpenHit:
     """A hit that was fired and has no outcome yet. On the hot path, hence no dataclass and no properties.
 
-    Its act calls `end` exactly once, unless the sender was faster and called `Act.cancel`.
+    Its act calls `end` exactly once, unless the sender was faster and called `Act.cancel`. Whoever has ended it does
+    not look at it again: the object may be the next hit of its journey by then.
     """
 
     __slots__ = (
@@ -62,6 +63,11 @@ class OpenHit:
         self.request = b""
         self.is_head = False
         self.keeps_body = False
+
+    def turn_to(self, leg: int) -> None:
+        """It was OK, and will be a hit of another step of its journey."""
+        step = self.journey.route.legs[leg]
+        self.act, self.name, self.leg = step.act, step.name, leg
 
     def end(self, outcome: Outcome, now_ns: int) -> None:
         """It has its outcome."""

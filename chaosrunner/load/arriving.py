@@ -50,9 +50,10 @@ class Arrivals:
             journey.variables = row
             self._road.begin(journey)
 
-    def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
+    def over(self, journey: Journey, done_ns: int, ok: bool) -> None:
         """Room for one more."""
         self._open -= 1
+        journey.spare = None  # they know each other: only the collector would find them
 
     def steer(self, factor: float, at_s: float) -> None:
         """From an instant on, arrivals come `factor` times as often as the stages say."""

@@ -12,7 +12,7 @@ from chaosrunner.model.units import NANOS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chaosrunner.load.act import Act
+    from chaosrunner.load.act import Act, OpenHit
     from chaosrunner.model.journey import Again
     from chaosrunner.model.load import Outcome
 
@@ -40,6 +40,8 @@ class Leg:
     timeout_ns: int
     pause_ns: int | None = field(init=False)
     """Its think time if that is always the same; else None."""
+    open: dict[OpenHit, None] = field(init=False, default_factory=dict, compare=False, repr=False)
+    """Its hits without an outcome, in the order fired, which is nearly that of their timeouts; the sender's."""
 
     def __post_init__(self) -> None:
         """Work out what is always the same."""
@@ -73,7 +75,10 @@ class Repeats:
 class Journey:
     """One journey under way. On the hot path, hence no dataclass."""
 
-    __slots__ = ("due_ns", "held", "lag_ns", "nth", "repeats", "route", "source", "variables", "who")
+    __slots__ = (
+        "due_ns", "held", "lag_ns", "nth", "paced", "repeats", "route", "source", "spare", "variables",
+        "who",
+    )  # fmt: skip
 
     def __init__(self, source: Source, route: Route, who: int, nth: int, due_ns: int) -> None:
         self.source = source
@@ -83,8 +88,12 @@ class Journey:
         self.nth = nth
         """How many journeys the same user made before."""
         self.due_ns = due_ns
+        self.spare: OpenHit | None = None
+        """One of its hits that was OK, to be fired again: making another costs a tenth of what is done for a hit."""
+        self.paced = False
+        """Whether the next one's turn depends on when this one was due."""
         self.lag_ns = 0
-        """How long this process was late with its steps so far, in all."""
+        """How long this process was late with its steps so far, in all; only known if it is paced."""
         self.variables: dict[str, object] = {}
         """What it knows: its row of the data, and what it kept."""
         self.held: list[Held] | None = None
@@ -131,7 +140,7 @@ class Source(Protocol):
         """The next journey is due: begin it or book it as never begun, and know the one after."""
         ...
 
-    def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
+    def over(self, journey: Journey, done_ns: int, ok: bool) -> None:
         """A journey that was begun has ended, after its last step or by one that failed. Not called after the end."""
         ...
 

@@ -68,24 +68,19 @@ class Ledger:
         tally = self._current[name]
         if not tally.begin_ns <= due_ns < tally.end_ns:
             tally = self._current[name] = self._tally(name, due_ns)
-        if not hit.booked:
-            micros = (fired_ns - due_ns) // 1000
-            lag = tally.lag
-            lag[micros] = lag[micros] + 1 if micros in lag else 1
-        if outcome is _OK and hit.sent_ns == fired_ns:
-            micros = (done_ns - due_ns) // 1000
-            ok = tally.ok
-            ok[micros] = ok[micros] + 1 if micros in ok else 1
-            micros = (done_ns - fired_ns) // 1000
-            direct = tally.direct
-            direct[micros] = direct[micros] + 1 if micros in direct else 1
+        if outcome is _OK and hit.sent_ns == fired_ns and not hit.booked:
+            lag, response = (fired_ns - due_ns) // 1000, (done_ns - due_ns) // 1000
+            usual = tally.usual.get(lag)
+            if usual is None:
+                usual = tally.usual[lag] = {}
+            usual[response] = usual[response] + 1 if response in usual else 1
+            raw = self._raw
+            if done_ns < raw.calm_ns[name]:
+                raw.latest[name] = due_ns, fired_ns, fired_ns, hit.connected_ns, hit.first_ns, done_ns
+                return
         else:
             tally.unusual(hit, outcome, done_ns)
-        raw = self._raw
-        if raw.room < 1 and done_ns < raw.until_ns and outcome is _OK and raw.run[name] is _OK:
-            raw.latest[name] = hit, done_ns
-        else:
-            raw.ended(hit, outcome, done_ns)
+        self._raw.ended(hit, outcome, done_ns)
 
     def observe(self, name: int, at_ns: int, value_us: int, outcome: Outcome = Outcome.OK) -> None:
         """Something measured beside the hits.

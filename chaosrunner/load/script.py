@@ -11,7 +11,7 @@ from chaosrunner.load.journey import Leg, Route
 from chaosrunner.load.sender import Coming, Task
 from chaosrunner.load.template import names_in
 from chaosrunner.logic.crowd import Crowd
-from chaosrunner.logic.feed import Feed
+from chaosrunner.logic.feed import NO_DATA, Feed
 from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.units import NANOS
 
@@ -68,8 +68,9 @@ class Script:
         if auth is not None and not names_in(auth) <= known:
             # Unnamed: it may be part of a secret.
             raise LoadBroken("auth: it has a placeholder that no step keeps and no data column fills")
-        orders = self._bench.orders
-        feed = Feed(scenario.data, scenario.order, orders.seed, shard=orders.shard, of=orders.of)
+        orders, feed = self._bench.orders, NO_DATA
+        if scenario.data:
+            feed = Feed(scenario.data, scenario.order, orders.seed, shard=orders.shard, of=orders.of)
         return Route(legs, feed, scenario.weight)
 
     def _leg(self, name: int, step: Step, setting: Setting) -> Leg:

@@ -16,17 +16,16 @@ failures of a step that is done again and again do not end it.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING
 
 from chaosrunner.alarm import FAR_NS, Alarm, alarm
 from chaosrunner.load.act import OpenHit
 from chaosrunner.load.arriving import Arrivals
 from chaosrunner.load.journey import LATE_NS, Journey, Repeats
+from chaosrunner.load.later import Later
 from chaosrunner.load.users import Users
 from chaosrunner.logic.chance import pause_s
 from chaosrunner.logic.crowd import Crowd
@@ -95,12 +94,10 @@ class Sender:
         self._ledger = ledger
         self._epoch_ns = epoch_ns
         self._steered_ns = epoch_ns
-        self._open: dict[int, dict[OpenHit, None]] = {}
-        """Timeout in ns → its open hits, in the order fired, which is nearly that of their timeouts."""
-        self._later: list[tuple[int, int, int, Journey]] = []
-        """A heap of later steps in their think time: (due, tie-breaker, leg, journey)."""
-        self._ties = count()
+        self._legs = [leg for stream in task.streams for route in stream.routes for leg in route.legs]
+        self._later = Later()
         self._stop_ns = FAR_NS
+        self._stopping = False
         self._leased_ns = FAR_NS
         self._firing = False
         """In the midst of a tick, or behind and soon to go on with it."""
@@ -110,10 +107,6 @@ class Sender:
         self._rings_ns = FAR_NS
         self._sweeper: asyncio.TimerHandle | None = None
         self._sources: list[Source] = [self._source(stream) for stream in task.streams]
-        for stream in task.streams:
-            for route in stream.routes:
-                for leg in route.legs:
-                    self._open.setdefault(leg.timeout_ns, {})
         self._only = self._sources[0] if len(self._sources) == 1 else None
         self._next_ns = self._soonest()
 
@@ -144,33 +137,34 @@ class Sender:
 
     def until_ns(self) -> int:
         """Everything due before this has been fired or counted."""
-        later = self._later[0][0] if self._later else FAR_NS
-        return min(time.monotonic_ns(), self._next_ns, later, self._stop_ns, self._end_ns)
+        return min(time.monotonic_ns(), self._next_ns, self._later.next_ns(), self._stop_ns, self._end_ns)
 
     def account(self) -> int:
         """Have the ledger know what is under way; everything due before the instant returned is written down then."""
         until_ns = self.until_ns()
-        for some in self._open.values():
-            self._ledger.under_way(reversed(some))
+        for leg in self._legs:
+            self._ledger.under_way(reversed(leg.open))
         return until_ns
 
     async def stop(self) -> None:
         """End the load now: what is due is fired, what is open gets a short while, the rest is UNFINISHED."""
-        if self._stop_ns == FAR_NS:
+        if not self._stopping:
+            self._stopping = True
             self._stop_ns = min(time.monotonic_ns(), self._end_ns)
         while self.until_ns() < self._stop_ns:
             self._tick()
             await asyncio.sleep(0)
         self._alarm.close()
-        if any(self._open.values()):
+        if self._busy():
+            longest_s = max(leg.timeout_ns for leg in self._legs) / NANOS
             try:
-                await asyncio.wait_for(self._drained.wait(), min(DRAIN_S, max(self._open) / NANOS))
+                await asyncio.wait_for(self._drained.wait(), min(DRAIN_S, longest_s))
             except TimeoutError:
                 pass  # booked just below
         if self._sweeper is not None:
             self._sweeper.cancel()
         now = time.monotonic_ns()
-        for hit in [hit for some in self._open.values() for hit in some]:
+        for hit in [hit for leg in self._legs for hit in leg.open]:
             self._give_up(hit, now, Outcome.UNFINISHED)
 
     # --- what its sources ask of it
@@ -178,7 +172,7 @@ class Sender:
     def begin(self, journey: Journey) -> None:
         """A journey is due: fire its first step."""
         self._ledger.journeys += 1
-        self._enter(0, journey, journey.due_ns)
+        self._enter(0, journey, journey.due_ns, _now())
 
     def never(self, route: Route, due_ns: int, outcome: Outcome) -> None:
         """A journey is due and not begun."""
@@ -203,8 +197,8 @@ class Sender:
                 source = self._only or min(self._sources, key=_next_of)
                 source.take(_now())
                 self._next_ns = self._soonest()
-            elif self._later and self._later[0][0] <= limit:
-                due_ns, _, leg, journey = heapq.heappop(self._later)
+            elif self._later.next_ns() <= limit:
+                due_ns, leg, journey = self._later.take()
                 self._go_on(leg, journey, due_ns)
             else:
                 break
@@ -212,7 +206,7 @@ class Sender:
             self._loop.call_soon(self._tick)
             return
         self._firing = False
-        if self._stop_ns == FAR_NS:
+        if not self._stopping:
             self._wake()
 
     def _soonest(self) -> int:
@@ -220,9 +214,9 @@ class Sender:
 
     def _go_on(self, leg: int, journey: Journey, due_ns: int) -> None:
         """A later step of an open journey is due."""
-        now = time.monotonic_ns()
+        now = _now()
         if now - due_ns <= LATE_NS:
-            self._enter(leg, journey, due_ns)
+            self._enter(leg, journey, due_ns, now)
         elif journey.repeats is not None:
             self._ledger.unfired(journey.route.legs[leg].name, due_ns, Outcome.LATE, now)
             self._after_this(leg, journey, due_ns)
@@ -231,18 +225,29 @@ class Sender:
             self._unfired(journey.route, leg, due_ns, Outcome.LATE)
             self._over(journey, now, ok=False)
 
-    def _enter(self, leg: int, journey: Journey, due_ns: int) -> None:
-        """Fire a step; of one that is done again, know when the next is due."""
+    def _enter(self, leg: int, journey: Journey, due_ns: int, now_ns: int) -> None:
+        """Fire a step, now; of one that is done again, know when the next is due."""
         step = journey.route.legs[leg]
         if step.again is not None:
             if journey.repeats is None:
                 journey.repeats = Repeats(due_ns)
             journey.repeats.open += 1
             self._after_this(leg, journey, due_ns)
-        fired_ns = _now()
-        hit = OpenHit(self, journey, leg, due_ns, fired_ns)
-        journey.lag_ns += fired_ns - due_ns
-        self._open[step.timeout_ns][hit] = None
+        hit = journey.spare
+        if hit is None:
+            hit = OpenHit(self, journey, leg, due_ns, now_ns)
+        else:
+            # Written out: it is on the hot path, and a call would cost as much as all of it.
+            journey.spare = None
+            if hit.leg != leg:
+                hit.turn_to(leg)
+            hit.due_ns = due_ns
+            hit.fired_ns = now_ns
+            hit.sent_ns = hit.connected_ns = hit.first_ns = 0
+            hit.booked = hit.over = False
+        if journey.paced:
+            journey.lag_ns += now_ns - due_ns
+        step.open[hit] = None
         step.act.begin(hit)
 
     def _unfired(self, route: Route, leg: int, due_ns: int, outcome: Outcome) -> None:
@@ -256,19 +261,22 @@ class Sender:
         hit.over = True
         journey, leg = hit.journey, hit.leg
         legs = journey.route.legs
-        del self._open[legs[leg].timeout_ns][hit]
+        del legs[leg].open[hit]
         self._ledger.done(hit, outcome, now_ns)
+        if outcome is _OK:
+            journey.spare = hit
         following = leg + 1
         if journey.repeats is not None:
             journey.repeats.open -= 1
             self._past_repeats(leg, journey, now_ns)
-        elif outcome is _OK and following < len(legs):
-            if self._stop_ns == FAR_NS:
-                self._follow(following, journey, now_ns)
-        else:
+        elif following == len(legs):
+            self._over(journey, now_ns, outcome is _OK)
+        elif outcome is not _OK:
             self._ledger.skipped += len(legs) - following
-            self._over(journey, now_ns, ok=outcome is _OK)
-        if self._stop_ns < FAR_NS and not any(self._open.values()):
+            self._over(journey, now_ns, ok=False)
+        elif not self._stopping:
+            self._follow(following, journey, now_ns)
+        if self._stopping and not self._busy():
             self._drained.set()
         if self._next_ns <= now_ns and not self._firing:
             self._tick()  # many replies may come at once: what is due meanwhile does not wait for the last of them
@@ -293,16 +301,18 @@ class Sender:
         repeats, step = journey.repeats, journey.route.legs[leg]
         assert repeats is not None
         assert step.again is not None
-        if repeats.open or self._stop_ns < FAR_NS:
+        if repeats.open or self._stopping:
             return
         if repeats.more and step.again.every_s is None:
             pause_ns = step.pause_ns
             if pause_ns is None:
                 pause_ns = round(self._pause_s(leg, journey) * NANOS)
             repeats.more = step.again.for_s is None or self._in_time(repeats, step, now_ns + pause_ns)
-            if repeats.more:
-                # Also when it is due now: what replies made due goes out together, once all that have come are read.
+            if repeats.more and pause_ns:
                 self._at(leg, journey, now_ns + pause_ns)
+            # Not at once: what replies made due goes out together, once all that have come are read.
+            elif repeats.more and self._later.add_soon(now_ns, leg, journey) and not self._firing:
+                self._loop.call_soon(self._tick)
         if repeats.more:
             return
         journey.repeats = None
@@ -316,13 +326,13 @@ class Sender:
         assert step.again is not None
         return step.again.for_s is None or due_ns - repeats.first_ns < step.again.for_s * NANOS
 
-    def _over(self, journey: Journey, now_ns: int, *, ok: bool) -> None:
+    def _over(self, journey: Journey, now_ns: int, ok: bool) -> None:
         """A journey has ended; after the end of the load nobody begins another."""
         if journey.held is not None:
             journey.let_go()
-        if self._stop_ns < FAR_NS or now_ns >= self._end_ns:
+        if self._stopping or now_ns >= self._end_ns:
             return
-        journey.source.over(journey, now_ns, ok=ok)
+        journey.source.over(journey, now_ns, ok)
         if journey.source.next_ns != self._next_ns:
             before, self._next_ns = self._next_ns, self._soonest()
             if self._next_ns < before:
@@ -341,17 +351,17 @@ class Sender:
         if pause_ns:
             self._at(leg, journey, done_ns + pause_ns)
         else:
-            self._enter(leg, journey, done_ns)
+            self._enter(leg, journey, done_ns, _now())
 
     def _at(self, leg: int, journey: Journey, due_ns: int) -> None:
         """A later step is due at an instant, which may be past."""
-        heapq.heappush(self._later, (due_ns, next(self._ties), leg, journey))
-        if self._later[0][0] == due_ns < self._next_ns:
+        self._later.add(due_ns, leg, journey)
+        if self._later.next_ns() == due_ns < self._next_ns:
             self._wake()
 
     def _wake(self) -> None:
         """Tick when the next is due; what is due already needs no timer, and a timer that is right no system call."""
-        at_ns = min(self._next_ns, self._later[0][0] if self._later else FAR_NS)
+        at_ns = min(self._next_ns, self._later.next_ns())
         if at_ns <= time.monotonic_ns():
             self._loop.call_soon(self._tick)
         elif at_ns != self._rings_ns:
@@ -363,6 +373,10 @@ class Sender:
         self._rings_ns = FAR_NS
         self._tick()
 
+    def _busy(self) -> bool:
+        """Whether any hit has no outcome yet."""
+        return any(leg.open for leg in self._legs)
+
     def _give_up(self, hit: OpenHit, now_ns: int, outcome: Outcome | None = None) -> None:
         spent_on = hit.act.cancel(hit)
         self.ended(hit, outcome or spent_on, now_ns)
@@ -371,9 +385,9 @@ class Sender:
         """Book the hits whose time is up."""
         now = time.monotonic_ns()
         expired = []
-        for timeout_ns, some in self._open.items():
-            for hit in some:
-                if now - hit.due_ns < timeout_ns:
+        for leg in self._legs:
+            for hit in leg.open:
+                if now - hit.due_ns < leg.timeout_ns:
                     break
                 expired.append(hit)
         for hit in expired:

@@ -30,17 +30,20 @@ class Tally:
     """One slot and one name since the last frame. Instants are CLOCK_MONOTONIC nanoseconds."""
 
     __slots__ = (
-        "adjusted", "begin_ns", "direct", "end_ns", "failed", "failures", "lag", "ok", "service", "uncounted", "wait",
+        "adjusted", "begin_ns", "direct", "end_ns", "failed", "failures", "lag", "ok", "service", "uncounted", "usual",
+        "wait",
     )  # fmt: skip
 
     def __init__(self, begin_ns: int, end_ns: int) -> None:
         self.begin_ns = begin_ns
         self.end_ns = end_ns
+        self.usual: dict[int, Micros] = {}
+        """Hits that were OK and found a free connection, until they are unfolded: lag → response → how many."""
         self.lag: Micros = {}
-        """Of every hit that was fired."""
+        """Of every other hit that was fired; the same for all below."""
         self.ok: Micros = {}
         self.direct: Micros = {}
-        """Service of hits that were OK and found a free connection: a perfect generator would have seen the same."""
+        """Response − lag of what was unfolded: its service, and what a perfect generator would have seen."""
         self.service: Micros = {}
         """Of other OK hits."""
         self.adjusted: Micros = {}
@@ -53,16 +56,19 @@ class Tally:
         """Due, but not in `lag`: never fired, or no hit at all."""
 
     def unusual(self, hit: OpenHit, outcome: Outcome, done_ns: int) -> None:
-        """A fired hit has ended that failed, or had to wait for a connection.
+        """A fired hit has ended that failed, had to wait for a connection, or was written down as due before.
 
         One that was never sent has spent all its time since it was fired on waiting for a connection.
         """
         due_ns, fired_ns, sent_ns = hit.due_ns, hit.fired_ns, hit.sent_ns or done_ns
+        lag = (fired_ns - due_ns) // 1000
+        if not hit.booked:
+            count(self.lag, lag)
         count(self.wait, (sent_ns - fired_ns) // 1000)
         if outcome is _OK:
             response = (done_ns - due_ns) // 1000
             count(self.ok, response)
-            count(self.adjusted, response - (fired_ns - due_ns) // 1000)
+            count(self.adjusted, response - lag)
             count(self.service, (done_ns - sent_ns) // 1000)
         else:
             count(self.failed, (done_ns - due_ns) // 1000)
@@ -71,6 +77,16 @@ class Tally:
     def fail(self, outcome: Outcome) -> None:
         """One more that is not OK."""
         self.failures[outcome] = self.failures.get(outcome, 0) + 1
+
+    def unfold(self) -> Iterator[None]:
+        """Count the usual hits like the others, a little at a time; what is below wants all of it done."""
+        while self.usual:
+            lag, responses = self.usual.popitem()
+            count(self.lag, lag, sum(responses.values()))
+            for response, n in responses.items():
+                count(self.ok, response, n)
+                count(self.direct, response - lag, n)
+            yield
 
     @property
     def due(self) -> int:
@@ -95,6 +111,8 @@ class Tally:
 
     def slot(self) -> Slot:
         """All of it, as it is handed out."""
+        for _ in self.unfold():
+            pass
         return Slot(self.due, self.done, *self.histograms())
 
 

@@ -32,24 +32,22 @@ AGAIN_NS = 100_000_000
 """A journey that failed is due again this long after it was, at the earliest."""
 
 
-class User:
-    """One user, present or not."""
+class User(Journey):
+    """One user, present or not: it is its own journey, begun again and again."""
 
-    __slots__ = ("due_ns", "from_s", "kept_ns", "laps", "number", "present", "route")
+    __slots__ = ("from_s", "kept_ns", "next_ns", "present", "restless")
 
-    def __init__(self, number: int, route: Route) -> None:
-        self.number = number
-        self.route = route
-        """What it does, for good."""
-        self.laps = 0
-        """Journeys begun."""
+    def __init__(self, source: Users, route: Route, number: int) -> None:
+        super().__init__(source, route, number, -1, 0)
+        self.restless = False
+        """Each of its journeys is due when the one before is done, as long as it is wanted, and needs no row."""
         self.present = False
         """Has begun and was not sent away since."""
         self.from_s = 0.0
         """While absent: not back before this, in seconds after the epoch."""
         self.kept_ns = 0
         """Until then it is wanted, as far as is known."""
-        self.due_ns = FAR_NS
+        self.next_ns = FAR_NS
         """When its next journey is due; `FAR_NS` while one is under way, and when there will be none."""
 
 
@@ -87,26 +85,28 @@ class Users:
             self._begin(user, due_ns)
         self._look_ahead()
 
-    def over(self, journey: Journey, done_ns: int, *, ok: bool) -> None:
+    def over(self, journey: Journey, done_ns: int, ok: bool) -> None:
         """A user's journey has ended: its next one is fired now if it is due now, else scheduled."""
-        user = self._users[journey.who]
-        pause_ns = journey.route.legs[0].pause_ns
-        if self._every_ns is None and pause_ns is not None:
-            due_ns = done_ns + pause_ns
-        else:
-            due_ns = self._after(journey, done_ns)
+        user: User = journey  # type: ignore[assignment]  # a cast would cost time here
+        if user.restless and ok and done_ns < user.kept_ns:
+            user.nth += 1
+            user.due_ns = done_ns
+            user.variables = {}
+            self._road.begin(user)
+            return
+        due_ns = self._after(user, done_ns)
         if not ok:
-            due_ns = max(due_ns, journey.due_ns + AGAIN_NS)
-        if user.laps >= self._iterations:
-            user.due_ns = FAR_NS  # it has done what it came for
-        elif due_ns > done_ns:
+            due_ns = max(due_ns, user.due_ns + AGAIN_NS)
+        if user.nth + 1 >= self._iterations:
+            return  # it has done what it came for
+        if due_ns > done_ns:
             self._schedule(user, due_ns)
-            self._look_ahead()
-        elif due_ns < user.kept_ns or self._wanted(user, due_ns):
+        elif self._wanted(user, due_ns):
             self._begin(user, due_ns)
+            return
         else:
             self._send_away(user, due_ns)
-            self._look_ahead()
+        self._look_ahead()
 
     def steer(self, factor: float, at_s: float) -> None:
         """From an instant on there are `factor` times as many users as the stages say."""
@@ -115,35 +115,39 @@ class Users:
             user.kept_ns = 0
         self._invite()
 
-    def _after(self, journey: Journey, done_ns: int) -> int:
+    def _after(self, user: User, done_ns: int) -> int:
         """When a user's next journey is due."""
         if self._every_ns is None:
-            first = journey.route.legs[0]
-            pause = pause_s(first.think, self._task.seed, journey.who, journey.nth + 1, first.name)
+            first = user.route.legs[0]
+            if first.pause_ns is not None:
+                return done_ns + first.pause_ns
+            pause = pause_s(first.think, self._task.seed, user.who, user.nth + 1, first.name)
             return done_ns + round(pause * NANOS)
-        planned = journey.due_ns + self._every_ns
-        if done_ns - journey.lag_ns > planned:  # else it is this process that was late, and lag says so
+        planned = user.due_ns + self._every_ns
+        if done_ns - user.lag_ns > planned:  # else it is this process that was late, and lag says so
             self._road.behind()
         return max(planned, done_ns)
 
     def _begin(self, user: User, due_ns: int) -> None:
         user.present = True
-        user.due_ns = FAR_NS
+        user.next_ns = FAR_NS
+        nth = user.nth + 1
         feed = user.route.feed
-        row = {} if feed is NO_DATA else feed.row(user.number, user.laps)
+        row = {} if feed is NO_DATA else feed.row(user.who, nth)
         if row is None:
             self._road.never(user.route, due_ns, Outcome.SPENT)  # and it leaves for good
             return
-        journey = Journey(self, user.route, user.number, user.laps, due_ns)
-        journey.variables = row
-        user.laps += 1
-        self._road.begin(journey)
+        user.nth = nth
+        user.due_ns = due_ns
+        user.lag_ns = 0
+        user.variables = row
+        self._road.begin(user)
 
     def _wanted(self, user: User, at_ns: int) -> bool:
         if at_ns < user.kept_ns:
             return True
         at_s = (at_ns - self._epoch_ns) / NANOS
-        if not self._crowd.wants(user.number, at_s):
+        if not self._crowd.wants(user.who, at_s):
             return False
         until_s = self._crowd.keeps_until(at_s)
         user.kept_ns = FAR_NS if until_s == inf else self._epoch_ns + int(until_s * NANOS)
@@ -159,24 +163,27 @@ class Users:
         for number in range(self._task.shard, self._crowd.most(), self._task.of):
             if number not in self._users:
                 route = self._stream.routes[pick(self._weights, number, self._stream.chance)]
-                self._users[number] = User(number, route)
+                user = self._users[number] = User(self, route, number)
+                user.paced = self._every_ns is not None
+                plain = self._iterations == inf and route.feed is NO_DATA
+                user.restless = plain and not user.paced and route.legs[0].pause_ns == 0
         for user in self._users.values():
             if not user.present:
                 self._enter(user)
         self._look_ahead()
 
     def _enter(self, user: User) -> None:
-        at_s = self._crowd.enters(user.number, user.from_s)
+        at_s = self._crowd.enters(user.who, user.from_s)
         self._schedule(user, FAR_NS if at_s == inf else self._epoch_ns + int(at_s * NANOS))
 
     def _schedule(self, user: User, due_ns: int) -> None:
-        user.due_ns = due_ns
+        user.next_ns = due_ns
         if due_ns < FAR_NS:
-            heapq.heappush(self._coming, (due_ns, user.number))
+            heapq.heappush(self._coming, (due_ns, user.who))
 
     def _look_ahead(self) -> None:
         """Know the next one due; forget what is stale."""
         coming = self._coming
-        while coming and self._users[coming[0][1]].due_ns != coming[0][0]:
+        while coming and self._users[coming[0][1]].next_ns != coming[0][0]:
             heapq.heappop(coming)
         self.next_ns = coming[0][0] if coming else FAR_NS

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import orjson
 
-from chaosrunner.load.tally import Slots
-from chaosrunner.model.slots import Frame, to_json
+from chaosrunner.load.tally import Slots, Tally
+from chaosrunner.model.slots import Frame, Slot, to_json
 
 HITS_A_PIECE = 50
 
@@ -25,7 +25,13 @@ def pieces(frame: Frame) -> Iterator[bytes]:
     yield b'{"frame":' + orjson.dumps(rest)[:-1] + b',"slots":['
     between = b""
     for key in sorted(frame.slots):
-        slot = frame.slots.tally(key) if isinstance(frame.slots, Slots) else frame.slots[key]
+        slot: Tally | Slot
+        if isinstance(frame.slots, Slots):
+            slot = frame.slots.tally(key)
+            for _ in slot.unfold():
+                yield b""
+        else:
+            slot = frame.slots[key]
         done = {outcome.value: count for outcome, count in slot.done.items()}
         yield between + orjson.dumps([*key, slot.due, done])[:-1]
         for histogram in slot.histograms():

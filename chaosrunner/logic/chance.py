@@ -18,7 +18,7 @@ MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 """2⁶⁴ ÷ the golden ratio, odd: counters that are multiples of it never meet."""
 
-ARRIVALS, PAUSES, CHOICES, RECONNECTS, RETRIES, ROWS = range(6)
+ARRIVALS, PAUSES, CHOICES, RECONNECTS, RETRIES, ROWS, FAULTS = range(7)
 """The first key of a draw says what it is for, so that no two uses ever share one."""
 
 ROOT_2 = 0.41421356237309515

@@ -50,8 +50,7 @@ def look(traffic: Traffic, first: int, last: int) -> Seen:
     state = traffic.state
     begin_us, end_us = first * SLOT_US, last * SLOT_US
     hits = [hit for hit in state.hits if begin_us <= hit.due_us < end_us and hit.outcome not in OURS]
-    slots = [slot for number in range(first, last) for slot in state.slots.get(number, {}).values()]
-    if len(hits) >= sum(slot.finished - slot.ours for slot in slots):
+    if len(hits) >= sum(state.answered(number) for number in range(first, last)):
         failed = [hit.due_us for hit in hits if hit.outcome is not Outcome.OK]
         return Seen(traffic=traffic, first=first, last=last, hits=hits, due=[h.due_us for h in hits], failed_due=failed)
     due, failed = [], []
@@ -152,8 +151,8 @@ def _of_slots(seen: Seen, rule: Rule) -> Trace:
 
 def _longest_gap(traffic: Traffic, rule: Rule) -> float:
     """Ten times the usual distance of hits of this name, at least 1 s; infinite for all names: arrivals go on."""
-    sample = _baseline(traffic, rule.tolerance.metric.of)
-    if rule.names is None or sample is None or not sample.hits:
+    sample = _baseline(traffic, rule.tolerance.metric.of) if rule.names is not None else None
+    if sample is None or not sample.hits:
         return float("inf")
     return max(1.0, 10 * sample.seconds / sample.hits) * 1e6
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import assert_never
 
 from chaosrunner.logic.fold import FaultState, FaultStatus, State
+from chaosrunner.logic.patience import next_look
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.safeguards import tripped
 from chaosrunner.logic.steady import steady
+from chaosrunner.model.events import ABORT
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.fault import Fault
 from chaosrunner.model.steps import Abort, Done, Enter, Heal, Inject, Step, Wait
@@ -56,7 +58,7 @@ def decide(experiment: Experiment, state: State, now: int) -> Step:
 
 def _reason_to_give_up(experiment: Experiment, state: State, now: int) -> str:
     if state.signals:
-        return f"interrupted: {state.signals[0]}"
+        return f"interrupted: {state.signals[0]}" if state.signals[0] != ABORT else "aborted by hand, by command or key"
     if state.crashes:
         return f"failed: {state.crashes[0]}"
     if state.watchdog_lost:
@@ -64,6 +66,8 @@ def _reason_to_give_up(experiment: Experiment, state: State, now: int) -> str:
     for index, fault in sorted(state.faults.items()):
         if fault.status in (FaultStatus.FAILED, FaultStatus.STUCK):
             return f"failed: {experiment.faults[index].title}: {fault.why}"
+    if state.forbidden and experiment.faults and state.phase not in (Phase.RECOVERY, Phase.AFTER):
+        return f"not allowed any more: {state.forbidden}"
     if state.gaps:
         return f"failed: load lost: {state.gaps[0]}"
     if state.load_ended_ns is not None:
@@ -124,11 +128,11 @@ def _break_and_heal(experiment: Experiment, state: State, now: int) -> Step:
     wake = now + LOOK_AGAIN_NS
     ends: list[int] = []
     for fault in experiment.faults:
-        at = start + int(fault.at_s * NANOS)
         if f"inject {fault.index}" not in state.asked:
-            if now >= at:
-                return Inject(fault.index, f"{fault.at_s:g} s into the phase")
-            wake = min(wake, at)
+            at = _due(experiment, fault, state, now)
+            if at is not None and now >= at:
+                return Inject(fault.index, f"{(at - start) / NANOS:g} s into the phase")
+            wake = wake if at is None else min(wake, at)
             continue
         end = _end_of(fault, state.fault(fault.index))
         if end is None:
@@ -136,11 +140,32 @@ def _break_and_heal(experiment: Experiment, state: State, now: int) -> Step:
         if now >= end and state.fault(fault.index).reversible and f"heal {fault.index}" not in state.asked:
             return Heal(fault.index, f"it has lasted {fault.for_s:g} s")
         wake = min(wake, end) if end > now else wake
-        if now >= end and _is_over(state.fault(fault.index)):
-            ends.append(max(end, state.fault(fault.index).undone_answered_ns or 0))
+        over = _over_at(fault, state.fault(fault.index), now)
+        if over is not None:
+            ends.append(over)
     if len(ends) == len(experiment.faults):
         return Enter(Phase.RECOVERY, _edge(state, max(ends)), "every fault has ended")
     return Wait(wake)
+
+
+def _due(experiment: Experiment, fault: Fault, state: State, now: int) -> int | None:
+    """When a fault is to begin; None while what it waits for is not over."""
+    at = _start(state, Phase.FAULT) + int(fault.at_s * NANOS)
+    for index in fault.after:
+        current = state.faults.get(index)
+        over = _over_at(experiment.faults[index], current, now) if current else None
+        if over is None:
+            return None
+        at = max(at, over + int(fault.pause_s * NANOS))
+    return at
+
+
+def _over_at(fault: Fault, current: FaultState, now: int) -> int | None:
+    """When a fault was over: its time and its undoing; None while it is not."""
+    end = _end_of(fault, current)
+    if end is None or now < end or not _is_over(current):
+        return None
+    return max(end, current.undone_answered_ns or 0)
 
 
 def _end_of(fault: Fault, current: FaultState) -> int | None:
@@ -157,7 +182,7 @@ def _until_recovered(experiment: Experiment, state: State, now: int) -> Step:
     seen = recovery(experiment, state, now)
     if seen.at_ns is not None and (seen.held_s or 0.0) >= target.hold_s:
         at = _edge(state, max(seen.at_ns, start))
-        return Enter(Phase.AFTER, at, f"recovered in {seen.time_s:.2f} s, held for {seen.held_s:.1f} s")
+        return Enter(Phase.AFTER, at, f"'after' holds since {seen.time_s:.2f} s, for {seen.held_s:.1f} s")
     if now >= over:
         return Done("not recovered")
     return Wait(min(now + LOOK_AGAIN_NS, over))
@@ -169,6 +194,9 @@ def _until_held(experiment: Experiment, state: State, now: int) -> Step:
     answered_by = end + int(experiment.unanswered_s * NANOS)
     if state.covered_ns() < end or (now < answered_by and _open_between(state, start, end)):
         return _or_blind(state, end, now)
+    look = next_look(experiment, state, now)
+    if look is not None:
+        return Wait(min(now + LOOK_AGAIN_NS, look))
     return Done("proven")
 
 
@@ -182,9 +210,7 @@ def _or_blind(state: State, end: int, now: int) -> Step:
 def _open_between(state: State, begin: int, end: int) -> bool:
     """Whether a hit due in [begin, end) is still open."""
     first, last = state.slot_number(begin), state.slot_number(end)
-    return any(
-        slot.open > 0 for number, names in state.slots.items() if first <= number < last for slot in names.values()
-    )
+    return any(state.unanswered(number) for number in range(first, last))
 
 
 def _start(state: State, phase: Phase) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import NormalDist
 
 from chaosrunner.logic import change
 from chaosrunner.logic.conditions import Condition, Seen
 from chaosrunner.logic.levels import SLOT_US
+from chaosrunner.logic.stats import wilson
 from chaosrunner.logic.trace import Trace
 from chaosrunner.logic.traffic import Sample, Span, slots_in
 from chaosrunner.model.experiment import Phase
@@ -47,13 +49,16 @@ def with_episode(recovery: Recovery, seen: Seen, asked: Sequence[Condition], tim
     begin = min(begins for begins, _ in found)
     last = max(ends for _, ends in found)
     low, high = _bounds(seen, begin, last)
+    depth, depth_low, depth_high = max(_depth(trace, begin, last) for trace in traces)
     return replace(
         recovery,
         detected_s=max(0, begin - answered) / 1e6,
         outage_s=(last - begin + (0 if seen.exact else SLOT_US)) / 1e6,
         outage_low_s=low / 1e6,
         outage_high_s=high / 1e6,
-        depth=max(_depth(trace, begin, last) for trace in traces),
+        depth=depth,
+        depth_low=depth_low,
+        depth_high=depth_high,
     )
 
 
@@ -82,10 +87,18 @@ def _soon(seen: Seen, bad: Hit) -> int:
     return min(bad.response_us, int(usual or 0))
 
 
-def _depth(trace: Trace, begin: int, last: int) -> float:
-    """The worst share of bad hits in any of the seconds that follow each other from the first bad one on."""
+def _depth(trace: Trace, begin: int, last: int) -> tuple[float, float, float]:
+    """The worst share of bad hits in any of the seconds that follow each other from the first bad one on, and bounds.
+
+    Wilson's interval of that second, at 1 − 5 %/m for m seconds (Bonferroni): whichever is the worst was chosen.
+    """
     counts = [trace.counts(at, at + SECOND_US) for at in range(begin, last + 1, SECOND_US)]
-    return max((bad / hits for bad, hits in counts if hits), default=0.0)
+    shares = [(bad / hits, bad, hits) for bad, hits in counts if hits]
+    if not shares:
+        return 0.0, 0.0, 1.0
+    share, bad, hits = max(shares)
+    low, high = wilson(bad, hits, NormalDist().inv_cdf(1 - 0.025 / len(shares)))
+    return share, low, high
 
 
 def _waited(seen: Seen, sample: Sample) -> float:

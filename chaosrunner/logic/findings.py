@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 
+from chaosrunner.logic.detail import GROUP
 from chaosrunner.logic.doubt import unfit_cpu, unfit_worker
 from chaosrunner.logic.measure import LATENCIES, expected, human
 from chaosrunner.logic.tolerate import Evidence, Judgement, judge_answers, judge_load
-from chaosrunner.logic.traffic import Span, Traffic
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Span, Traffic, Windows, slots_in
 from chaosrunner.logic.validity import unfit_faults, unfit_lag, unfit_load
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
-from chaosrunner.model.units import SLOT_NS
+from chaosrunner.model.units import SLOT_NS, human_duration
 from chaosrunner.model.verdict import Finding, Outcome
 
 WHEN = {Phase.BASELINE: "before", Phase.FAULT: "during", Phase.AFTER: "after"}
@@ -66,7 +67,7 @@ def _of_load(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
 
     evidence = evidence_of(traffic, span, tolerance)
     plain = judge_load(tolerance, evidence)
-    unfit = _unfit(traffic, span)
+    unfit = _unfit(traffic, span) or unfit_windows(traffic, span, tolerance, plain)
     if not unfit and tolerance.metric.stat in LATENCIES:
         unfit = unfit_lag(tolerance, evidence.sample, plain, judge_load(tolerance, evidence, adjusted=True))
     unfit = unfit or unfit_cpu(traffic, span, tolerance, plain, judged) or unfit_worker(traffic, span, tolerance, plain)
@@ -79,8 +80,22 @@ def evidence_of(traffic: Traffic, span: Span, tolerance: Tolerance) -> Evidence:
     baseline = None
     if tolerance.against is not Against.ABSOLUTE and (before := traffic.span(Phase.BASELINE)):
         baseline = traffic.sample(before, name)
-    windows = tuple(traffic.windows(span, tolerance.window_s, name)) if tolerance.window_s else ()
+    windows = Windows(traffic, span, tolerance.window_s, name) if tolerance.window_s else ()
     return Evidence(traffic.sample(span, name), windows, baseline)
+
+
+def unfit_windows(traffic: Traffic, span: Span, tolerance: Tolerance, judged: Judgement) -> str:
+    """Why windows cannot have held: of a long load only tens of seconds are kept, and of a very long one only sums."""
+    if not tolerance.window_s or judged.outcome is Outcome.BROKEN:
+        return ""
+    window, state = human_duration(tolerance.window_s), traffic.state
+    summed, merged = (min(end, span.last) - span.first for end in (state.coarse_until, state.detail.until))
+    if summed > 0:
+        return f"of the first {human_duration(summed / SLOTS_A_SECOND)} only sums are kept, not every {window}"
+    if merged > 0 and slots_in(tolerance.window_s) < GROUP:
+        first = human_duration(merged / SLOTS_A_SECOND)
+        return f"of the first {first} every 10 s is kept, not every {window}: ask for `in any 10s` under so much load"
+    return ""
 
 
 def _of_probe(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:

@@ -6,11 +6,14 @@ its fold: `step` updates it in place and returns it, so that a frame costs what 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import cast
 
+from chaosrunner.logic import raw_hits
+from chaosrunner.logic.detail import GROUP, Detail
+from chaosrunner.logic.shelf import Shelf, answered, unanswered
 from chaosrunner.logic.strain import Strains, Watched, note_watch
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Phase
@@ -18,8 +21,11 @@ from chaosrunner.model.journey import SERIES
 from chaosrunner.model.slots import Frame, Hit, Slot
 from chaosrunner.model.units import SLOT_NS
 
-FINE_SLOTS = 18_000
-"""Slots kept one by one: 30 minutes. Older ones are merged into their phase's sum, so memory is bounded."""
+OPEN_SLOTS = 50
+"""The newest slots are not packed: most of what is still to come concerns them."""
+
+MERGED_BYTES = 24_000_000
+"""Room for merged slots, packed: two hours at 10,000/s. Beyond it the oldest are added to their phase's sum."""
 
 HITS_KEPT = 400_000
 """Raw hits kept around transitions; at 2,000/s over three minutes."""
@@ -113,12 +119,17 @@ class State:
     faults: dict[int, FaultState] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     """Steps already decided (`inject 0`, `heal 0`, `enter fault`, `done`) → entry number."""
-    slots: dict[int, dict[int, Slot]] = field(default_factory=dict)
+    detail: Detail = field(default_factory=Detail)
+    """Below `detail.until` a slot stands for all of its ten seconds and phase."""
+    slots: MutableMapping[int, dict[int, Slot]] = field(default_factory=Shelf)
     """Slot number since the load's epoch → name index → slot."""
-    series: dict[int, dict[int, Slot]] = field(default_factory=dict)
+    series: MutableMapping[int, dict[int, Slot]] = field(default_factory=Shelf)
     """The same for what is measured beside the hits: slot number → name index from `SERIES` on → slot."""
+    room: int = MERGED_BYTES
+    merged_until: int = 0
+    """How far merging has come in `slots` and `series`."""
     coarse: dict[tuple[Phase, int], Slot] = field(default_factory=dict)
-    """Sums of slots too old to be kept one by one."""
+    """Sums of slots too old to be kept even merged."""
     coarse_until: int = 0
     """Slot numbers below this are in `coarse`."""
     hits: list[Hit] = field(default_factory=list)
@@ -140,6 +151,10 @@ class State:
     strains: Strains = field(default_factory=dict)
     signals: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
+    forbidden: str = ""
+    """Why no fault is allowed any more; empty while there is."""
+    residue: list[str] = field(default_factory=list)
+    """What was found of this run when all should have been put back, beside open debts."""
     aborted: str = ""
     """Why the run was given up; empty if it was not."""
     aborted_ns: int = 0
@@ -168,6 +183,16 @@ class State:
             return
         for kind in (self.slots, self.series):
             yield from (slot for name, slot in kind.get(number, {}).items() if name in names)
+
+    def answered(self, number: int) -> int:
+        """Hits due in a slot whose outcome is the target's."""
+        slots = self.slots
+        return slots.answered(number) if isinstance(slots, Shelf) else answered(slots.get(number, {}))
+
+    def unanswered(self, number: int) -> bool:
+        """Whether a hit due in a slot has no outcome yet."""
+        slots = self.slots
+        return slots.unanswered(number) if isinstance(slots, Shelf) else unanswered(slots.get(number, {}))
 
     def slot_number(self, at_ns: int) -> int:
         """The slot that begins at (or holds) an instant. Raises ValueError before the load has an epoch."""
@@ -205,6 +230,7 @@ def fold(entries: Iterable[e.Entry]) -> State:
 def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one arm a kind of event
     """Fold one entry in."""
     state.n = entry.n
+    state.detail.note(entry.event)
     match entry.event:
         case e.RunStarted() as started:
             state.started = started
@@ -251,7 +277,7 @@ def step(state: State, entry: e.Entry) -> State:  # noqa: C901, PLR0912 - one ar
     return state
 
 
-def _fault_event(state: State, event: e.Event, n: int) -> None:  # noqa: C901 - one arm a kind of event
+def _fault_event(state: State, event: e.Event, n: int) -> None:  # noqa: C901, PLR0912 - one arm a kind of event
     match event:
         case e.Prepared(fault=i, recipe=recipe, deadline_ns=deadline):
             fault = state.fault(i)
@@ -280,6 +306,13 @@ def _fault_event(state: State, event: e.Event, n: int) -> None:  # noqa: C901 - 
             fault = state.fault(i)
             fault.status, fault.attempts = FaultStatus.PAID, attempts
             fault.undone_called_ns, fault.undone_answered_ns = called, answered
+        case e.Residue(fault=i, says=says) if i is not None:
+            fault = state.fault(i)
+            fault.status, fault.why = FaultStatus.STUCK, says
+        case e.Residue(says=says):
+            state.residue.append(says)
+        case e.Forbidden(why=why):
+            state.forbidden = why
         case e.UndoFailed(fault=i, why=why):
             fault = state.fault(i)
             fault.status, fault.why = FaultStatus.STUCK, why
@@ -294,14 +327,13 @@ def _frame(state: State, frame: Frame) -> None:
     if frame.seq > expected:
         state.gaps.append(f"worker {frame.worker}: frames {expected}–{frame.seq - 1} are missing")
     state.next_seq[frame.worker] = frame.seq + 1
+    state.detail.frame(frame)
     for (number, name), delta in frame.slots.items():
-        if number < state.coarse_until:
-            _into_coarse(state, number, name, delta)
-        else:
-            kind = state.slots if name < SERIES else state.series
-            kind.setdefault(number, {}).setdefault(name, Slot()).add(delta)
+        _keep(state, number, name, delta)
     state.covered_us[frame.worker] = max(frame.until_us, state.covered_us.get(frame.worker, 0))
-    _keep_hits(state, frame.hits)
+    raw_hits.keep(state.hits, frame.hits)
+    if all(fault.inject_called_ns is None for fault in state.faults.values()):
+        _trim_hits(state, state.covered_ns())  # an inject can only come later
     state.skipped += frame.skipped
     state.journeys += frame.journeys
     state.behind += frame.behind
@@ -314,12 +346,41 @@ def _frame(state: State, frame: Frame) -> None:
     if len(state.hits) > HITS_KEPT:
         state.hits_dropped += len(state.hits) - HITS_KEPT
         del state.hits[: len(state.hits) - HITS_KEPT]
-    while len(state.slots) > FINE_SLOTS or len(state.series) > FINE_SLOTS:
-        oldest = min([*state.slots, *state.series])
-        for kind in (state.slots, state.series):
-            for name, slot in kind.pop(oldest, {}).items():
-                _into_coarse(state, oldest, name, slot)
-        state.coarse_until = oldest + 1
+    _make_room(state)
+
+
+def _shelves(state: State) -> tuple[Shelf, Shelf]:
+    return cast("Shelf", state.slots), cast("Shelf", state.series)  # a state that is folded has nothing else
+
+
+def _keep(state: State, number: int, name: int, delta: Slot) -> None:
+    if number >= state.coarse_until:
+        shelf = _shelves(state)[name >= SERIES]
+        shelf.to_add(state.detail.place(number)).setdefault(name, Slot()).add(delta)
+    elif (phase := state.phase_of_slot(number)) is not None:
+        state.coarse.setdefault((phase, name), Slot()).add(delta)
+
+
+def _make_room(state: State) -> None:
+    """Merge what has become old, pack what lies open, and sum up what not even packed has room."""
+    shelves, until = _shelves(state), state.detail.until
+    for shelf in shelves:
+        for number in range(state.merged_until, until):
+            _put_back(state, number, shelf.pop(number, {}))
+    state.merged_until = until
+    for shelf in shelves:
+        shelf.seal(max(until, state.detail.covered() - OPEN_SLOTS), until)
+    while sum(shelf.weight for shelf in shelves) > state.room:
+        oldest = min(min(shelf) for shelf in shelves if shelf)
+        state.coarse_until = (oldest // GROUP + 1) * GROUP
+        for shelf in shelves:
+            for number in range(oldest, state.coarse_until):
+                _put_back(state, number, shelf.pop(number, {}))
+
+
+def _put_back(state: State, number: int, names: Mapping[int, Slot]) -> None:
+    for name, slot in names.items():
+        _keep(state, number, name, slot)
 
 
 def _count(state: State, frame: Frame) -> None:
@@ -332,29 +393,7 @@ def _phase_at(state: State, until_us: int) -> Phase | None:
     return None if state.load_epoch_ns is None else state.phase_of_slot(until_us * 1000 // SLOT_NS)
 
 
-def _keep_hits(state: State, hits: Sequence[Hit]) -> None:
-    """Insert raw hits by due time, so that the order in which frames arrive does not matter."""
-    if hits:
-        place = bisect_left(state.hits, min(hit.due_us for hit in hits), key=_due)
-        state.hits[place:] = sorted([*state.hits[place:], *hits], key=_hit_order)
-
-
-def _due(hit: Hit) -> int:
-    return hit.due_us
-
-
-def _hit_order(hit: Hit) -> tuple[int, int, str, int, int]:
-    return hit.due_us, hit.name, hit.outcome.value, hit.response_us, hit.lag_us
-
-
-def _into_coarse(state: State, number: int, name: int, slot: Slot) -> None:
-    phase = state.phase_of_slot(number)
-    if phase is not None:
-        state.coarse.setdefault((phase, name), Slot()).add(slot)
-
-
 def _trim_hits(state: State, called_ns: int) -> None:
     """Forget raw hits from long before the first inject: slots are enough there."""
     if state.load_epoch_ns is not None:
-        floor = (called_ns - state.load_epoch_ns) // 1000 - BEFORE_INJECT_US
-        state.hits = [hit for hit in state.hits if hit.due_us >= floor]
+        raw_hits.forget_before(state.hits, (called_ns - state.load_epoch_ns) // 1000 - BEFORE_INJECT_US)

@@ -9,7 +9,7 @@ from chaosrunner.logic.fold import FaultState, FaultStatus, State
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.fault import Fault
 from chaosrunner.model.units import NANOS
-from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery
+from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery, Return
 
 COMPLETED = "played to the end"
 """The finding that says why a run was cut short: what else is unknown then follows from it."""
@@ -19,9 +19,8 @@ def headline(experiment: Experiment, state: State, findings: Sequence[Finding], 
     """Why this exit code, in one line."""
     match code:
         case Exit.NOT_RESTORED:
-            left = ", ".join(experiment.faults[index].title for index in state.debts())
-            run = state.started.run if state.started else "RUN"
-            return f"{left} may still be in place; repair with: chaosrunner recover {run}"
+            left = "; ".join([*(experiment.faults[index].title for index in state.debts()), *state.residue])
+            return f"{left} may still be in place; repair with: {_repair(experiment, state)}"
         case Exit.INTERRUPTED:
             names = ", ".join(dict.fromkeys(state.signals))
             return f"interrupted by {names}; everything was restored"
@@ -33,11 +32,20 @@ def headline(experiment: Experiment, state: State, findings: Sequence[Finding], 
             return _worst(findings)
 
 
+def _repair(experiment: Experiment, state: State) -> str:
+    """The one command; what bears a tag and is of no open debt is found at the system."""
+    run = state.started.run if state.started else "RUN"
+    return f"chaosrunner recover {run}" + (f" --scan {experiment.system.file}" if state.residue else "")
+
+
 def _held(findings: Sequence[Finding], measured: Recovery) -> str:
     held = f"{len(findings)} of {len(findings)} held"
     if measured.state != "recovered" or measured.time_s is None:
         return held
-    return f"{held}; recovered in {measured.time_s:.2f} s"
+    if measured.verdict in (Return.NOT_RECOVERED, Return.RELAPSED):
+        return f"{held}, but {measured.verdict}: {measured.verdict_why}"
+    back = "recovered" if measured.verdict is Return.RECOVERED else "'after' held"
+    return f"{held}; {back} in {measured.time_s:.2f} s"
 
 
 def _worst(findings: Sequence[Finding]) -> str:
@@ -65,6 +73,7 @@ def fault_report(fault: Fault, state: FaultState) -> FaultReport:
         lasted_s=_lasted(state),
         restored=not state.debt,
         note=_note(state),
+        group=fault.group,
     )
 
 

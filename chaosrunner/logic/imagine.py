@@ -48,7 +48,9 @@ def imagine(
     Raises:
         RuntimeError: the imagined run does not end.
     """
-    healthy = replace(experiment, hypothesis=Hypothesis(), abort=())
+    # With so few imagined hits nothing could be proven: the shortest run is the one in which it is at the first look.
+    proven = replace(experiment.recover, margin=None)
+    healthy = replace(experiment, hypothesis=Hypothesis(), abort=(), recover=proven)
     world = _World(healthy, without_undo)
     for _ in range(limit):
         chosen = decide(healthy, world.state, world.now)

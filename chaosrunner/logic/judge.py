@@ -6,25 +6,31 @@ merged by max. Nothing unrestored is green, and no finding at all is no pass.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
+from chaosrunner.logic.appraisal import appraisal, glance
 from chaosrunner.logic.doubt import unfit_abort, unfit_recovery
 from chaosrunner.logic.findings import findings_of, guarded
 from chaosrunner.logic.fold import FaultState, State
 from chaosrunner.logic.headline import COMPLETED, fault_report, headline
+from chaosrunner.logic.patience import side
 from chaosrunner.logic.punctual import without_lag
 from chaosrunner.logic.recovery import recovery
+from chaosrunner.logic.residual import concluded
+from chaosrunner.logic.steady import steady
 from chaosrunner.logic.tally import phase_stats, trust
 from chaosrunner.logic.traffic import Traffic
 from chaosrunner.logic.validity import unfit_delivery, unfit_faults, unfit_load
-from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.events import ABORT
+from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.hypothesis import Stat, Tolerance
 from chaosrunner.model.units import NANOS, human_duration
-from chaosrunner.model.verdict import Finding, Outcome, Recovery, Verdict
+from chaosrunner.model.verdict import Finding, Outcome, Recovery, Return, Verdict
 
-ABORT = "abort"
-"""The signal's name when the abort command, not the system, ended the run."""
-
+RECOVERY = "recovery within "
+"""How the finding on the recovery is named."""
 
 FAILED = "failed: "
 """How the end of a run begins when something of ours ended it: its owner died, and its heir says so."""
@@ -33,10 +39,11 @@ FAILED = "failed: "
 def judge(experiment: Experiment, state: State) -> Verdict:
     """The verdict on a run, or on as much of it as the journal holds. Never raises: a failure is UNKNOWN."""
     traffic = Traffic(experiment, state)
-    measured = _recovery(experiment, state)
+    measured = _appraised(traffic)
     findings = _findings(traffic, measured)
+    measured = _fitted(measured, findings)
     outcome = max((finding.outcome for finding in findings), default=Outcome.UNKNOWN)
-    restored = not state.debts()
+    restored = not state.debts() and not state.residue
     code = _exit(state, outcome)
     return Verdict(
         run=state.started.run if state.started else "",
@@ -47,6 +54,7 @@ def judge(experiment: Experiment, state: State) -> Verdict:
         exit=code,
         headline=headline(experiment, state, findings, measured, code),
         restored=restored,
+        residue=tuple(state.residue),
         findings=tuple(findings),
         recovery=measured,
         faults=tuple(fault_report(fault, state.faults.get(fault.index, FaultState())) for fault in experiment.faults),
@@ -96,9 +104,42 @@ def _recovery(experiment: Experiment, state: State) -> Recovery:
         return Recovery(state="unknown", target_s=experiment.recover.within_s, why=why)
 
 
+def _appraised(traffic: Traffic) -> Recovery:
+    """The recovery with its verdict; one that is bad only by the generator's doing, or for want of CPU, is none."""
+    experiment, state = traffic.experiment, traffic.state
+    until, error = state.covered_ns(), side(experiment, state)
+    try:
+        plain = appraisal(experiment, state, until, error)
+        if plain.verdict is not Return.NOT_RECOVERED:
+            return plain
+        if glance(experiment, without_lag(state), until, error).verdict is not Return.NOT_RECOVERED:
+            return _inconclusive(plain, f"the generator's own lag decides: with it {plain.verdict_why}")
+        kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER})) if traffic.lack else traffic
+        if kinder is not traffic and glance(experiment, kinder.state, until, error).verdict is not Return.NOT_RECOVERED:
+            return _inconclusive(plain, f"a CPU was missing, and that decides: with it {plain.verdict_why}")
+        return plain
+    except Exception as failure:
+        why = f"measuring failed: {type(failure).__name__}: {failure}"
+        return _inconclusive(_recovery(experiment, state), why)
+
+
+def _inconclusive(measured: Recovery, why: str) -> Recovery:
+    return replace(measured, verdict=Return.INCONCLUSIVE, verdict_why=why)
+
+
+def _fitted(measured: Recovery, findings: list[Finding]) -> Recovery:
+    """A verdict on evidence that is not fit is none: the load was not delivered, or the fault not proven."""
+    unfit = next((one.why for one in findings if one.name.startswith(RECOVERY) and one.outcome is Outcome.UNKNOWN), "")
+    if measured.verdict is None or not unfit or measured.verdict is Return.INCONCLUSIVE:
+        return measured
+    return _inconclusive(measured, unfit)
+
+
 def _findings(traffic: Traffic, measured: Recovery) -> list[Finding]:
     experiment, state = traffic.experiment, traffic.state
-    found = findings_of(traffic, Phase.BASELINE)
+    # Whoever went on to break something had found the baseline steady, and that is not asked again.
+    gate = state.phase_start_ns(Phase.FAULT) is None
+    found = steady(experiment, state) if gate else findings_of(traffic, Phase.BASELINE)
     found += findings_of(traffic, Phase.FAULT)
     found += findings_of(traffic, Phase.AFTER)
     if experiment.faults and measured.state != "none":
@@ -115,26 +156,42 @@ def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
     outcome = {"recovered": Outcome.HELD, "late": Outcome.BROKEN, "never": Outcome.BROKEN}.get(
         measured.state, Outcome.UNKNOWN
     )
+    outcome, why = max((outcome, measured.why), _asked_of(measured), key=lambda one: one[0])
     unfit = unfit_faults(traffic.experiment, traffic.state)
     for phase in (Phase.FAULT, Phase.RECOVERY, Phase.AFTER):
         if not unfit and outcome is not Outcome.UNKNOWN and (span := traffic.span(phase)):
             unfit = unfit_load(traffic, span)
-    if not unfit and outcome is Outcome.BROKEN:
+    untimely = outcome is Outcome.BROKEN and measured.state in ("late", "never")
+    if not unfit and untimely:
         unfit = unfit_recovery(traffic, lambda view: _recovery(view.experiment, view.state).state)
-    if not unfit and outcome is Outcome.BROKEN:
+    if not unfit and untimely:
         kinder = _recovery(traffic.experiment, without_lag(traffic.state))
         if kinder.state not in ("late", "never"):
             unfit = f"the generator's own lag decides: without it {_time(kinder)}"
     return Finding(
-        name=f"recovery within {human_duration(target.within_s)}",
+        name=f"{RECOVERY}{human_duration(target.within_s)}",
         phase=Phase.RECOVERY,
-        expected=f"within {human_duration(target.within_s)}, held for {human_duration(target.hold_s)}",
+        expected=f"within {human_duration(target.within_s)}, held for {human_duration(target.hold_s)}{within(target)}",
         observed=_time(measured),
         outcome=Outcome.UNKNOWN if unfit else outcome,
-        why=unfit or measured.why,
+        why=unfit or why,
         value=measured.time_s,
         evidence=tuple(fault.evidence_n for fault in traffic.state.faults.values() if fault.proven is not None),
     )
+
+
+def _asked_of(measured: Recovery) -> tuple[Outcome, str]:
+    """What the verdict means for the finding: nothing unless the user asked for it by writing a margin."""
+    if measured.asked is None:
+        return Outcome.HELD, ""
+    proven = {Return.NOT_RECOVERED: Outcome.BROKEN, Return.INCONCLUSIVE: Outcome.UNKNOWN}
+    verdict = concluded(measured.residuals)[0] if measured.verdict is Return.RELAPSED else measured.verdict
+    return (proven.get(verdict, Outcome.HELD), f"{verdict}: {measured.verdict_why}") if verdict else (Outcome.HELD, "")
+
+
+def within(target: RecoveryTarget) -> str:
+    """`, to within 10 % of the baseline`; empty unless the user asked for it."""
+    return f", to within {target.margin * 100:g} % of the baseline" if target.margin is not None else ""
 
 
 def _time(measured: Recovery) -> str:
@@ -188,7 +245,7 @@ def _completed(why: str) -> Finding:
 
 def _exit(state: State, outcome: Outcome) -> Exit:
     codes = [{Outcome.HELD: Exit.HELD, Outcome.UNKNOWN: Exit.UNKNOWN, Outcome.BROKEN: Exit.BROKEN}[outcome]]
-    if state.debts():
+    if state.debts() or state.residue:
         codes.append(Exit.NOT_RESTORED)
     if any(signal != ABORT for signal in state.signals):
         codes.append(Exit.INTERRUPTED)

@@ -43,6 +43,8 @@ class Effect:
 
     inject_called_us: int
     inject_answered_us: int
+    last_inject_us: int
+    """The call of the last inject."""
     called_us: int
     answered_us: int
 
@@ -62,6 +64,25 @@ class Found:
     """Where it strayed again, or the end of the watch."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a recovery is measured by."""
+
+    seen: Seen
+    effect: Effect
+    tolerances: tuple[Tolerance, ...]
+
+    @property
+    def watch(self) -> Watch:
+        """From when to when it is looked for."""
+        return Watch(
+            since_us=self.effect.inject_called_us,
+            begin_us=self.effect.called_us,
+            until_us=self.seen.last * SLOT_US,
+            hold_us=slots_in(self.seen.traffic.experiment.recover.hold_s) * SLOT_US,
+        )
+
+
 def recovery(experiment: Experiment, state: State, now: int) -> Recovery:
     """What is known of the recovery at an instant.
 
@@ -70,6 +91,12 @@ def recovery(experiment: Experiment, state: State, now: int) -> Recovery:
         state: what is known of the run.
         now: CLOCK_BOOTTIME nanoseconds; nothing due later is looked at.
     """
+    found = sight(experiment, state, now)
+    return found if isinstance(found, Recovery) else measured(found)
+
+
+def sight(experiment: Experiment, state: State, now: int) -> Sight | Recovery:
+    """What there is to measure a recovery by, or the answer where there is nothing to measure."""
     target_s = experiment.recover.within_s
     if not experiment.faults:
         return Recovery(state="none", target_s=target_s, why="there is no fault to recover from")
@@ -82,12 +109,21 @@ def recovery(experiment: Experiment, state: State, now: int) -> Recovery:
         return Recovery(state="unknown", target_s=target_s, why=f"the load has gaps: {state.gaps[0]}")
     first = max(0, effect.inject_called_us // SLOT_US - LEAD_SLOTS)
     last = _settled(traffic, effect.inject_called_us // SLOT_US, now)
-    seen = look(traffic, first, max(first, last))
-    tolerances = experiment.hypothesis.after or experiment.hypothesis.before
+    return Sight(
+        seen=look(traffic, first, max(first, last)),
+        effect=effect,
+        tolerances=experiment.hypothesis.after or experiment.hypothesis.before,
+    )
+
+
+def measured(found: Sight) -> Recovery:
+    """The recovery that is in sight; unknown where a tolerance cannot be asked."""
     try:
-        return _measured(seen, effect, tolerances)
+        asked = conditions(found.seen, found.tolerances)
     except NoConditionError as reason:
+        target_s = found.seen.traffic.experiment.recover.within_s
         return Recovery(state="unknown", target_s=target_s, why=str(reason))
+    return _measured(found, asked)
 
 
 def _effect(experiment: Experiment, state: State) -> Effect | str:
@@ -110,6 +146,7 @@ def _effect(experiment: Experiment, state: State) -> Effect | str:
     return Effect(
         inject_called_us=(inject_called - epoch) // 1000,
         inject_answered_us=(inject_answered - epoch) // 1000,
+        last_inject_us=(max(begins)[0] - epoch) // 1000,
         called_us=(called - epoch) // 1000,
         answered_us=(answered - epoch) // 1000,
     )
@@ -119,21 +156,13 @@ def _settled(traffic: Traffic, first: int, now: int) -> int:
     """The first slot from `first` on that is not over, or in which a hit has no outcome yet: nobody guesses it."""
     state = traffic.state
     last = traffic.slot_before(min(now, state.covered_ns()))
-    still_open = (
-        number for number in range(first, last) if any(slot.open > 0 for slot in state.slots.get(number, {}).values())
-    )
+    still_open = (number for number in range(first, last) if state.unanswered(number))
     return next(still_open, last)
 
 
-def _measured(seen: Seen, effect: Effect, tolerances: tuple[Tolerance, ...]) -> Recovery:
+def _measured(sighted: Sight, asked: list[Condition]) -> Recovery:
+    seen, effect, watch = sighted.seen, sighted.effect, sighted.watch
     target = seen.traffic.experiment.recover
-    asked = conditions(seen, tolerances)
-    watch = Watch(
-        since_us=effect.inject_called_us,
-        begin_us=effect.called_us,
-        until_us=seen.last * SLOT_US,
-        hold_us=slots_in(target.hold_s) * SLOT_US,
-    )
     if not asked:
         return _nothing_asked(seen, effect, watch)
     held = _first_common(seen, asked, watch, watch.begin_us)

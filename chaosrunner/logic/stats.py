@@ -52,11 +52,14 @@ def rank_interval(share: float, hits: int) -> tuple[int, int]:
     return max(0, math.floor(middle - half)), min(hits + 1, math.ceil(middle + half) + 1)
 
 
-def wilson(count: int, hits: int) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson (1927): right also for none and for all. Needs hits > 0."""
-    share, z2 = count / hits, Z * Z
+def wilson(count: float, hits: float, z: float = Z) -> tuple[float, float]:
+    """The 95 % interval (unless `z` says otherwise) of a share by Wilson (1927): right also for none and for all.
+
+    Needs hits > 0; they need not be whole, where they are worth less than their number.
+    """
+    share, z2 = count / hits, z * z
     middle = (share + z2 / (2 * hits)) / (1 + z2 / hits)
-    half = Z / (1 + z2 / hits) * math.sqrt(share * (1 - share) / hits + z2 / (4 * hits * hits))
+    half = z / (1 + z2 / hits) * math.sqrt(share * (1 - share) / hits + z2 / (4 * hits * hits))
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 

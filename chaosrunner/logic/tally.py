@@ -56,6 +56,8 @@ def _stats(traffic: Traffic, span: Span, name: str, of: Of) -> PhaseStats:
         wait=_spread(sample.slot.wait),
         lag=_spread(sample.slot.lag),
         amplification=amplification(traffic, span, name),
+        success=_spread(sample.slot.ok),
+        throughput=(sample.slot.ok.total + sample.slot.failed.total) / span.seconds if span.seconds else 0.0,
     )
 
 

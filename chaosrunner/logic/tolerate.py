@@ -33,7 +33,7 @@ class Evidence:
     """The traffic a tolerance is judged on."""
 
     sample: Sample
-    windows: tuple[Sample, ...] = ()
+    windows: Iterable[Sample] = ()
     """With `in any …`: every window of that length."""
     baseline: Sample | None = None
     """For a relative tolerance."""

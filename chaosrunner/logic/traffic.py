@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from chaosrunner.logic.detail import GROUP
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.relief import Missing, missing, relieved
 from chaosrunner.model.experiment import Experiment, Phase
@@ -141,22 +143,37 @@ class Traffic:
     def windows(self, span: Span, seconds: float, name: str = "") -> Iterator[Sample]:
         """Every window of that length in `span`, by steps of 1 s (or of itself, if shorter), and the last one.
 
-        A span shorter than the window is one window.
+        A span shorter than the window is one window. Where slots were merged windows are of whole tens of seconds, at
+        least as long as asked; what is in the sums of phases only has no windows.
         """
         wide = min(slots_in(seconds), span.last - span.first)
-        if not wide:
+        first, until = max(span.first, self.state.coarse_until), min(span.last, self.state.detail.until)
+        if not wide or first >= until:
+            yield from self._fine_windows(span, wide, name)
             return
+        edges = [first, *range((first // GROUP + 1) * GROUP, until, GROUP), until]
+        for begin, end in _merged_windows(edges, wide, span.last):
+            yield Sample(self._bucket(span, begin, end - begin, name), (end - begin) / SLOTS_A_SECOND)
+        if span.last - until >= wide:
+            yield from self._fine_windows(replace(span, first=until), wide, name)
+
+    def _fine_windows(self, span: Span, wide: int, name: str) -> Iterator[Sample]:
+        """Windows by steps of a second, of which only what the next one needs is kept."""
         size = math.gcd(wide, SLOTS_A_SECOND)
-        buckets = {
-            start: self._bucket(span, start, size, name) for start in range(span.first, span.last - size + 1, size)
-        }
-        starts = list(range(span.first, span.last - wide + 1, min(wide, SLOTS_A_SECOND)))
-        for start in starts:
+        step = min(wide, SLOTS_A_SECOND)
+        buckets: deque[Slot] = deque(maxlen=max(1, wide // max(1, size)))
+        filled = span.first
+        start = span.first
+        while wide and start + wide <= span.last:
+            while filled < start + wide:
+                buckets.append(self._bucket(span, filled, size, name))
+                filled += size
             slot = Slot()
-            for at in range(start, start + wide, size):
-                slot.add(buckets[at])
+            for bucket in buckets:
+                slot.add(bucket)
             yield Sample(slot, wide / SLOTS_A_SECOND)
-        if starts[-1] + wide < span.last:
+            start += step
+        if wide and start - step + wide < span.last:
             yield self.sample(Span(span.phase, span.last - wide, span.last), name)
 
     def recent(self, last: int, slots: int, name: str = "") -> Sample:
@@ -201,6 +218,35 @@ class Traffic:
         if name not in self._called:
             self._called[name] = self.experiment.load.called(name)
         return self._called[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """All windows of a length in a span, gathered whenever they are gone through: of a long run they are too many."""
+
+    traffic: Traffic
+    span: Span
+    seconds: float
+    name: str
+
+    def __iter__(self) -> Iterator[Sample]:
+        """One after the other."""
+        return self.traffic.windows(self.span, self.seconds, self.name)
+
+
+def _merged_windows(edges: list[int], wide: int, last: int) -> Iterator[tuple[int, int]]:
+    """[begin, end) of windows from each edge but the last on: to an edge, or into the fine slots that follow them.
+
+    Where too few of those follow for a window of their own, one more goes to the end.
+    """
+    end = edges[0]
+    for begin in edges[:-1]:
+        end = next((edge for edge in edges if edge >= begin + wide), begin + wide)
+        if end > last:
+            break
+        yield begin, end
+    if edges[-1] <= last < edges[-1] + wide and end != last:
+        yield max(edge for edge in edges[:-1] if edge <= max(edges[0], last - wide)), last
 
 
 def slots_in(seconds: float) -> int:

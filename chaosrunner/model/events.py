@@ -201,6 +201,23 @@ class UndoFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Residue(Event):
+    """Found when all should have been put back: a fault that was undone is in place, or something else that is ours."""
+
+    fault: int | None
+    """Whose debt is open again; None: something of this run, found by its tag, that belongs to no open debt."""
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forbidden(Event):
+    """A rule allows no fault any more, such as an hour that is over: no more injects; heal."""
+
+    why: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeAnswered(Event):
     """A probe was asked; an error is an answer."""
 
@@ -211,9 +228,13 @@ class ProbeAnswered(Event):
     says: str = ""
 
 
+ABORT = "abort"
+"""The name of the signal that is none: somebody gave the abort command, or pressed the key."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signalled(Event):
-    """SIGINT, SIGTERM or SIGHUP arrived, or the abort command was given (`abort`)."""
+    """SIGINT, SIGTERM or SIGHUP arrived, or the abort command or key was given (`abort`)."""
 
     signal: str
 
@@ -285,7 +306,7 @@ KINDS: Mapping[str, type[Event]] = {
     for kind in (
         RunStarted, OwnerChanged, WatchdogReady, WatchdogLost, LoadStarted, ClockCompared, LoadLost, LoadNoted,
         LoadEnded, PhaseEntered, Decided, Prepared, Injecting, Injected, InjectFailed, Verified, Undoing, Undone,
-        UndoFailed, ProbeAnswered, Signalled, Crashed, Pressure, Ended,
+        UndoFailed, Residue, Forbidden, ProbeAnswered, Signalled, Crashed, Pressure, Ended,
     )
 }  # fmt: skip
 """Kind → class, of the events kept as JSON lines. SlotsArrived lives in segments."""

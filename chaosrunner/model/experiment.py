@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from chaosrunner.model.composite import Part, ends_s
 from chaosrunner.model.fault import Fault
 from chaosrunner.model.hypothesis import Hypothesis, Probe, Tolerance
 from chaosrunner.model.load import LoadProfile
+from chaosrunner.model.rules import Rules
 from chaosrunner.model.system import System
+
+HANDOVER_S = 2.0
+"""Allowed for undoing a fault that another one waits for, in the upper bound of a run."""
 
 
 class Phase(StrEnum):
@@ -25,10 +30,12 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryTarget:
-    """`within 2min, hold 30s`."""
+    """`within 2min, hold 30s, to within 10% of baseline`."""
 
     within_s: float = 120.0
     hold_s: float = 30.0
+    margin: float | None = None
+    """Asked for: proven to be as before, but for this share of latency and goodput. None: what is proven is only told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +58,26 @@ class Experiment:
     unanswered_s: float = 2.0
     """Safeguards count a request unanswered after this long as an error."""
     seed: int | None = None
+    rules: Rules = field(default_factory=Rules)
+    """What it allows itself, within what the system's owner allows."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that both files put in, never a secret's: with them the texts mean the same next year."""
+    asked: tuple[Part, ...] = ()
+    """What `faults` is drawn from by a run's seed, see `logic.composite`; empty when the file has no composite."""
+
+    @property
+    def all_rules(self) -> tuple[Rules, Rules]:
+        """The owner's rules and its own: both hold."""
+        return self.system.rules, self.rules
 
     @property
     def fault_s(self) -> float:
-        """The nominal length of the FAULT phase in seconds: until the latest fault's `for` ends."""
-        return max((fault.at_s + fault.for_s for fault in self.faults), default=0.0)
+        """The nominal length of the FAULT phase in seconds, whatever a seed chooses: until the latest `for` ends."""
+        return ends_s(self.asked or self.faults)
 
     @property
     def longest_s(self) -> float:
         """An upper bound of the run in seconds, should recovery never come."""
         watch = self.recover.within_s + self.recover.hold_s if self.faults else 0.0
-        return self.load.warmup_s + self.baseline_s + self.fault_s + watch
+        handovers = HANDOVER_S * sum(bool(fault.after) for fault in self.faults)
+        return self.load.warmup_s + self.baseline_s + self.fault_s + handovers + watch

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from chaosrunner.model.rules import Rules
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import System
 
@@ -52,6 +53,15 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The composite of the file that a fault is part of; all of its faults are told as one."""
+
+    line: int
+    """Of the entry, which no two share."""
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What to break, when, and for how long. Always finite."""
 
@@ -67,6 +77,12 @@ class Fault:
     accept: frozenset[str] = frozenset()
     """`all`, `unguarded`."""
     line: int = 0
+    after: tuple[int, ...] = ()
+    """Faults that must be over before it begins, however long undoing them takes."""
+    pause_s: float = 0.0
+    """It begins at least this long after the last of `after` is over."""
+    group: Group | None = None
+    """None: it stands in the file by itself."""
 
     @property
     def title(self) -> str:
@@ -93,12 +109,16 @@ class Recipe:
     """`target`: the target itself ends the fault (a lease); `runner`: only runner or watchdog on this host do."""
     lasts_s: float = 0.0
     """How long the harm should last; target-held deadlines are this plus a grace."""
+    names: tuple[str, ...] = ()
+    """The instances of the target's component that were drawn; filled in by the engine, as `live` is."""
+    live: int = 0
+    """Out of how many."""
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, object]:
     """A recipe as JSON values only."""
     raw: dict[str, object] = {item.name: getattr(recipe, item.name) for item in fields(recipe)}
-    return {**raw, "data": dict(recipe.data), "claims": list(recipe.claims)}
+    return {**raw, "data": dict(recipe.data), "claims": list(recipe.claims), "names": list(recipe.names)}
 
 
 def recipe_from_json(raw: Mapping[str, object]) -> Recipe:
@@ -108,7 +128,7 @@ def recipe_from_json(raw: Mapping[str, object]) -> Recipe:
         TypeError: a field without a default is missing.
     """
     given: dict[str, Any] = {item.name: raw[item.name] for item in fields(Recipe) if item.name in raw}
-    return Recipe(**{**given, "claims": tuple(given.get("claims", ()))})
+    return Recipe(**{**given, "claims": tuple(given.get("claims", ())), "names": tuple(given.get("names", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +156,10 @@ class Tools(Protocol):
         ...
 
 
+def _nobody_asks(names: tuple[str, ...], live: int) -> None:
+    """Nobody counts what is drawn."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What `prepare` may look at."""
@@ -150,6 +174,10 @@ class Context:
     """Pids never to touch: this runner, its children and ancestors, the watchdog, the load workers."""
     keep: tuple[str, ...] = ()
     """Directories whose file systems no fault may fill or slow: the state directory, and where runs are written."""
+    rules: tuple[Rules, ...] = ()
+    """The system's and the experiment's: what they protect is never drawn."""
+    drawn: Callable[[tuple[str, ...], int], object] = _nobody_asks
+    """Told by whoever draws instances: their names, out of how many that are live. Limits are counted by it."""
 
     def tag(self, fault: Fault) -> str:
         """The name of whatever this fault creates: `chaosrunner/<run>/<index>`."""

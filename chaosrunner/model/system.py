@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chaosrunner.model.http_client import Tls
+from chaosrunner.model.rules import Rules
 from chaosrunner.model.secret import Secret
 
 
@@ -52,6 +53,8 @@ class Component:
     containers: Containers | None = None
     proxies: tuple[str, ...] = ()
     """Names of the fault proxies in front of it, one an instance."""
+    host: str = ""
+    """Where its processes, namespaces and resources are, as `ssh://user@web-2:22/path/of/chaosrunner`; empty: here."""
     namespaces: tuple[str, ...] = ()
     """Names of the network namespaces (`ip netns`) it lives in, one an instance."""
     dsn: Secret | None = None
@@ -76,3 +79,7 @@ class System:
     components: Mapping[str, Component] = field(default_factory=dict)
     protect: tuple[str, ...] = ()
     """Component names no fault may target."""
+    protect_line: int = 0
+    """Where the file says so."""
+    rules: Rules = field(default_factory=Rules)
+    """What its owner allows."""

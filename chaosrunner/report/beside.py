@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,16 @@ NOTE_CHARS = 2_000
 
 
 def counted(verdict: Verdict) -> Iterator[str]:
-    """One line a name: what was counted, by phase."""
-    for name, by_phase in verdict.counts.items():
-        parts = (f"{words.count(n)} {phase or 'outside any phase'}" for phase, n in _told(by_phase))
-        yield f"{name}: {', '.join(parts)}"
+    """One line a kind: what was counted, by phase; of several steps together, the page and JSON have each."""
+    kinds: dict[str, list[str]] = {}
+    for name in verdict.counts:
+        kinds.setdefault(name.partition(".")[2] or name, []).append(name)
+    for kind, names in kinds.items():
+        sums: Counter[str] = Counter()
+        for name in names:
+            sums.update(verdict.counts[name])
+        parts = (f"{words.count(n)} {phase or 'outside any phase'}" for phase, n in _told(sums))
+        yield f"{names[0] if len(names) == 1 else f'{kind} of {len(names)} steps'}: {', '.join(parts)}"
 
 
 def beside_section(verdict: Verdict) -> ET.Element | None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.load import ERRORS
 from chaosrunner.report import words
+from chaosrunner.report.composites import together
 from chaosrunner.report.markup import Child, el, table
 from chaosrunner.report.series import Bar, Point, Timeline
 from chaosrunner.report.svg import (
@@ -42,22 +43,25 @@ TABLE_ROWS = 60
 def charts(line: Timeline) -> list[ET.Element]:
     """All figures of a run."""
     figures = [
-        _figure("Phases and faults", faults_sentence(line), lambda width: faults_chart(line, width), None),
-        _figure("Requests per second", traffic_sentence(line), lambda width: traffic_chart(line, width), None),
-        _figure("Response time", latency_sentence(line), lambda width: latency_chart(line, width), _figures(line)),
+        figure("Phases and faults", faults_sentence(line), lambda width: faults_chart(line, width), None),
+        figure("Requests per second", traffic_sentence(line), lambda width: traffic_chart(line, width), None),
+        figure("Response time", latency_sentence(line), lambda width: latency_chart(line, width), _figures(line)),
     ]
     if line.hits:
         title = "Every request around the faults" if line.hits_whole else "Requests around the faults"
-        figures.append(_figure(title, hits_sentence(line), lambda width: hits_chart(line, width), None))
+        figures.append(figure(title, hits_sentence(line), lambda width: hits_chart(line, width), None))
     return figures
 
 
 def faults_chart(line: Timeline, width: int) -> ET.Element:
-    """A lane a fault: where its inject and heal were under way, and where it stood."""
-    plot = _plot(line, width, 26 + LANE * max(1, len(line.bars)) + 30, top=26)
+    """A lane a fault or composite: where its inject and heal were under way, and where it stood."""
+    lanes = together(line.bars)
+    plot = _plot(line, width, 26 + LANE * max(1, len(lanes)) + 30, top=26)
     parts = [*_phases(plot, line, names=True)]
-    for number, bar in enumerate(line.bars):
-        parts += _lane(plot, bar, plot.top + LANE * number, line.end_s)
+    for number, bars in enumerate(lanes):
+        for nth, bar in enumerate(bars):
+            named = bar.title if bar.group is None else "" if nth else bar.group.title
+            parts += _lane(plot, replace(bar, title=named), plot.top + LANE * number, line.end_s)
     return _svg(plot, *parts, *_recovered(plot, line, named=False), time_axis(plot))
 
 
@@ -163,7 +167,7 @@ def faults_sentence(line: Timeline) -> str:
         else:
             parts.append(f"{bar.title} from {bar.begun[1]:.2f} s to {bar.ended[1]:.2f} s")
     if line.recovered_s is not None:
-        parts.append(f"recovered at {line.recovered_s:.2f} s")
+        parts.append(f"'after' holds from {line.recovered_s:.2f} s")
     return "; ".join(parts) + "."
 
 
@@ -202,7 +206,8 @@ def latency_sentence(line: Timeline) -> str:
     return f"p95 over intervals of {line.width_s} s was " + "; ".join(said) + "."
 
 
-def _figure(title: str, sentence: str, draw: Callable[[int], ET.Element], figures: Child) -> ET.Element:
+def figure(title: str, sentence: str, draw: Callable[[int], ET.Element], figures: Child) -> ET.Element:
+    """A chart in both widths with its title, a sentence that says what it shows, and (or None) its figures."""
     drawn = []
     for width, class_ in ((WIDE, "for-wide"), (NARROW, "for-narrow")):
         image = draw(width)
@@ -284,7 +289,7 @@ def _recovered(plot: Plot, line: Timeline, *, named: bool = True) -> list[Child]
     if line.recovered_s is None or not line.begin_s <= line.recovered_s <= line.end_s:
         return []
     x = plot.x(line.recovered_s)
-    text = f"recovered {line.recovered_s:.1f} s"
+    text = f"'after' holds {line.recovered_s:.1f} s"
     fits = x + len(text) * CHAR < plot.right
     name = label(
         x + (4 if fits else -4), plot.bottom - 6, text, anchor="start" if fits else "end", class_="recovered-name"

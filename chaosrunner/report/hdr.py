@@ -30,7 +30,7 @@ COMPRESSED_COOKIE = 0x1C849304 | 0x10
 
 FINE_S, COARSE_S = 1, 10
 LONG_S = 600
-"""Intervals are a second; ten in a run longer than this."""
+"""Intervals are a second; ten in a run longer than this, or so busy that its slots were merged."""
 
 KINDS = {
     "response": "ok",
@@ -88,7 +88,7 @@ def interval_log(experiment: Experiment, state: State, entries: Sequence[Entry])
 
     Args:
         experiment: has the request names.
-        state: the fold of the journal. What it keeps only as sums, of runs longer than half an hour, is one interval.
+        state: the fold of the journal. What it keeps only as sums, of very long runs, is one interval.
         entries: the journal, for the wall time of the epoch.
     """
     epoch_s = _wall_s(state, entries)
@@ -107,7 +107,8 @@ def _lines(experiment: Experiment, state: State) -> Iterator[str]:
     if not numbers:
         return
     last = max(numbers) + 1
-    wide = (FINE_S if last / SLOTS_A_SECOND <= LONG_S else COARSE_S) * SLOTS_A_SECOND
+    fine = last / SLOTS_A_SECOND <= LONG_S and not state.detail.until
+    wide = (FINE_S if fine else COARSE_S) * SLOTS_A_SECOND
     if state.coarse:
         sums: dict[int, Slot] = {}
         for (_, name), slot in state.coarse.items():

@@ -15,11 +15,11 @@ from chaosrunner.report import words
 from chaosrunner.report.beside import beside_section
 from chaosrunner.report.charts import charts
 from chaosrunner.report.markup import Child, el, serialised
+from chaosrunner.report.recovery import recovery_section
 from chaosrunner.report.sections import (
     faults_section,
     findings_section,
     key_figures,
-    recovery_section,
     traffic_section,
     trust_section,
 )

@@ -10,14 +10,15 @@ Within v1 keys are only added, never renamed or removed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.parse.arrivals import render
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Stat, Tolerance
-from chaosrunner.model.verdict import FaultReport, Finding, PhaseStats, Recovery, Spread, Verdict
+from chaosrunner.model.verdict import FaultReport, Finding, PhaseStats, Spread, Verdict
+from chaosrunner.report.numbers import number
+from chaosrunner.report.recovery_json import recovery_json
 from chaosrunner.report.table import finding_name, tolerances
 from chaosrunner.report.words import limit_of, title
 
@@ -39,13 +40,14 @@ def verdict_json(verdict: Verdict, experiment: Experiment, state: State) -> dict
         "exit": int(verdict.exit),
         "headline": verdict.headline,
         "restored": verdict.restored,
+        "residue": list(verdict.residue),
         "system": {"name": verdict.system, "environment": verdict.environment, "file": experiment.system.file},
         "experiment": {"file": experiment.file, "seed": state.started.seed if state.started else None},
         "chaosrunner": state.started.version if state.started else None,
         "lasted_s": verdict.seconds,
         "load": _load(verdict, experiment, state),
         "findings": [_finding(finding, asked.get(finding.name)) for finding in verdict.findings],
-        "recovery": _recovery(verdict.recovery),
+        "recovery": recovery_json(verdict.recovery),
         "faults": [_fault(fault) for fault in verdict.faults],
         "phases": [_phase(stats) for stats in verdict.phases],
         "trust": {
@@ -82,15 +84,6 @@ def _load(verdict: Verdict, experiment: Experiment, state: State) -> dict[str, o
     }
 
 
-def number(value: float | None) -> float | str | None:
-    """A number JSON can hold: infinity as text, not-a-number as null."""
-    if value is None or math.isnan(value):
-        return None
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
 def _finding(finding: Finding, tolerance: Tolerance | None) -> dict[str, object]:
     unit, limit = None, None
     if tolerance is not None:
@@ -112,28 +105,6 @@ def _finding(finding: Finding, tolerance: Tolerance | None) -> dict[str, object]
     }
 
 
-def _recovery(seen: Recovery) -> dict[str, object]:
-    return {
-        "state": seen.state,
-        "why": seen.why,
-        "target_s": seen.target_s,
-        "at_ns": seen.at_ns,
-        "time_s": number(seen.time_s),
-        "low_s": number(seen.low_s),
-        "high_s": number(seen.high_s),
-        "from_inject_s": number(seen.from_inject_s),
-        "detected_s": number(seen.detected_s),
-        "outage_s": number(seen.outage_s),
-        "outage_low_s": number(seen.outage_low_s),
-        "outage_high_s": number(seen.outage_high_s),
-        "depth_share": number(seen.depth),
-        "lost": seen.lost,
-        "waited_s": number(seen.waited_s),
-        "residual_ratio": number(seen.residual),
-        "held_s": number(seen.held_s),
-    }
-
-
 def _fault(fault: FaultReport) -> dict[str, object]:
     return {
         "title": fault.title,
@@ -143,6 +114,7 @@ def _fault(fault: FaultReport) -> dict[str, object]:
         "lasted_s": number(fault.lasted_s),
         "restored": fault.restored,
         "note": fault.note,
+        "composite": fault.group.title if fault.group else None,
     }
 
 
@@ -165,6 +137,8 @@ def _phase(stats: PhaseStats) -> dict[str, object]:
         "connection_wait": _spread(stats.wait),
         "generator_lag": _spread(stats.lag),
         "amplification": number(stats.amplification),
+        "time_to_success": _spread(stats.success),
+        "answers_per_s": number(stats.throughput),
     }
 
 

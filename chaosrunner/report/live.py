@@ -42,13 +42,15 @@ class View(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-def view_for(experiment: Experiment, run: str, stream: TextIO | None, environ: Mapping[str, str]) -> View:
+def view_for(
+    experiment: Experiment, run: str, stream: TextIO | None, environ: Mapping[str, str], *, hint: str = ""
+) -> View:
     """The screen on a terminal; plain lines in a pipe, in CI or on a dumb terminal; silence without a descriptor."""
     if stream is None:
         return SilentView()
     screen = not stream.closed and stream.isatty() and not environ.get("CI") and environ.get("TERM", "dumb") != "dumb"
     try:
-        return LiveView(experiment, run, stream) if screen else PlainView(experiment, run, stream)
+        return LiveView(experiment, run, stream, hint=hint) if screen else PlainView(experiment, run, stream)
     except (OSError, ValueError):  # closed, or not a file: there is nowhere to draw
         return SilentView()
 
@@ -70,9 +72,9 @@ class SilentView:
 class LiveView:
     """A screenful that is drawn again and again in place, by a thread of its own; gone when the run is over."""
 
-    def __init__(self, experiment: Experiment, run: str, stream: TextIO) -> None:
+    def __init__(self, experiment: Experiment, run: str, stream: TextIO, *, hint: str = "") -> None:
         self._pulses = Pulses(experiment)
-        self._head = f"{experiment.question}\n{_where(experiment)}, run {run}"
+        self._head = f"{experiment.question}\n{_where(experiment)}, run {run}" + (f" · {hint}" if hint else "")
         self._out = DirectText(stream)
         self._live: Live | None = None
         self._next_ns = 0

@@ -6,8 +6,9 @@ import re
 
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.verdict import Verdict
+from chaosrunner.report import composites
 from chaosrunner.report.beside import counted
-from chaosrunner.report.prose import fault_lines, lost, recovered, restored, trusted
+from chaosrunner.report.prose import as_before, cost, lost, recovered, recovery_label, restored, trusted
 from chaosrunner.report.table import Cell, others, rows
 from chaosrunner.report.words import PHASE_WORDS, judged, printable, subtitle, title
 
@@ -29,15 +30,17 @@ def markdown(verdict: Verdict, experiment: Experiment) -> str:
     for row in rows(verdict, experiment):
         lines.append(f"| {_escaped(row.label)} | " + " | ".join(_cell(row.cell(phase)) for phase in PHASE_WORDS) + " |")
     lines.append("")
-    for fault in verdict.faults:
-        what, proof = fault_lines(fault)
+    for members in composites.together(verdict.faults):
+        what, proof = composites.lines(members)
         lines.append(f"- **fault** {_escaped(what)}: {_escaped(proof)}")
     for finding in others(verdict, experiment):
         if not finding.name.startswith("recover"):
             lines.append(f"- **{judged(finding.outcome)}** {_escaped(finding.name)}: {_escaped(finding.observed)}")
     lines += [
-        f"- **recovered** {_escaped(recovered(verdict.recovery))}",
+        f"- **{recovery_label(verdict.recovery)}** {_escaped(recovered(verdict.recovery))}",
+        *[f"- {_escaped(line)}" for line in filter(None, [as_before(verdict.recovery)])],
         f"- **users lost** {_escaped(lost(verdict.recovery))}",
+        *[f"- **impact** {_escaped(line)}" for line in filter(None, [cost(verdict.recovery)])],
         *[f"- **counted** {_escaped(line)}" for line in counted(verdict)],
         f"- **restored** {_escaped(restored(verdict))}",
         *[f"- **trust** {_escaped(line)}" for line in trusted(verdict.trust)],

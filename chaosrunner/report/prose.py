@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.units import human_duration
-from chaosrunner.model.verdict import FaultReport, Of, Recovery, Trust, Verdict
+from chaosrunner.model.verdict import Degradation, FaultReport, Of, Recovery, Return, Trust, Verdict
 from chaosrunner.report.table import stats_of
-from chaosrunner.report.words import PHASE_WORDS, count, plural, seconds
+from chaosrunner.report.words import PHASE_WORDS, count, plural, seconds, share
 
 OUTCOME_WORDS = {
     "status": "wrong status",
@@ -98,12 +98,51 @@ def recovered(seen: Recovery) -> str:
         case "unknown":
             return f"UNKNOWN{because} · {target}"
         case "never":
-            return f"NEVER{because} · {target}"
+            longer = f", > {human_duration(seen.longer_than_s)}" if seen.longer_than_s is not None else ""
+            return f"NEVER{longer}{because} · {target}"
     time = f"{bounded(seen.time_s, seen.low_s, seen.high_s)} after the last fault"
     since = f", {seconds(seen.from_inject_s)} after the first injection" if seen.from_inject_s is not None else ""
+    if seen.verdict in (Return.NOT_RECOVERED, Return.RELAPSED):
+        late = ", TOO LATE" if seen.state == "late" else ""
+        return f"{seen.verdict}: {seen.verdict_why} · 'after' holds since {time}{since}{late} · {target}"
     noticed = "no tolerance of 'after' was violated · " if seen.detected_s is None and not seen.lost else ""
     late = ": TOO LATE" if seen.state == "late" else ""
     return f"{noticed}{time}{since} · {target}{late}"
+
+
+def as_before(seen: Recovery) -> str:
+    """Whether it is proven to be as before, or what is missing; empty when the recovery itself says it, or is none."""
+    match seen.verdict:
+        case Return.RECOVERED:
+            return f"RECOVERED: proven to be as before: {seen.verdict_why}"
+        case Return.INCONCLUSIVE if seen.state not in ("unknown", "none"):
+            return f"INCONCLUSIVE whether all is as before: {seen.verdict_why}"
+        case Return.NOT_RECOVERED if seen.state in ("never", "none"):
+            return f"NOT RECOVERED: {seen.verdict_why}"
+        case Return.RELAPSED if seen.state not in ("recovered", "late"):
+            return f"RELAPSED: {seen.verdict_why}"
+        case _:
+            return ""
+
+
+def recovery_label(seen: Recovery) -> str:
+    """How the line of the recovery is called: `recovered` only where nothing speaks against it."""
+    return "recovery" if seen.verdict in (Return.NOT_RECOVERED, Return.RELAPSED) else "recovered"
+
+
+def cost(seen: Recovery) -> str:
+    """What the faults were to users in one line: class, error budget, backlog; empty when it was not measured."""
+    told = seen.impact
+    if told is None:
+        return ""
+    parts = [told.degradation.value if told.degradation is not Degradation.NONE else "no degradation proven"]
+    if told.budget_s is not None and told.budget_share is not None:
+        parts.append(f"{told.budget_s / 60:.2g} min of the error budget ({share(told.budget_share)}) spent")
+    if told.drain_s:
+        parts.append(f"backlog drained in {seconds(told.drain_s)}, {plural(told.in_flight or 0, 'request')} at most")
+    if told.area_s is not None:
+        parts.append(f"{told.area_s:.2g} s of full service lost")
+    return " · ".join(parts)
 
 
 def lost(seen: Recovery) -> str:
@@ -123,7 +162,8 @@ def restored(verdict: Verdict) -> str:
             if any(f.says for f in verdict.faults)
             else "nothing was injected"
         )
-    left = ", ".join(fault.title for fault in verdict.faults if not fault.restored) or "see the journal"
+    open_ones = [fault.title for fault in verdict.faults if not fault.restored]
+    left = "; ".join([*open_ones, *verdict.residue]) or "see the journal"
     return f"NO, {back} of {total}; may still be in place: {left}"
 
 

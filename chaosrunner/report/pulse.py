@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chaosrunner.logic.fold import FaultState, FaultStatus, State
 from chaosrunner.model.experiment import Experiment, Phase
-from chaosrunner.model.fault import Fault
+from chaosrunner.model.fault import Fault, Group
 from chaosrunner.model.hypothesis import Metric, Tolerance
 from chaosrunner.model.units import NANOS
 from chaosrunner.report.table import Cell, Row, grouped
@@ -29,6 +29,8 @@ class FaultPulse:
     """Whether harm may be in place now; what has no undo counts for as long as it was asked to last."""
     final: bool
     """It has no undo: a kill."""
+    group: Group | None = None
+    """The composite it is part of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,7 @@ def _fault(fault: Fault, current: FaultState | None, now_ns: int) -> FaultPulse:
     final = current.recipe is not None and not current.reversible
     return FaultPulse(
         title=fault.title,
+        group=fault.group,
         standing=_standing(current) and not (final and lasts is not None and lasts >= fault.for_s),
         final=final,
         status=current.status,

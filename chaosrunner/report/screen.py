@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from chaosrunner.logic.fold import FaultStatus
 from chaosrunner.model.units import human_duration
 from chaosrunner.report import words
 from chaosrunner.report.columns import Say, table_lines
+from chaosrunner.report.composites import together
 from chaosrunner.report.live import fault_line
-from chaosrunner.report.pulse import Pulse
+from chaosrunner.report.pulse import FaultPulse, Pulse
 
 
 def picture(head: str, pulse: Pulse, *, width: int, ascii_only: bool) -> RenderableType:
@@ -39,13 +43,22 @@ def _body(pulse: Pulse, say: Say, width: int) -> list[tuple[str, RenderableType]
         (str(pulse.phase or "starting"), _progress(pulse, say)),
         ("traffic", Text(say(_traffic(pulse)))),
     ]
-    for number, fault in enumerate(pulse.faults):
-        style = "bold yellow" if fault.standing else "dim"
-        lines.append(("faults" if not number else "", Text(say(f"{fault.title}  {fault_line(fault)}"), style=style)))
+    for number, members in enumerate(together(pulse.faults)):
+        style = "bold yellow" if any(fault.standing for fault in members) else "dim"
+        lines.append(("faults" if not number else "", Text(say(_fault(members)), style=style)))
     lines += [(say(label), line) for label, line in table_lines(list(pulse.rows), width, say, lambda row: [])]
     if pulse.why:
         lines.append(("ending", Text(say(pulse.why), style="yellow")))
     return lines
+
+
+def _fault(members: Sequence[FaultPulse]) -> str:
+    """A fault where it stands; of a composite how far it has come, and the one that was begun last."""
+    group = members[0].group
+    begun = [fault for fault in members if fault.status is not FaultStatus.PLANNED]
+    if group is None or not begun:
+        return f"{group.title if group else members[0].title}  {fault_line(members[0])}"
+    return f"{group.title}  {len(begun)} of {len(members)}: {fault_line(begun[-1])}"
 
 
 def _progress(pulse: Pulse, say: Say) -> RenderableType:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from chaosrunner.logic.fold import State
+from chaosrunner.logic.fold import FaultState, State
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat
 from chaosrunner.model.units import NANOS, human_duration
-from chaosrunner.model.verdict import Finding, Outcome, Recovery, Verdict
-from chaosrunner.report import words
+from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery, Verdict
+from chaosrunner.report import composites, words
 from chaosrunner.report.markup import Child, el, table
 from chaosrunner.report.prose import (
     bounded,
@@ -17,7 +17,6 @@ from chaosrunner.report.prose import (
     fault_lines,
     lost,
     outcomes,
-    recovered,
     restored,
     trusted,
 )
@@ -66,84 +65,65 @@ def findings_section(verdict: Verdict, experiment: Experiment, known: frozenset[
 def faults_section(verdict: Verdict, experiment: Experiment, state: State) -> ET.Element:
     """What was done, how it was proven, and how it ended."""
     body: list[list[Child]] = []
-    for fault, report in zip(experiment.faults, verdict.faults, strict=False):
-        current = state.faults.get(fault.index)
-        what, proof = fault_lines(report)
-        begun = _between(state, current.inject_called_ns, current.inject_answered_ns) if current else words.NOTHING
-        ended = _between(state, current.undone_called_ns, current.undone_answered_ns) if current else words.NOTHING
-        final = current is not None and current.recipe is not None and not current.reversible
-        word = "nothing to undo" if final else "restored" if report.restored else "MAY STILL BE IN PLACE"
-        mark = el("span", word, class_="ok" if report.restored else "broken")
-        body.append(
-            [
-                el("span", words.printable(report.title), el("small", words.printable(what))),
-                el("span", words.printable(proof), class_=None if report.proven else "unknown"),
-                begun,
-                ended,
-                mark,
-            ]
-        )
+    begins: set[int] = set()
+    pairs = list(zip(verdict.faults, experiment.faults, strict=False))
+    for members in composites.together(verdict.faults):
+        if len(members) > 1:
+            begins.add(len(body))
+            title, proof = composites.lines(members)
+            mark = el("span", words.printable(proof), class_=None if composites.well(members) else "unknown")
+            body.append([words.printable(title), mark, "", "", ""])
+        body += [_fault_row(report, state.faults.get(fault.index), state) for report, fault in pairs[: len(members)]]
+        del pairs[: len(members)]
     note = "An inject and an undo take effect somewhere between being called and being answered; both ends are given."
     return section(
         "Faults",
-        table(["fault", "evidence", "injected", "undone", ""], body) if body else el("p", "No fault was asked for."),
+        table(["fault", "evidence", "injected", "undone", ""], body, begins=frozenset(begins))
+        if body
+        else el("p", "No fault was asked for."),
         el("p", restored(verdict), class_="ok" if verdict.restored else "broken"),
         el("p", note, class_="note") if body else None,
     )
 
 
-def recovery_section(verdict: Verdict, experiment: Experiment) -> ET.Element:
-    """Time to recover with all it rests on."""
-    seen = verdict.recovery
-    facts: list[tuple[str, str]] = [
-        ("target", f"within {human_duration(seen.target_s)}, held for {human_duration(experiment.recover.hold_s)}"),
-        ("users noticed", _detected(seen)),
-        ("outage, first to last failure", bounded(seen.outage_s, seen.outage_low_s, seen.outage_high_s)),
-        (
-            "depth, worst second",
-            f"{words.share(seen.depth)} of requests bad" if seen.depth is not None else words.NOTHING,
-        ),
-        ("lost", lost(seen)),
-        ("p95 after ÷ before", f"{seen.residual:.2f}" if seen.residual is not None else words.NOTHING),
-        ("seen to hold for", words.seconds(seen.held_s)),
+def _fault_row(report: FaultReport, current: FaultState | None, state: State) -> list[Child]:
+    what, proof = fault_lines(report)
+    begun = _between(state, current.inject_called_ns, current.inject_answered_ns) if current else words.NOTHING
+    ended = _between(state, current.undone_called_ns, current.undone_answered_ns) if current else words.NOTHING
+    final = current is not None and current.recipe is not None and not current.reversible
+    word = "nothing to undo" if final else "restored" if report.restored else "MAY STILL BE IN PLACE"
+    return [
+        el("span", words.printable(report.title), el("small", words.printable(what))),
+        el("span", words.printable(proof), class_=None if report.proven else "unknown"),
+        begun,
+        ended,
+        el("span", word, class_="ok" if report.restored else "broken"),
     ]
-    note = (
-        "Measured from the users' own requests, not from the state of any process. Recovered is the first request "
-        "from which everything asked of “after” holds and keeps holding; time counts from the end of the last fault's "
-        "effect. The bounds are the width of that end and the spacing of the traffic."
-    )
-    return section(
-        "Recovery",
-        el("p", words.printable(recovered(seen)), class_=f"lead {_recovery_class(seen)}"),
-        el(
-            "dl",
-            *[el("div", el("dt", what), el("dd", words.printable(value))) for what, value in facts],
-            class_="facts",
-        ),
-        el("p", note, class_="note"),
-    )
 
 
 def traffic_section(verdict: Verdict, experiment: Experiment) -> ET.Element:
     """Every phase by request name, and what became of the requests."""
-    head = ["phase", "request", "requests", "failed", "p50", "p95", "p99", "max", "well/s", "failures"]
+    head = ["phase", "request", "requests", "failed", "p50", "p95", "p99", "max", "answers/s", "well/s", "failures"]
     body: list[list[Child]] = []
     begins = set()
     for number, stats in enumerate(sorted(verdict.phases, key=lambda s: list(Phase).index(s.phase))):
         share = f" ({words.share(stats.errors / stats.hits)})" if stats.errors and stats.hits else ""
         figures = [words.seconds(value) for value in (stats.p50, stats.p95, stats.p99, stats.max)]
         counts = [words.count(stats.hits), words.count(stats.errors) + share]
-        rate = words.rate(stats.rate).removesuffix("/s")
+        rate, answers = (words.rate(per_s).removesuffix("/s") for per_s in (stats.rate, stats.throughput))
         failures = words.printable(outcomes(dict(stats.by_outcome)))
         phase = stats.phase.value
         if not stats.name:
             begins.add(number)
-            body.append([phase, el("strong", "all"), *counts, *figures, rate, failures])
+            body.append([phase, el("strong", "all"), *counts, *figures, answers, rate, failures])
         else:
             hidden = el("span", phase, class_="hidden")  # said once for the eye, on every row for a screen reader
-            body.append([hidden, words.printable(stats.name), *counts, *figures, rate, failures])
-    note = "A failed request counts as infinitely slow: a quantile that falls on one reads “failed”."
-    numeric = frozenset(range(2, 9))
+            body.append([hidden, words.printable(stats.name), *counts, *figures, answers, rate, failures])
+    note = (
+        "A failed request counts as infinitely slow: a quantile that falls on one reads “failed”. Answers are good and "
+        "bad ones (throughput), well are the good ones (goodput)."
+    )
+    numeric = frozenset(range(2, 10))
     return section(
         "Requests by phase and name",
         table(head, body, numeric=numeric, begins=frozenset(begins)) if body else el("p", "No request was sent."),
@@ -154,13 +134,17 @@ def traffic_section(verdict: Verdict, experiment: Experiment) -> ET.Element:
 
 def _where_time_went(verdict: Verdict) -> tuple[ET.Element, ET.Element, ET.Element]:
     """The parts of every response: the target's service, its wait for a connection, and the generator's lag."""
-    head = ["phase", "request", *[f"{what} {q}" for what in ("service", "wait", "lag") for q in ("p50", "p99", "max")]]
+    head = [
+        "phase",
+        "request",
+        *[f"{what} {q}" for what in ("success", "service", "wait", "lag") for q in ("p50", "p99", "max")],
+    ]
     body: list[list[Child]] = []
     begins = set()
     for number, stats in enumerate(sorted(verdict.phases, key=lambda s: list(Phase).index(s.phase))):
         times = [
             words.seconds(value)
-            for spread in (stats.service, stats.wait, stats.lag)
+            for spread in (stats.success, stats.service, stats.wait, stats.lag)
             for value in (spread.p50, spread.p99, spread.max)
         ]
         if not stats.name:
@@ -168,10 +152,11 @@ def _where_time_went(verdict: Verdict) -> tuple[ET.Element, ET.Element, ET.Eleme
         phase = el("span", stats.phase.value, class_="hidden") if stats.name else stats.phase.value
         body.append([phase, words.printable(stats.name) if stats.name else el("strong", "all"), *times])
     note = (
-        "Response, in the table above, is done − due. Service is done − sent, of requests that succeeded; wait is "
+        "Response, in the table above, is done − due. Success is time to success: the same of requests "
+        "that had one, retries of the client included. Service is done − sent, of requests that succeeded; wait is "
         "sent − fired, the wait for a connection; both are the target's. Lag is fired − due: the generator's own."
     )
-    numeric = frozenset(range(2, 11))
+    numeric = frozenset(range(2, 14))
     return (
         el("h3", "Where the time went"),
         table(head, body, numeric=numeric, begins=frozenset(begins)),
@@ -272,16 +257,6 @@ def _restored_figure(verdict: Verdict) -> tuple[str, str]:
     if verdict.restored:
         return "yes", restored(verdict)
     return "NO", restored(verdict).removeprefix("NO, ")
-
-
-def _detected(seen: Recovery) -> str:
-    if seen.detected_s is None:
-        return "nothing" if seen.state == "recovered" and not seen.lost else words.NOTHING
-    return f"{words.seconds(seen.detected_s)} after the first injection"
-
-
-def _recovery_class(seen: Recovery) -> str:
-    return {"recovered": "ok", "late": "broken", "never": "broken", "unknown": "unknown"}.get(seen.state, "")
 
 
 def _between(state: State, called_ns: int | None, answered_ns: int | None) -> str:

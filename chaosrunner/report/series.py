@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chaosrunner.logic.detail import GROUP
 from chaosrunner.logic.fold import FaultState, State
 from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.fault import Fault, Group
 from chaosrunner.model.load import ERRORS
 from chaosrunner.model.slots import Hit
 from chaosrunner.model.units import NANOS, SLOT_NS
@@ -48,6 +50,8 @@ class Bar:
     final: bool
     """A kill: nothing to undo."""
     proven_s: float | None
+    group: Group | None = None
+    """The composite it is part of, whose faults are drawn in one lane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +87,17 @@ def timeline(experiment: Experiment, verdict: Verdict, state: State) -> Timeline
         return (at_ns - epoch) / NANOS
 
     first, last = min(state.slots), max(state.slots)
-    begin, end = first // SLOTS_PER_S, -(-(last + 1) // SLOTS_PER_S)
-    width = next((w for w in WIDTHS_S if (end - begin) / w <= POINTS), WIDTHS_S[-1])
+    # Where slots were merged a point is of whole tens of seconds, or every other would be empty.
+    whole = GROUP // SLOTS_PER_S if first < state.detail.until else 1
+    begin, end = first // SLOTS_PER_S // whole * whole, -(-(last + 1) // SLOTS_PER_S)
+    width = next((w for w in WIDTHS_S if (end - begin) / w <= POINTS and w % whole == 0), WIDTHS_S[-1])
     points = tuple(
         Point(float(at), of_slots(state, range(at * SLOTS_PER_S, (at + width) * SLOTS_PER_S)))
         for at in range(begin, end, width)
     )
     starts = [(phase, since(at)) for phase, at in state.phases]
     ends = [*[at for _, at in starts[1:]], max(float(end), starts[-1][1] if starts else 0.0)]
-    bars = [_bar(fault.title, state.faults.get(fault.index), epoch) for fault in experiment.faults]
+    bars = [_bar(fault, state.faults.get(fault.index), epoch) for fault in experiment.faults]
     recovered = None if verdict.recovery.at_ns is None else since(verdict.recovery.at_ns)
     drawn = [bar for bar in bars if bar is not None]
     around = _around_faults(state, recovered, drawn)
@@ -132,7 +138,7 @@ def _all_drawn(state: State, hits: tuple[Hit, ...]) -> bool:
     return due == sum(first <= hit.due_us // length < last for hit in hits)
 
 
-def _bar(title: str, fault: FaultState | None, epoch: int) -> Bar | None:
+def _bar(asked: Fault, fault: FaultState | None, epoch: int) -> Bar | None:
     """A fault in time; None when its inject was never called."""
     if fault is None or fault.inject_called_ns is None:
         return None
@@ -142,7 +148,8 @@ def _bar(title: str, fault: FaultState | None, epoch: int) -> Bar | None:
     if fault.undone_called_ns is not None and fault.undone_answered_ns is not None:
         ended = ((fault.undone_called_ns - epoch) / NANOS, (fault.undone_answered_ns - epoch) / NANOS)
     return Bar(
-        title=title,
+        title=asked.title,
+        group=asked.group,
         begun=(called, answered),
         ended=ended,
         final=not fault.reversible,

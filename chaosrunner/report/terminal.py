@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat
-from chaosrunner.model.verdict import FaultReport, Outcome, Verdict
-from chaosrunner.report import words
+from chaosrunner.model.verdict import FaultReport, Outcome, Return, Verdict
+from chaosrunner.report import composites, words
 from chaosrunner.report.beside import counted
 from chaosrunner.report.columns import STYLES, Say, table_lines
-from chaosrunner.report.prose import explain_errors, failures, fault_lines, lost, recovered, restored, trusted
+from chaosrunner.report.prose import (
+    as_before,
+    cost,
+    explain_errors,
+    failures,
+    lost,
+    recovered,
+    recovery_label,
+    restored,
+    trusted,
+)
 from chaosrunner.report.table import Row, others, rows
 
 if TYPE_CHECKING:
@@ -63,7 +73,7 @@ class Final:
         grid.add_column(width=width, overflow="fold")
         grid.add_column(overflow="fold")
         for label, content in self._body(say, options.max_width - width - 6):
-            grid.add_row(say(label), content)
+            grid.add_row(words.broken(say(label), width), content)
         yield Padding(grid, (0, 0, 0, 2))
         ending = f"exit {int(self.verdict.exit)}: {say(self.verdict.headline)}"
         yield Text(ending, style=TITLE_STYLES[word] if word != "HELD" else "green")
@@ -74,8 +84,10 @@ class Final:
         yield from self._table(say, width)
         yield from self._others(say)
         yield from _labelled("failed", [_styled(say(line)) for line in failures(verdict)])
-        yield "recovered", _styled(say(recovered(verdict.recovery)), _recovery_style(verdict))
+        yield recovery_label(verdict.recovery), _styled(say(recovered(verdict.recovery)), _recovery_style(verdict))
+        yield from _labelled("", [_styled(say(line)) for line in filter(None, [as_before(verdict.recovery)])])
         yield "users lost", _styled(say(lost(verdict.recovery)))
+        yield from _labelled("impact", [_styled(say(line)) for line in filter(None, [cost(verdict.recovery)])])
         yield from _labelled("counted", [_styled(say(line)) for line in counted(verdict)])
         yield "restored", _styled(say(restored(verdict)), "" if verdict.restored else "bold red")
         if self.repair and not verdict.restored:
@@ -112,13 +124,14 @@ class Final:
 
 
 def _faults(faults: tuple[FaultReport, ...], say: Say, width: int) -> list[Text]:
-    """One line a fault where it fits with its proof, else two."""
-    told = [tuple(say(part) for part in fault_lines(fault)) for fault in faults]
+    """One line a fault or composite where it fits with its proof, else two."""
+    grouped = composites.together(faults)
+    told = [tuple(say(part) for part in composites.lines(members)) for members in grouped]
     column = max((len(what) for what, _ in told), default=0)
     wide = all(column + 2 + len(proof) <= width for _, proof in told)
     lines = []
-    for (what, proof), fault in zip(told, faults, strict=True):
-        style = "" if fault.proven and fault.restored else "yellow" if fault.restored else "bold red"
+    for (what, proof), members in zip(told, grouped, strict=True):
+        style = {True: "", None: "yellow", False: "bold red"}[composites.well(members)]
         if wide:
             lines.append(_styled(f"{what:<{column}}  {proof}", style))
         else:
@@ -132,7 +145,10 @@ def _labelled(label: str, lines: list[Text]) -> Iterator[tuple[str, Text]]:
 
 
 def _recovery_style(verdict: Verdict) -> str:
-    return {"late": "red", "never": "bold red", "unknown": "yellow"}.get(verdict.recovery.state, "")
+    seen = verdict.recovery
+    if seen.state == "recovered" and seen.verdict in (Return.NOT_RECOVERED, Return.RELAPSED):
+        return "yellow"
+    return {"late": "red", "never": "bold red", "unknown": "yellow"}.get(seen.state, "")
 
 
 def _styled(text: str, style: str = "") -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from chaosrunner.errors import Exit
 from chaosrunner.model.experiment import Phase
@@ -38,6 +39,16 @@ def printable(text: str) -> str:
 def ascii_only(text: str) -> str:
     """`printable` text in ASCII: known signs spelled out, anything else as a backslash escape."""
     return printable(text).translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def broken(label: str, width: int) -> str:
+    """A label in lines of at most `width` characters, ended where a name has its joints; a longer piece is cut."""
+    lines = [""]
+    for piece in re.findall(r"[^-.\s_/]*[-.\s_/]*", label):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def seconds(value: float | None) -> str:

@@ -44,14 +44,14 @@ def write_all(
         "html": ("report.html", html(verdict, experiment, state, entries)),
         "hdr": ("latency.hlog", interval_log(experiment, state, entries)),
     }
-    return {kind: _written(run_dir / name, text) for kind, (name, text) in texts.items()}
+    return {kind: written(run_dir / name, text) for kind, (name, text) in texts.items()}
 
 
 def _dumped(data: dict[str, object]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _written(path: Path, text: str) -> Path:
+def written(path: Path, text: str) -> Path:
     """Write beside the file, then rename over it: a reader never sees half a report."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,21 +1,21 @@
 """Old slots, ten seconds at a time: a long quiet run must not fill a disk with detail that nobody will ask for.
 
-Detail is kept from 30 s before the first inject until the end. Before that, 30 s late, a segment's frames are replaced
-by the same frames without slots, the last of each worker carrying the sums of all: one slot a name, ten seconds and
-phase. Numbers, sequence and totals stay; the fold over phases is the same.
+What the fold has merged by then (`chaosrunner.logic.detail`) is merged here too, up to the first inject; from then on
+all detail stays. A segment's frames are replaced by the same frames without slots, the last of each worker carrying
+the sums of all: one slot a name, ten seconds and phase. Numbers, sequence and totals stay, and so does the fold.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chaosrunner.model.events import Entry, Injecting, LoadStarted, PhaseEntered, SlotsArrived
+from chaosrunner.logic.detail import Detail
+from chaosrunner.model.events import Entry, Injecting, LoadStarted, SlotsArrived
 from chaosrunner.model.slots import Slot
-from chaosrunner.model.units import NANOS, SLOT_NS
+from chaosrunner.model.units import SLOT_NS
 from chaosrunner.world import segments
 
 if TYPE_CHECKING:
@@ -27,17 +27,13 @@ if TYPE_CHECKING:
 Sums = dict[tuple[int, int], Slot]
 """(slot number, step index) → what was due there."""
 
-KEEP_NS = 30 * NANOS
-GROUP = 100
-"""Slots merged into one: ten seconds."""
-
 
 @dataclass(slots=True)
 class Compactor:
     """Knows which segments may be merged, and merges them in a thread of its own."""
 
-    _epoch_ns: int | None = None
-    _phases: list[int] = field(default_factory=list)
+    _detail: Detail = field(default_factory=Detail)
+    _epoch_ns: int = 0
     _waiting: list[Path] = field(default_factory=list)
     """Closed, but not yet old enough."""
     _old: list[Path] = field(default_factory=list)
@@ -45,23 +41,25 @@ class Compactor:
     _work: threading.Thread | None = None
 
     def note(self, entry: Entry) -> None:
-        """Learn when phases begin, and that from the first inject on all detail is kept."""
+        """Learn what may be merged, and that from the first inject on all detail is kept."""
+        self._detail.note(entry.event)
         match entry.event:
+            case SlotsArrived(frame=frame):
+                self._detail.frame(frame)
             case LoadStarted(epoch_ns=epoch_ns):
                 self._epoch_ns = epoch_ns
-            case PhaseEntered(at_ns=at_ns) if self._epoch_ns is not None:
-                self._phases.append(-(-(at_ns - self._epoch_ns) // SLOT_NS))
             case Injecting():
                 self._detail_from_now_on = True
             case _:
                 pass
 
-    def closed(self, segment: Path, now_ns: int) -> None:
+    def closed(self, segment: Path) -> None:
         """A segment has been closed. Have those merged that are old enough; at most one thread at a time."""
         self._waiting.append(segment)
         if self._detail_from_now_on:
             return
-        while self._waiting and segments.end_of(self._waiting[0]) <= now_ns - KEEP_NS:
+        merged_ns = self._epoch_ns + self._detail.until * SLOT_NS
+        while self._waiting and segments.end_of(self._waiting[0]) <= merged_ns:
             self._old.append(self._waiting.pop(0))
         if self._old and (self._work is None or not self._work.is_alive()):
             self._work = threading.Thread(target=self._merge_all, name="compaction", daemon=True)
@@ -76,17 +74,17 @@ class Compactor:
     def _merge_all(self) -> None:
         while self._old:
             try:
-                merge(self._old.pop(0), tuple(self._phases))
+                merge(self._old.pop(0), self._detail)
             except OSError:
                 continue  # the detail stays: larger, but nothing is lost
 
 
-def merge(segment: Path, phases: tuple[int, ...]) -> None:
+def merge(segment: Path, detail: Detail) -> None:
     """Replace a closed segment by its sums, in one step: a reader sees the old one or the new one.
 
     Args:
         segment: the file.
-        phases: slot numbers at which phases begin, ascending.
+        detail: what of it is merged by now.
 
     Raises:
         OSError: it could not be replaced, and is as it was.
@@ -98,7 +96,7 @@ def merge(segment: Path, phases: tuple[int, ...]) -> None:
     fresh = segment.with_suffix(".new")
     try:
         with fresh.open("wb") as file:
-            file.write(segments.encode(merged(entries, phases)))
+            file.write(segments.encode(merged(entries, detail)))
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(segment)
@@ -106,13 +104,13 @@ def merge(segment: Path, phases: tuple[int, ...]) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def merged(entries: Iterable[Entry], phases: tuple[int, ...]) -> list[Entry]:
-    """The same entries without slots and raw hits; each worker's last one holds the sums."""
+def merged(entries: Iterable[Entry], detail: Detail) -> list[Entry]:
+    """The same entries without slots and raw hits; each worker's last one holds all slots, the old ones merged."""
     frames = [(entry, entry.event.frame) for entry in entries if isinstance(entry.event, SlotsArrived)]
     sums: dict[int, Sums] = {}
     last: dict[int, int] = {}
     for entry, frame in frames:
-        _add(sums.setdefault(frame.worker, {}), frame.slots, phases)
+        _add(sums.setdefault(frame.worker, {}), frame.slots, detail)
         last[frame.worker] = entry.n
     return [
         replace(entry, event=SlotsArrived(frame=replace(frame, hits=(), slots=_sums_of(entry, frame, sums, last))))
@@ -120,15 +118,9 @@ def merged(entries: Iterable[Entry], phases: tuple[int, ...]) -> list[Entry]:
     ]
 
 
-def representative(number: int, phases: tuple[int, ...]) -> int:
-    """The slot that stands for all of its ten seconds and its phase: the first of them."""
-    begun = bisect_right(phases, number)
-    return max(number // GROUP * GROUP, phases[begun - 1] if begun else 0)
-
-
-def _add(sums: Sums, slots: Mapping[tuple[int, int], Slot], phases: tuple[int, ...]) -> None:
+def _add(sums: Sums, slots: Mapping[tuple[int, int], Slot], detail: Detail) -> None:
     for (number, name), slot in slots.items():
-        sums.setdefault((representative(number, phases), name), Slot()).add(slot)
+        sums.setdefault((detail.place(number), name), Slot()).add(slot)
 
 
 def _sums_of(entry: Entry, frame: Frame, sums: Mapping[int, Sums], last: Mapping[int, int]) -> Sums:

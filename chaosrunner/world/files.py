@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaosrunner.logic.parse import Around
@@ -11,7 +13,8 @@ from chaosrunner.world import injectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from chaosrunner.model.http_client import Tls
 
 LONGEST = 64 * 1024 * 1024
 """Bytes; a data file may be long, but not endless."""
@@ -36,6 +39,40 @@ class RealReader:
             return sorted(entry.name for entry in folder.iterdir())
         except OSError:
             return ()
+
+    def refused(self, tls: Tls) -> tuple[str, str]:
+        """What of TLS cannot be used, and why, without any secret: (`ca` or `certificate`, reason); empty when all can.
+
+        A key is opened with its password, and must be its certificate's.
+        """
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trial = "ca"
+        try:
+            if tls.ca:
+                made.load_verify_locations(tls.ca)
+            trial = "certificate"
+            if tls.certificate:
+                made.load_cert_chain(tls.certificate, tls.key or None, password=lambda: tls.password)
+        except ssl.SSLError as error:
+            locked = trial == "certificate" and _is_locked(tls.key or tls.certificate)
+            return trial, _in_words(error.reason or "", locked=locked)
+        except OSError as error:
+            return trial, error.strerror or str(error)
+        return "", ""
+
+
+def _is_locked(key: str) -> bool:
+    with Path(key).open("rb") as file:
+        return b"ENCRYPTED" in file.read(LONGEST)
+
+
+def _in_words(reason: str, *, locked: bool) -> str:
+    """What OpenSSL says of a file, for people."""
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the key is not this certificate's"
+    if locked:
+        return "its key is locked, and 'password' is missing or wrong"
+    return f"it is damaged ({reason or 'OpenSSL does not say how'})"
 
 
 def around_here(environ: Mapping[str, str] | None = None) -> Around:

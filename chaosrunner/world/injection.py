@@ -17,6 +17,7 @@ from chaosrunner.model.events import Injected, InjectFailed, Injecting, Prepared
 from chaosrunner.model.fault import Evidence, recipe_from_json, recipe_to_json
 from chaosrunner.model.units import NANOS
 from chaosrunner.world import claims
+from chaosrunner.world.aiming import prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from chaosrunner.model.fault import Context, Fault, Injector, Recipe, Tools
     from chaosrunner.world.clock import Clock
     from chaosrunner.world.journal import Journal
+    from chaosrunner.world.reservations import Reservation
     from chaosrunner.world.state_home import StateHome
 
 GRACE_S = 10.0
@@ -59,6 +61,8 @@ class UndoKit:
     run_dir: Path
     context: Callable[[Fault], Context]
     """A new context of the same seed for each look, so that both looks choose the same."""
+    reservation: Reservation | None = None
+    """None: there are no other runs, and no limit; for tests."""
     guard: Guard | None = None
     """None: nobody; only for experiments that have accepted it, and for tests."""
     budget_s: float = BUDGET_S
@@ -138,16 +142,31 @@ class Injection:
     async def _prepared(self) -> Recipe:
         """What will be hit, claimed, and looked at again once nobody else may change it."""
         fault, kit = self._fault, self._kit
-        first = await self._injector.prepare(fault, kit.context(fault))
+        first = await prepared(self._injector, fault, kit.context(fault))
         self._go_on()
         self.held = claims.hold(kit.home, first.claims, kit.run_dir)
-        again = await self._injector.prepare(fault, kit.context(fault))
+        again = await prepared(self._injector, fault, kit.context(fault))
         if again.claims != first.claims:
             raise InjectorError(
                 f"the target changed while it was claimed: {', '.join(first.claims)} became {', '.join(again.claims)}"
             )
+        if kit.reservation is not None:
+            await kit.reservation.also([*self._in_place(), (fault, again)])
         # What is injected is what was written, bit by bit: what JSON would change, it has changed here.
         return recipe_from_json(json.loads(json.dumps(recipe_to_json(again))))
+
+    def _in_place(self) -> list[tuple[Fault, Recipe]]:
+        """What this run has under faults now, as far as the journal knows."""
+        found = []
+        for index, seen in self._journal.state.faults.items():
+            if seen.recipe is None or seen.over:
+                continue
+            fault = self._kit.experiment.faults[index]
+            # What a kill has struck counts for as long as the fault should last; nobody undoes it.
+            ends_ns = (seen.inject_answered_ns or self._kit.clock.now()) + int(fault.for_s * NANOS)
+            if seen.reversible or ends_ns > self._kit.clock.now():
+                found.append((fault, recipe_from_json(seen.recipe)))
+        return found
 
     def _go_on(self) -> None:
         if self._wanted_back:

@@ -19,9 +19,10 @@ from chaosrunner.errors import InjectorError, Unavailable
 from chaosrunner.model import units
 from chaosrunner.model.fault import Injector
 from chaosrunner.model.secret import Secret
+from chaosrunner.world.far import reaching
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from chaosrunner.logic.parse.substitute import Reference
 
@@ -111,7 +112,7 @@ def load(name: str) -> Injector:
     if flaws:
         raise Unavailable(f"'{name}' ({found[0].value}) is no injector: {'; '.join(flaws)}")
     assert isinstance(made, Injector)
-    return made
+    return reaching(made)
 
 
 def find(name: str) -> Injector | None:
@@ -121,6 +122,24 @@ def find(name: str) -> Injector | None:
         Unavailable: it is installed, but broken.
     """
     return load(name) if name in names() else None
+
+
+def scanners(used: Iterable[Injector]) -> list[Injector]:
+    """The injectors that find what these have left behind: those of the same modules with a `scan`.
+
+    What acts through a fault proxy is found by whoever scans proxies. One that cannot be loaded was not used either.
+    """
+    from contextlib import suppress
+
+    used = list(used)
+    modules = {type(one).__module__ for one in used}
+    proxied = any("proxies" in one.needs for one in used)
+    found: list[Injector] = []
+    for point in entry_points(group=GROUP):
+        if point.module in modules or (proxied and point.name.startswith("proxy.")):
+            with suppress(Unavailable):
+                found.append(load(point.name))
+    return [one for one in found if hasattr(one, "scan")]
 
 
 def problems(injector: object, *, name: str | None = None) -> list[str]:

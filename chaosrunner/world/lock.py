@@ -45,6 +45,10 @@ class FileLock:
                 return cls(path, fd)
         raise Busy(f"{path} is held: {said(path) or 'the holder left no word'}")
 
+    def say(self, text: str) -> None:
+        """Leave another word in the file."""
+        _write(self._fd, text)
+
     def release(self, *, remove: bool = False) -> None:
         """Give it back, once or many times. With `remove` the file goes too: only its holder may do that."""
         if self._fd < 0:

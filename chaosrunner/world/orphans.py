@@ -90,9 +90,16 @@ def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = ""
         scan: the system's file, for the command that needs it; its name unless given.
 
     Raises:
-        Orphaned: there are some; the advice is the one command that pays them.
+        Orphaned: there are some, or they are just being paid; the advice is the one command that pays them, or waits
+            until they are.
     """
-    found = orphaned(home or StateHome.find(), system)
+    home = home or StateHome.find()
+    if paying := _being_paid(home, system):
+        raise Orphaned(
+            f"a fault of an earlier run on {system} is still being undone",
+            advice="chaosrunner abort " + " ".join(shlex.quote(str(run.run_dir)) for run in paying),
+        )
+    found = orphaned(home, system)
     if not found:
         return
     lost = [run for run in found if not run.run_dir.exists()]
@@ -106,6 +113,21 @@ def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = ""
         f"an earlier run on {system} may have left a fault in place: {said}",
         advice=advice([run.run_dir for run in found]),
     )
+
+
+def _being_paid(home: StateHome, system: str) -> list[Registered]:
+    """Runs that are over and owe, whose runner or heir is at it just now."""
+    found = []
+    for run in home.runs(system):
+        if not held(run.run_dir / OWNER):
+            continue
+        try:
+            state = known(run.run_dir)
+        except FileNotFoundError:
+            continue  # it has only just begun
+        if state.debts() and (state.ended or state.epoch):
+            found.append(run)
+    return found
 
 
 def advice(run_dirs: Sequence[Path]) -> str:

@@ -136,6 +136,7 @@ class FilePaper:
 
     def _write(self, entry: Entry) -> None:
         if isinstance(entry.event, SlotsArrived):
+            self._compactor.note(entry)
             if not self._why:  # frames are what fills a disk: once it is full there is room for small facts only
                 self._attempt(lambda: self._write_frame(entry))
             return
@@ -171,7 +172,7 @@ class FilePaper:
         if name != self._segment_name:
             if self._segment >= 0:
                 self._close_segment()
-                self._compactor.closed(self._run_dir / segments.FOLDER / closed, entry.at_ns)
+                self._compactor.closed(self._run_dir / segments.FOLDER / closed)
             path = self._run_dir / segments.FOLDER / name
             self._segment = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._segment_name = name

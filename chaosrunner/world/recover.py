@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING
 
 from chaosrunner.errors import Busy, JournalBroken, Orphaned
@@ -17,6 +15,7 @@ from chaosrunner.world.orphans import debts, orphaned
 from chaosrunner.world.paper import NoPaper
 from chaosrunner.world.payment import Payer
 from chaosrunner.world.succession import Payment, succeed
+from chaosrunner.world.tags import bears
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,8 +89,7 @@ def _is_ours(injector: Injector, recipe: Recipe, heir: Heir) -> bool:
 
 
 def _is_active(recipe: Recipe, active: list[str], heir: Heir) -> bool:
-    text = json.dumps(recipe.data)
-    if any(re.search(rf"(?<![0-9A-Za-z]){re.escape(run)}(?![0-9A-Za-z])", text) for run in active):
+    if any(bears(recipe, run) for run in active):
         return True
     try:
         claims.refuse_held(heir.home, recipe.claims)

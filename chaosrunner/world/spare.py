@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from chaosrunner.model.system import System
 
@@ -19,6 +19,10 @@ LOOK_AGAIN_S = 5.0
 
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "postgres": 5432, "postgresql": 5432}
 """Where a place is that does not say its port."""
+
+OUR_PROCESSES = frozenset({"chaosrunner.world.watchdog", "chaosrunner.load.worker"})
+TO_BE_BROKEN = frozenset({"demo", "proxy"})
+"""Verbs whose processes may be a target."""
 
 FORWARDERS = frozenset({"docker-proxy", "rootlesskit", "slirp4netns", "gvproxy", "pasta", "kubectl", "ssh"})
 """Programs that listen for a target which is not theirs, in a container or far away."""
@@ -32,7 +36,7 @@ def spare(system: System, started: Callable[[], Iterable[int]] = tuple) -> Calla
         started: what this run has started: watchdog and load workers. A system may be our child as well (the demo is),
             so children are not spared for being children.
     """
-    return lambda: frozenset({*family(), *started(), *_fault_proxy(system)})
+    return lambda: frozenset({*family(), *started(), *_fault_proxy(system), *_kin()})
 
 
 def family() -> frozenset[int]:
@@ -41,6 +45,34 @@ def family() -> frozenset[int]:
 
     me = psutil.Process(os.getpid())
     return frozenset({1, me.pid, *(process.pid for process in me.parents())})
+
+
+def is_kin(line: Sequence[str]) -> bool:
+    """Whether a command line is chaosrunner's own: any run's runner, watchdog or load worker, or what looks after them.
+
+    The demo is there to be broken; a proxy is spared as the way back of those who use it.
+    """
+    for nth, word in enumerate(line[:4]):  # an interpreter and its options come first
+        rest = line[nth + 1 :]
+        if word == "-m" and rest and rest[0] in OUR_PROCESSES:
+            return True
+        if (word == "-m" and rest[:1] == ["chaosrunner"]) or _runs(line, nth):
+            verb = next((one for one in rest if not one.startswith("-") and one != "chaosrunner"), "")
+            return verb not in TO_BE_BROKEN
+    return False
+
+
+def _runs(line: Sequence[str], nth: int) -> bool:
+    """Whether a word is our script, run by itself or by an interpreter."""
+    return Path(line[nth]).name == "chaosrunner" and (nth == 0 or (nth == 1 and "python" in Path(line[0]).name))
+
+
+def _kin() -> Iterable[int]:
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        if is_kin(process.info["cmdline"] or ()):
+            yield process.pid
 
 
 def targets_here(system: System) -> Callable[[], frozenset[int]]:

@@ -1,6 +1,7 @@
 """What outlives a run: which systems have runs under way, and who claims what. One directory a user, 0700.
 
 `systems/<system>/<run>` is a file that names a run directory; it goes when the run has ended without a debt.
+`reserved/<run>.run` is locked while a run lives and says what it is going to have under faults.
 `claims/<sha256>.lock` is locked while a fault on that resource is prepared, in effect or being undone.
 """
 
@@ -14,11 +15,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from chaosrunner.errors import ChaosrunnerError
+from chaosrunner.world.lock import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from chaosrunner.world.journal import Journal
+
+
+RESERVED = "reserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,9 @@ class StateHome:
         """Forget a run that owes nothing."""
         path = self._file(run)
         path.unlink(missing_ok=True)
+        reserved = self.path / RESERVED / f"{run.run}.run"
+        if not held(reserved):  # what a dead run had reserved means nothing any more
+            reserved.unlink(missing_ok=True)
         try:
             path.parent.rmdir()
         except OSError:

@@ -78,7 +78,10 @@ class Undo:
         """Start to inject a fault, once. Prepared, Injecting, Injected and Verified follow, or InjectFailed."""
         if fault_index in self._courses:
             return
-        injection = Injection(self._kit, self._journal, self._kit.experiment.faults[fault_index])
+        fault = self._kit.experiment.faults[fault_index]
+        for index in fault.after:
+            self._let_go(index)
+        injection = Injection(self._kit, self._journal, fault)
         self._courses[fault_index] = _Course(injection, self._task("inject", fault_index, self._there(fault_index)))
 
     def heal(self, fault_index: int) -> None:
@@ -94,6 +97,12 @@ class Undo:
         for index in reversed(self._courses):
             self.heal(index)
         await asyncio.gather(*(course.heal for course in self._courses.values() if course.heal is not None))
+
+    def _let_go(self, index: int) -> None:
+        """Give back what a fault without a way back has claimed: it is over for whoever waits for it."""
+        course = self._courses.get(index)
+        if course is not None and course.injection.recipe is not None and not course.injection.recipe.reversible:
+            course.injection.held.release()
 
     async def _there(self, index: int) -> None:
         course = self._courses[index]

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from chaosrunner.model.fault import recipe_from_json, recipe_to_json
+from chaosrunner.world.far import reached, reaching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +60,7 @@ class WatchOrders:
         for part in path.split("."):
             found = getattr(found, part)
         made: Injector = found()  # type: ignore[operator]
-        return made
+        return reaching(made)
 
     def all_recipes(self) -> list[Recipe]:
         """The recipes as values."""
@@ -82,6 +83,6 @@ def orders_for(run_dir: Path, home: StateHome, injectors: Iterable[Injector], re
         home=str(home.path),
         runner_pid=os.getpid(),
         runner_started=started_at(os.getpid()),
-        injectors={it.name: f"{type(it).__module__}:{type(it).__qualname__}" for it in injectors},
+        injectors={it.name: f"{type(it).__module__}:{type(it).__qualname__}" for it in map(reached, injectors)},
         recipes=tuple(recipe_to_json(recipe) for recipe in recipes),
     )

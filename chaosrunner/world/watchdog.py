@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.errors import Busy, InjectorError
 from chaosrunner.model.secret import Secret
+from chaosrunner.world.abort import asked
 from chaosrunner.world.clock import RealClock
 from chaosrunner.world.injectors import RealTools
 from chaosrunner.world.lock import OWNER, held
@@ -124,7 +125,8 @@ def _must_act(orders: WatchOrders, runner: RunnerProcess) -> bool:
                 left = True
         if left and not held(lock):
             return True
-        if time.monotonic() - heard > orders.beat_lost_s and _overdue(Path(orders.run_dir)):
+        run_dir = Path(orders.run_dir)
+        if time.monotonic() - heard > orders.beat_lost_s and (asked(run_dir) or _overdue(run_dir)):
             # First it must not be able to act any more, even if somebody wakes it up later; then we act.
             runner.kill()
 

@@ -19,6 +19,7 @@ from chaosrunner.load.act import OpenHit
 from chaosrunner.load.journey import Journey, Leg, Route
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.wire import line
+from chaosrunner.logic.detail import CALM_HITS
 from chaosrunner.model.events import LoadStarted, PhaseEntered, SlotsArrived
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.journey import Think
@@ -35,6 +36,9 @@ NAMES = 5
 FRAME_S = 0.25
 EPOCH_NS = 1_000 * 10**9
 MB = 1e6
+FINE_S = CALM_HITS / HITS_PER_S
+"""So much is kept in detail."""
+SHORTEST_S = FINE_S + 100.0
 ROUTE = Route([Leg(name, None, Think(), None, 10**9) for name in range(NAMES)])  # type: ignore[arg-type]
 JOURNEY = Journey(None, ROUTE, 0, 0, 0)  # type: ignore[arg-type]
 """Of every hit: nobody asks it for anything here."""
@@ -45,7 +49,7 @@ class Seen:
     """What was left.
 
     Attributes:
-        disk_mb_per_hour: On disk, per simulated hour, the newest 40 s (which are not yet merged) set aside.
+        disk_mb_per_hour: On disk, per simulated hour, the newest minutes (which are not yet merged) set aside.
         growth_mb: Resident memory at the end minus at half time.
         peak_mb: The most there was of it.
     """
@@ -60,9 +64,9 @@ def simulated_day(folder: Path, seconds: float) -> Seen:
 
     Args:
         folder: For the run directory, which is gone afterwards.
-        seconds: At least 120: old slots are merged after 40 s.
+        seconds: At least `SHORTEST_S`, or nothing is merged yet.
     """
-    return asyncio.run(_write(folder / "day", max(120.0, seconds)))
+    return asyncio.run(_write(folder / "day", max(SHORTEST_S, seconds)))
 
 
 async def _write(run: Path, seconds: float) -> Seen:
@@ -82,7 +86,7 @@ async def _write(run: Path, seconds: float) -> Seen:
                 await journal.durable(journal.state.n)  # as slowly as in real life: the writer follows
                 resident.append(psutil.Process().memory_info().rss / MB)
         await journal.close()
-        segments = sorted((run / "slots").iterdir())[:-4]
+        segments = sorted((run / "slots").iterdir())[: -int(FINE_S / 10) - 4]
         disk = sum(segment.stat().st_size for segment in segments) / len(segments) * 360 / MB
     finally:
         shutil.rmtree(run, ignore_errors=True)

@@ -75,7 +75,7 @@ class Size:
     minutes: float = 30.0
 
 
-QUICK = Size(rounds=1, seconds=2, periods=1, minutes=2.0)
+QUICK = Size(rounds=1, seconds=2, periods=1, minutes=5.0)
 
 
 @dataclass(frozen=True, slots=True)

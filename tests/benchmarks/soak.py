@@ -23,6 +23,8 @@ from bench_ours import driver, play, profile
 from bench_peers import FailedError, pinned
 from bench_sites import nginx
 
+from chaosrunner.logic.detail import CALM_HITS, FINE_SLOTS
+from chaosrunner.logic.shelf import Shelf
 from chaosrunner.model.events import LoadLost, LoadStarted, PhaseEntered, SlotsArrived
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.slots import Slot
@@ -34,14 +36,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chaosrunner.load.driver import LoadDriver
+    from chaosrunner.logic.fold import State
     from chaosrunner.model.events import Event
 
 MB = 1e6
 LOOK_S = 5.0
 UNMERGED_S = 50.0
-"""The newest slots on disk are merged after 30 s; they do not count."""
+"""The newest slots on disk, beside `CALM_HITS`, that are not merged; they do not count."""
 MOST_MB_PER_HOUR = 25.0
 GROWTH_MB = 5.0
+MOST_MB = 150.0
+"""Of the runner. What it keeps of the run, packed, may grow to its bound; the rest of its memory must not."""
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Watched:
     minute: Slot = field(default_factory=Slot)
     lost: list[str] = field(default_factory=list)
     runner_mb: list[float] = field(default_factory=list)
+    kept_mb: list[float] = field(default_factory=list)
     worker_mb: list[float] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
 
@@ -64,8 +70,9 @@ class Watched:
         elif isinstance(event, LoadLost):
             self.lost.append(event.why)
 
-    def look(self, playing: LoadDriver) -> None:
+    def look(self, playing: LoadDriver, state: State) -> None:
         """Take note of memory and descriptors."""
+        self.kept_mb.append(sum(kind.size() for kind in (state.slots, state.series) if isinstance(kind, Shelf)) / MB)
         workers = [psutil.Process(pid) for pid in playing.pids()]
         self.runner_mb.append(psutil.Process().memory_info().rss / MB)
         self.worker_mb.append(sum(worker.memory_info().rss for worker in workers) / MB)
@@ -77,7 +84,8 @@ class Watched:
         quantiles = "/".join(f"{(slot.ok.quantile(share) or 0) / 1000:.2f}" for share in (0.5, 0.99))
         return (
             f"{minutes:5.1f} min  {slot.finished:9,} hits  {slot.errors} errors  p50/p99 {quantiles} ms  "
-            f"lag p99 {(slot.lag.quantile(0.99) or 0) / 1000:.2f} ms  runner {self.runner_mb[-1]:.0f} MB  "
+            f"lag p99 {(slot.lag.quantile(0.99) or 0) / 1000:.2f} ms  runner {self.runner_mb[-1]:.0f} MB "
+            f"with {self.kept_mb[-1]:.0f} MB of slots  "
             f"worker {self.worker_mb[-1]:.0f} MB  {self.descriptors[-1]} descriptors"
         )
 
@@ -112,20 +120,19 @@ async def _soak(job: Job, run: Path, core: int) -> int:
     load = asyncio.create_task(play(playing, core, report))
     looks = 0
     while not (await asyncio.wait({load}, timeout=LOOK_S))[0]:
-        watched.look(playing)
+        watched.look(playing, journal.state)
         looks += 1
         if looks % (60 / LOOK_S) == 0:
             print(watched.line(looks * LOOK_S / 60), flush=True)
     load.result()
     await journal.close()
-    return _verdict(job, watched, _mb_per_hour(run, clock.now()))
+    fine_s = UNMERGED_S + min(FINE_SLOTS / 10, CALM_HITS / (5 * (job.rate or 1)))
+    return _verdict(job, watched, _mb_per_hour(run, clock.now() - fine_s * 1e9))
 
 
-def _mb_per_hour(run: Path, now_ns: int) -> float | None:
+def _mb_per_hour(run: Path, merged_ns: float) -> float | None:
     """Of slots that are old enough to have been merged; None if there are none yet."""
-    sizes = [
-        segment.stat().st_size for segment in (run / "slots").iterdir() if now_ns - end_of(segment) > UNMERGED_S * 1e9
-    ]
+    sizes = [segment.stat().st_size for segment in (run / "slots").iterdir() if end_of(segment) < merged_ns]
     return sum(sizes) / len(sizes) * 360 / MB if sizes else None
 
 
@@ -135,7 +142,11 @@ def _verdict(job: Job, watched: Watched, disk: float | None) -> int:
     print(f"{whole.finished:,} of {asked:,} hits, {dict(whole.done)}, {whole.open} unaccounted")
     if whole.open or whole.errors or abs(whole.finished / asked - 1) > 0.005:
         wrong.append("not all of the load was delivered and answered")
-    for name, values in (("runner", watched.runner_mb), ("worker", watched.worker_mb)):
+    beside = [whole - kept for whole, kept in zip(watched.runner_mb, watched.kept_mb, strict=True)]
+    print(f"runner: at most {max(watched.runner_mb):.0f} MB, in the end {watched.kept_mb[-1]:.1f} MB of slots")
+    if max(watched.runner_mb) > MOST_MB:
+        wrong.append(f"the runner took more than {MOST_MB:g} MB")
+    for name, values in (("runner but for slots", beside), ("worker", watched.worker_mb)):
         grew = _growth(values)
         print(f"{name}: {median(values):.0f} MB, grew by {grew:.1f} MB from the second quarter to the last")
         if grew > GROWTH_MB:

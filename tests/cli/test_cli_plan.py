@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 
-from cli_rig import Desk, Server
+from cli_rig import PAUSE, Desk, Server
 
 
 def shown(desk: Desk, *args: str) -> tuple[str, list[str]]:
@@ -66,6 +66,47 @@ def test_a_plan_of_another_system_is_played_on_it(desk: Desk) -> None:
         assert str(other.process.pid) in played.stdout
     finally:
         other.end()
+
+
+CHANCE = (
+    "{random: {choose: 2, of: [{noop: {}, for: 400ms}, {noop: {}, for: 600ms}, {noop: {}, for: 800ms}], within: 3s}}"
+)
+TWICE = "{process.pause: {target: server}, for: 500ms, every: 2s, times: 2, accept: unguarded}"
+
+
+def test_a_composite_is_planned_played_and_judged_by_one_seed(desk: Desk) -> None:
+    """What a seed chooses is what the plan shows, what the run does and what judging again finds; one line tells it."""
+    desk.experiment(CHANCE, TWICE)
+    text, again = shown(desk, "--seed", "11")
+    planned = re.findall(r"noop at ([\d.]+ m?s|[\d.]+ s) for ([\d.]+) ms", text)
+    assert len(planned) == 2
+    played = desk.run(*again)
+    assert played.returncode == 0, played.stdout + played.stderr
+    verdict = desk.verdict()
+    assert [fault["proven"] for fault in verdict["faults"]] == [True] * 4  # type: ignore[attr-defined]
+    chosen = [
+        recipe["lasts_s"] for event in desk.events("Prepared") if (recipe := event["recipe"])["injector"] == "noop"
+    ]  # type: ignore[index]
+    assert [f"{1000 * lasts_s:g}" for lasts_s in chosen] == [lasts for _, lasts in planned]
+    assert played.stdout.count("2 of 2 proven") == 2
+    judged = desk.run("judge", str(desk.runs[-1]))
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert judged.stdout.count("2 of 2 proven") == 2
+
+
+def test_two_faults_on_one_resource_are_refused_before_anything_is_touched(desk: Desk) -> None:
+    """A fault that would begin while another has its target is a mistake of its line; in turn they are fine."""
+    desk.experiment(PAUSE, PAUSE.replace("for: 1s", "for: 1s, at: 500ms"))
+    for verb in ("plan", "run"):
+        refused = desk.run(verb, "own.yaml")
+        assert refused.returncode == 2
+        assert re.search(
+            r"own.yaml:\d+:1: process.pause on server would begin while process.pause on server", refused.stderr
+        )
+        assert "put both 'in turn'" in refused.stderr
+    assert desk.runs == []
+    desk.experiment(f"{{in turn: [{PAUSE}, {PAUSE}]}}")
+    shown(desk)
 
 
 def test_an_edited_file_is_another_plan(desk: Desk) -> None:

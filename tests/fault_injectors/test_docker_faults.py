@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from docker_rig import IMAGE, Yard, running_engine
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Evidence, Injector, Recipe, Target
+from chaosrunner.model.rules import Pattern, Protections, Rules
 from chaosrunner.model.system import Component, System
 from chaosrunner.world.injectors import RealTools
 from fault_injectors.docker_bandwidth import Bandwidth
@@ -112,6 +114,26 @@ async def test_a_protected_container_is_refused(yard: Yard) -> None:
         assert await prepared(Pause(), yard.system(names=("open",)))
     finally:
         yard.remove("vault", "open")
+
+
+@pytest.mark.parametrize(
+    ("protect", "met"),
+    [
+        (
+            Protections(names=(Pattern(text="api-*", file="shop.yaml", line=7),)),
+            "api-1 is protected by its name 'api-1'",
+        ),
+        (
+            Protections(labels=(Pattern(text="tier=web", file="shop.yaml", line=7),)),
+            "by its label 'tier=web': shop.yaml:7",
+        ),
+    ],
+)
+async def test_a_container_is_protected_by_the_owners_rules(yard: Yard, protect: Protections, met: str) -> None:
+    """A name or label in the rules refuses every selection with such a container, and names the rule."""
+    context = replace(context_of(yard.system(names=API)), rules=(Rules(), Rules(protect=protect)))
+    with pytest.raises(InjectorError, match=met):
+        await Pause().prepare(fault_of(Pause(), Target(component="api", count=1, of=3)), context)
 
 
 async def test_the_container_of_the_runner_is_refused(yard: Yard) -> None:
@@ -313,8 +335,11 @@ async def test_a_limited_container_sends_slower(yard: Yard) -> None:
         assert "packets waited" in (await proven(Bandwidth(), recipe)).says
         with pytest.raises(InjectorError, match="has a tbf at eth0 already"):
             await prepared(Bandwidth(), yard.system(names=("api-1",)), rate=5000.0)
+        [left] = await Bandwidth().scan(yard.system(names=API), TOOLS)
     finally:
         await Bandwidth().undo(recipe, TOOLS)
+    assert (left.claims, left.data["interfaces"]) == (recipe.claims, recipe.data["interfaces"])
+    assert await Bandwidth().scan(yard.system(names=API), TOOLS) == []
     assert yard.all_of("api-1")["queues"] == []
 
 
@@ -348,8 +373,10 @@ async def test_a_full_directory_takes_no_more(yard: Yard) -> None:
         assert _write_32k(yard, "small") != 0
         with pytest.raises(InjectorError, match="less than 64,000,000 bytes left"):
             await prepared(Fill(), yard.system(names=("small",)), at_most=10**9)
-        await Fill().undo(recipe, TOOLS)
+        [left] = await Fill().scan(yard.system(names=("small", "api-1")), TOOLS)
+        await Fill().undo(left, TOOLS)
         assert yard.files("small") == []
+        assert await Fill().scan(yard.system(names=("small",)), TOOLS) == []
         assert _write_32k(yard, "small") == 0
     finally:
         yard.remove("small")

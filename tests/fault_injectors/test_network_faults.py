@@ -17,6 +17,7 @@ from network_rig import HERE, WHY_NOT, Cable, cables, command
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Target
+from chaosrunner.model.rules import Pattern, Protections, Rules
 from chaosrunner.model.system import Component
 from chaosrunner.world.injectors import RealTools
 from fault_injectors import network
@@ -132,6 +133,18 @@ async def test_bandwidth_bounds_what_gets_through(cable: Cable) -> None:
     assert evidence.ok, evidence.says
     with pytest.raises(InjectorError, match="has a queue already"):
         await Bandwidth().prepare(fault_of(Bandwidth(), API, rate=1000.0), context_of(cable.name))
+    [left] = await Bandwidth().scan(context_of(cable.name).system, TOOLS)
+    await Bandwidth().undo(left, TOOLS)
+    assert (await Bandwidth().absent(recipe, TOOLS)).ok
+    assert await Bandwidth().scan(context_of(cable.name).system, TOOLS) == []
+
+
+async def test_a_protected_namespace_is_refused(cable: Cable) -> None:
+    """The owner's rules protect namespaces by name, whatever component they are reached by."""
+    rule = Pattern(text=f"{cable.name[:-1]}*", file="shop.yaml", line=7)
+    context = replace(context_of(cable.name), rules=(Rules(protect=Protections(namespaces=(rule,))),))
+    with pytest.raises(InjectorError, match=f"protected by its namespace '{cable.name}': shop.yaml:7"):
+        await Partition().prepare(fault_of(Partition(), API), context)
 
 
 async def test_the_kernel_ends_it_when_nobody_does(cable: Cable) -> None:

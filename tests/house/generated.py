@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -24,6 +25,7 @@ TABLE_HEAD = """# Experiments
 One file a question. Play `control.yaml` first: whatever it reports about a healthy system, it would also report about
 a broken one. Each of the others whose system is `demo` holds on the bundled system and is broken on its `--fragile`
 twin, but for `database-under-load.yaml`, which speaks to the database alone and holds on both; a test proves it.
+Those whose system is `demo-isolated` need `--isolated` as well, and root: one part then has a network of its own.
 
 ```sh
 chaosrunner demo experiments/lost-replica.yaml              # starts the bundled system and plays it
@@ -50,14 +52,25 @@ def code_map() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _faults(found: object) -> Iterator[str]:
+    """Names of faults in what stands under `faults`, those inside of composites included."""
+    if isinstance(found, list):
+        for entry in found:
+            yield from _faults(entry)
+    elif isinstance(found, dict):
+        for key, inner in found.items():
+            if "." in key or key == "noop":
+                yield key
+            else:
+                yield from _faults(inner)
+
+
 def experiments_table() -> str:
     """The text of experiments/README.md."""
     rows = []
     for path in sorted(ROOT.glob("experiments/*.yaml"), key=lambda p: (p.stem != "control", p.stem)):
         data = yaml.load(re.sub(r"\$\{[^}]*\}", "x", path.read_text()), Loader=yaml.BaseLoader)
-        faults = ", ".join(
-            f"`{key}`" for entry in data.get("faults", []) for key in entry if "." in key or key == "noop"
-        )
+        faults = ", ".join(f"`{name}`" for name in dict.fromkeys(_faults(data.get("faults", []))))
         rows.append(f"| {data['question']} | [{path.name}]({path.name}) | {faults} | {data['system']} |")
     return TABLE_HEAD + "\n".join(rows) + "\n"
 

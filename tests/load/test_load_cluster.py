@@ -199,6 +199,8 @@ async def test_no_cluster_is_a_mistake(tmp_path: Path, desk: Desk) -> None:
             refused(there.url, f"no worker has joined the Dask scheduler at {there.url}"),
             refused("tcp://127.0.0.1:1", "no Dask scheduler answers at tcp://127.0.0.1:1: Timed out"),
             refused("127.0.0.1:8786", "'127.0.0.1:8786' is no address of a Dask scheduler; expected tcp://host:port"),
+            refused("tcp://nope.invalid", "'tcp://nope.invalid' is no address of a Dask scheduler; did you mean"),
+            refused("tcp://nope.invalid:8786", "no host is known by the name 'nope.invalid'"),
             refused("", "'' is no address of a Dask scheduler"),
         )
     assert not (desk.home / "runs").exists()

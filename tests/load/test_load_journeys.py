@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
 from load_rig import GET, OK, Asked, Target, always, finished, hang, profile, reply, work
 
 from chaosrunner.errors import LoadBroken
+from chaosrunner.load.journey import Journey
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.journey import Think
 from chaosrunner.model.load import Outcome, Stage, single
@@ -25,6 +27,21 @@ async def login_server(_target: Target, request: Asked, _writer: asyncio.StreamW
     if request.path == "/login":
         return reply(200, {"token": "t-1", "user": {"id": 7}})
     return reply(201, {})
+
+
+async def test_journeys_that_are_over_need_no_collector() -> None:
+    """In the open model nothing is left of a journey once it is over, even if the collector never comes."""
+    steps = (Request(name="a", method="GET", path="/"), Request(name="b", method="GET", path="/"))
+    gc.collect()
+    gc.disable()
+    try:
+        async with Target(always(OK)) as target:
+            before = sum(type(thing) is Journey for thing in gc.get_objects())
+            books = await work(profile(*steps), target.url, until=finished(40))
+            assert sum(type(thing) is Journey for thing in gc.get_objects()) <= before
+    finally:
+        gc.enable()
+    assert books.done == {Outcome.OK: 40}
 
 
 async def test_variables_travel_from_replies_and_rows_into_requests() -> None:

@@ -29,6 +29,8 @@ class Bench:
         self.shortcut = True
         self.hot: Connection | None = None
         self.head = UNKNOWN
+        self.reply = b""
+        self.right: frozenset[int] = frozenset()
         self.told: list[tuple[object, bytes]] = []
         self.connection = self.fresh()
 

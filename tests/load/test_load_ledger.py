@@ -71,6 +71,22 @@ def test_below_the_limit_every_hit_is_kept(kinds: list[tuple[int, Outcome]]) -> 
     assert kept == hits
 
 
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([Outcome.OK, Outcome.OK, Outcome.RESET]), max_size=60), st.booleans())
+def test_a_hit_that_is_fired_again_leaves_no_trace_in_what_was_kept(outcomes: list[Outcome], thinned: bool) -> None:
+    """One object that is many hits, one after the other, is in the books what as many objects are."""
+    ledgers = Ledger(worker=0, names=1), Ledger(worker=0, names=1)
+    again = hit(0)
+    for n, outcome in enumerate([Outcome.OK] * (ALL_HITS_PER_S if thinned else 0) + outcomes):
+        due_ns = (n + 1) * 1000
+        again.due_ns, again.fired_ns, again.sent_ns = due_ns, due_ns + n, due_ns + n
+        ledgers[0].done(again, outcome, due_ns + 5000 + n)
+        ledgers[1].done(hit(due_ns, due_ns + n), outcome, due_ns + 5000 + n)
+    one, many = (ledger.cut(0, connects=0, last=True) for ledger in ledgers)
+    assert list(one.hits) == list(many.hits)
+    assert dict(one.slots) == dict(many.slots)
+
+
 def test_the_limit_counts_anew_each_second() -> None:
     """A second with many hits does not thin the next one."""
     ledger = Ledger(worker=0, names=1)

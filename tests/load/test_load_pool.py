@@ -29,6 +29,8 @@ class Asked(OpenHit):
         super().__init__(self, Journey(None, route, 0, 0, 0), 0, 0, 0)  # type: ignore[arg-type]
         self.request = REQUEST
         self.head = UNKNOWN
+        self.reply = b""
+        self.right: frozenset[int] = frozenset()
         self.done: asyncio.Future[int | Outcome] = asyncio.get_running_loop().create_future()
 
     def answered(self, _hit: OpenHit, status: int, _body: bytes, _now_ns: int) -> None:

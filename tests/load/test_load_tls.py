@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from load_rig import OK, Books, Target, always, finished, profile, work
 
 from chaosrunner.errors import LoadBroken
-from chaosrunner.load.http.tls import context
+from chaosrunner.load.http.tls import context, reason
 from chaosrunner.model.http_client import Client, Tls
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.load import Outcome
@@ -142,6 +144,61 @@ async def test_plain_http_where_tls_is_spoken(pki: Pki) -> None:
         books = await work(profile(FAST), target.url.replace("https:", "http:"), until=finished(20))
     assert sum(books.done.values()) == 20
     assert set(books.done) <= {Outcome.PROTOCOL, Outcome.RESET}
+
+
+@pytest.mark.parametrize("step", [FAST, FULL], ids=["fast", "full"])
+async def test_every_failed_handshake_says_why(pki: Pki, step: Request) -> None:
+    """Expired, not by an authority that is known, or of another name: each is counted by its name."""
+    expired = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pki.ca.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(expired)
+    for server, tls, why in (
+        (expired, Tls(ca=pki.ca_file), "expired"),
+        (pki.server(), None, "unknown_ca"),
+        (pki.server("elsewhere.test"), Tls(ca=pki.ca_file), "wrong_name"),
+    ):
+        books, _ = await ask(server, tls, step)
+        assert (books.done, books.counts) == ({Outcome.TLS: 20}, {f"tls.{why}": 20})
+
+
+@pytest.mark.parametrize("step", [FAST, FULL], ids=["fast", "full"])
+async def test_a_handshake_that_is_never_answered_is_of_tls(step: Request) -> None:
+    """A target that takes the connection and then says nothing fails at the handshake: not at TCP, nor at an answer."""
+    gone = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asked = replace(profile(step), timeout_s=0.3)
+        books = await work(asked, f"https://127.0.0.1:{port}", until=finished(20))
+        gone.set()
+    assert set(books.done) == {Outcome.TLS}
+    assert set(books.counts) == {"tls.no_answer"}
+    assert books.counts.total() == books.done[Outcome.TLS]
+
+
+def refused(answer: bytes) -> str:
+    """The word for what OpenSSL says of such an answer to the first message of a handshake."""
+    incoming = ssl.MemoryBIO()
+    client = context(Tls()).wrap_bio(incoming, ssl.MemoryBIO(), server_hostname="shop.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    incoming.write(answer)
+    with pytest.raises(ssl.SSLError) as caught:
+        client.do_handshake()
+    return reason(caught.value)
+
+
+def test_the_words_for_what_openssl_says() -> None:
+    """Versions that do not meet and what is no TLS have a word; other alerts keep OpenSSL's; no word is broken off."""
+    alert = b"\x15\x03\x03\x00\x02\x02"  # fatal; RFC 8446 §6
+    assert refused(alert + b"\x46") == "protocol"
+    assert refused(alert + b"\x28") == "protocol"
+    assert refused(b"HTTP/1.1 400 Bad Request\r\n\r\n") == "not_tls"
+    assert "access_denied" in refused(alert + b"\x31")
+    assert reason(ConnectionResetError()) == "broken_off"
 
 
 def test_files_that_cannot_be_used(pki: Pki) -> None:

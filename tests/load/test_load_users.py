@@ -12,13 +12,16 @@ import pytest
 from load_rig import GET, OK, Asked, Books, Target, always, crowd, finished, hang, profile, reply, work
 
 from chaosrunner.errors import LoadBroken
-from chaosrunner.load.users import AGAIN_NS
+from chaosrunner.load.journey import Journey, Leg, Route
+from chaosrunner.load.sender import Coming, Task
+from chaosrunner.load.users import AGAIN_NS, Users
 from chaosrunner.logic.chance import pause_s
-from chaosrunner.logic.crowd import GOLDEN
+from chaosrunner.logic.crowd import GOLDEN, Crowd
 from chaosrunner.logic.pacing import Pace
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.journey import Think
-from chaosrunner.model.load import Outcome, Stage, Wave
+from chaosrunner.model.load import Closed, Outcome, Stage, Wave
+from chaosrunner.model.units import NANOS
 
 WHO = Request(name="get", method="GET", path="/<who>")
 
@@ -240,6 +243,33 @@ async def test_with_pacing_a_turn_that_was_missed_is_late() -> None:
     assert books.journeys == pytest.approx(40, abs=4)
     assert books.done[Outcome.LATE] == pytest.approx(4 * (2.5 - 1.0) / 0.5, abs=4)
     assert books.behind == 0
+
+
+class Noted:
+    """A firing loop that only writes down what begins."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int, int, dict[str, object]]] = []
+
+    def begin(self, journey: Journey) -> None:
+        self.begun.append((journey.who, journey.nth, journey.due_ns, journey.variables))
+
+
+@pytest.mark.parametrize("think", [Think(0.0), Think(0.5)])
+def test_each_journey_of_a_user_is_a_new_one(think: Think) -> None:
+    """A user's next journey has a number and a due time of its own, and knows nothing that the one before has kept."""
+    route, road = Route([Leg(0, None, think, None, NANOS)]), Noted()  # type: ignore[arg-type]
+    plan = Crowd.of((Stage(start=1, end=1, lasts_s=None),), Closed())
+    task = Task(streams=(Coming(routes=(route,), plan=plan),), shard=0, of=1, longest_s=9.0)
+    users = Users(road, task, task.streams[0], 0)  # type: ignore[arg-type]
+    user, dues = users._users[0], [users.next_ns]
+    for nth in range(3):
+        if users.next_ns == dues[-1]:
+            users.take(dues[-1])
+        assert road.begun[-1] == (0, nth, dues[-1], {})
+        user.variables["token"] = "kept"
+        dues.append(dues[-1] + NANOS + round(think.at_s * NANOS))
+        users.over(user, dues[-2] + NANOS, True)
 
 
 async def test_a_closed_load_without_a_crowd_is_broken() -> None:

@@ -230,6 +230,7 @@ async def test_connecting_is_split_where_the_time_is_spent(tmp_path: Path) -> No
             names = ("open", "open.tcp", "open.tls", "open.upgrade")
             expected = [{Outcome.TLS: 5}, {OK: 5}, {Outcome.TLS: 5}, {}]
             assert list(done(books, unsafe, names).values()) == expected
+            assert books.counts == {f"open.tls.{'wrong_name' if wrong else 'unknown_ca'}": 5}
 
 
 async def test_an_awaited_message_may_come_early_or_late() -> None:

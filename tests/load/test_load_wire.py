@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaosrunner.load.act import OpenHit
+from chaosrunner.load.journey import Journey, Leg, Route
+from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.wire import line, line_in_turns, pieces
 from chaosrunner.model.histogram import Histogram
+from chaosrunner.model.journey import Think
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import Frame, Hit, Slot, to_json
 
@@ -36,6 +41,23 @@ def test_a_line_in_pieces_is_the_frame(frame: Frame) -> None:
     assert whole.count(b"\n") == 1
     assert whole.endswith(b"\n")
     assert len(list(pieces(frame))) == 3 + 8 * len(frame.slots) + -(-len(frame.hits) // 50)
+
+
+def test_a_worker_s_books_are_their_frame() -> None:
+    """What a ledger hands out is on the line as it is when it is asked for all at once."""
+
+    def booked() -> Frame:
+        ledger = Ledger(worker=0, names=1)
+        journey = Journey(None, Route([Leg(0, None, Think(), None, 1)]), 0, 0, 0)  # type: ignore[arg-type]
+        for n in range(1, 500):
+            hit = OpenHit(None, journey, 0, n * 1_000_000, n * 1_000_000 + n % 7 * 1000)  # type: ignore[arg-type]
+            hit.sent_ns = hit.fired_ns
+            ledger.done(hit, Outcome.OK if n % 9 else Outcome.RESET, hit.due_ns + n * 1_000_003)
+        return replace(ledger.cut(0, connects=0), cpu_us=0)
+
+    frame = booked()
+    whole = json.dumps({"frame": to_json(replace(frame, slots=dict(frame.slots)))})
+    assert json.loads(line(booked())) == json.loads(whole)
 
 
 async def test_the_loop_gets_its_turn_after_each_piece() -> None:

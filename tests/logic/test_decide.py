@@ -201,6 +201,20 @@ def test_faults_begin_at_their_time() -> None:
     assert story.next() == Inject(1, "2 s into the phase")
 
 
+def test_a_fault_waits_for_the_one_before() -> None:
+    """What stands in turn begins when the one before is undone and the pause has passed, however late that is."""
+    turn = (fault(0), fault(1, at_s=5.0, after=(0,), pause_s=1.0), fault(2, at_s=20.0, after=(1,)))
+    story = Story(experiment(*turn)).begins().injected(0).flows(6.0)
+    assert story.next() == Heal(0, "it has lasted 4 s")
+    story.happens(e.Decided(step="heal 0", why="", now_ns=story.now)).flows(2.0)
+    assert isinstance(story.next(), Wait), "its time is over, but it is not undone"
+    story.healed(0)
+    assert isinstance(story.next(), Wait), "the pause is not over"
+    story.flows(1.0)
+    assert story.next() == Inject(1, "9 s into the phase")
+    assert 2 not in story.state.faults, "asking whether a fault is due leaves no trace of it"
+
+
 def test_an_inject_under_way_is_awaited() -> None:
     """A fault whose inject has no answer yet is neither healed nor injected again."""
     story = Story(experiment(fault())).begins()

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosrunner.logic import fold as fold_module
+from chaosrunner.logic.detail import CALM_HITS
 from chaosrunner.logic.fold import FaultStatus, State, fold, step
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Phase
+from chaosrunner.model.histogram import Histogram
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.slots import Frame, Hit, Slot
 
@@ -184,29 +186,49 @@ def test_no_slots_before_the_load() -> None:
     assert State().phase is None
 
 
-def test_old_slots_are_summed_by_phase() -> None:
-    """Beyond the fine slots the oldest are merged into their phase, late deltas too, and nothing is lost."""
-    fine = fold_module.FINE_SLOTS
-    slots = {(n, 0): Slot(due=1, done={Outcome.OK: 1}) for n in range(fine + 10)}
-    entered = e.PhaseEntered(phase=Phase.BASELINE, at_ns=EPOCH + 500_000_000)
-    frames = [
-        Frame(worker=0, seq=0, until_us=1, slots=slots),
-        Frame(worker=0, seq=1, until_us=2, slots={(7, 0): Slot(due=1)}),
+BUSY = Histogram.of([[cell, 1 + cell % 300] for cell in range(0, 23_000, 300)])
+
+
+def minutes(count: int) -> list[e.Event]:
+    """Frames of a busy minute each: each has so many hits that all before the last minute are merged."""
+    slot = Slot(due=CALM_HITS, done={Outcome.OK: BUSY.total}, ok=BUSY, adjusted=BUSY, service=BUSY)
+    return [
+        e.SlotsArrived(
+            frame=Frame(worker=0, seq=seq, until_us=(seq + 1) * 60_000_000, slots={(seq * 600 + 70, seq % 2): slot})
+        )
+        for seq in range(count)
     ]
-    state = after(
-        LOADED, e.PhaseEntered(phase=Phase.WARMUP, at_ns=EPOCH), entered, *[e.SlotsArrived(frame=f) for f in frames]
+
+
+def test_old_slots_are_merged_within_ten_seconds_and_their_phase() -> None:
+    """An old slot stands where its ten seconds or its phase begin, late deltas too; a minute stays as it was."""
+    warm, entered = (
+        e.PhaseEntered(phase=phase, at_ns=EPOCH + at)
+        for phase, at in ((Phase.WARMUP, 0), (Phase.BASELINE, 60_500_000_000))
     )
-    assert len(state.slots) == fine
-    assert state.coarse_until == 10
-    assert {key: slot.due for key, slot in state.coarse.items()} == {(Phase.WARMUP, 0): 5, (Phase.BASELINE, 0): 6}
+    late = Frame(worker=0, seq=4, until_us=240_000_000, slots={(77, 0): Slot(due=1), (604, 0): Slot(due=2)})
+    state = after(LOADED, warm, entered, *minutes(4), e.SlotsArrived(frame=late))
+    assert {n: [(name, slot.due) for name, slot in names.items()] for n, names in state.slots.items()} == {
+        0: [(0, CALM_HITS + 1)], 600: [(0, 2)], 605: [(1, CALM_HITS)], 1200: [(0, CALM_HITS)], 1870: [(1, CALM_HITS)],
+    }  # fmt: skip
+    assert (state.coarse_until, state.slots[0][0].ok) == (0, BUSY)
 
 
-def test_slots_before_any_phase_have_no_place() -> None:
-    """What is older than the first phase belongs to nothing and is dropped when it is too old to be kept."""
-    slots = {(n, 0): Slot(due=1) for n in range(fold_module.FINE_SLOTS + 1)}
-    state = after(LOADED, e.SlotsArrived(frame=Frame(worker=0, seq=0, until_us=1, slots=slots)))
-    assert state.coarse == {}
-    assert state.coarse_until == 1
+def test_the_memory_of_a_day_is_bounded() -> None:
+    """Packed slots have the room they may have and no more; what has none is in the sum of its phase, late too."""
+    entered = e.PhaseEntered(phase=Phase.BASELINE, at_ns=EPOCH + 9_000_000_000)
+    most, whole, state = 0, 1_440, State(room=20_000)
+    late = Frame(worker=0, seq=whole, until_us=1, slots={(3, 0): Slot(due=1), (99, 0): Slot(due=1)})
+    for entry in number([LOADED, entered, *minutes(whole), e.SlotsArrived(frame=late)]):
+        state = step(state, entry)
+        most = max(most, state.slots.weight)  # type: ignore[attr-defined]
+    assert 0.9 * 20_000 < most <= 20_000
+    assert len(state.slots) < 450
+    assert state.coarse_until > 600_000
+    kept = sum(slot.due for names in state.slots.values() for slot in names.values())
+    summed = sum(slot.due for slot in state.coarse.values())
+    assert {phase for phase, _ in state.coarse} == {Phase.BASELINE}
+    assert kept + summed == (whole - 1) * CALM_HITS + 1, "what was due before the first phase belongs to nothing"
 
 
 def test_raw_hits_are_bounded() -> None:

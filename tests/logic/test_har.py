@@ -13,6 +13,7 @@ from chaosrunner.logic.har import Imported, Wishes, import_har
 from chaosrunner.logic.parse import Around, load_experiment
 from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.model.experiment import Experiment
+from chaosrunner.model.http_client import Tls
 
 O = "http://shop.test:8080"  # noqa: E741 - the origin, in every line
 WISHES = Wishes(name="rec.har")
@@ -79,6 +80,9 @@ class Files:
 
     def names(self, folder: Path) -> list[str]:
         return [Path(name).name for name in self.files if Path(name).parent == folder]
+
+    def refused(self, tls: Tls) -> tuple[str, str]:
+        return "", ""
 
 
 def read(found: Imported, **environ: str) -> Experiment:

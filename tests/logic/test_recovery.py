@@ -240,9 +240,9 @@ def test_too_few_requests_that_all_fail_are_never() -> None:
 def test_open_requests_are_not_guessed() -> None:
     """The watch ends before the first request without an outcome."""
     state = Script(answer=away(24.0, 30.0), end=45.0).state()
-    state.slots[380][0].add(Slot(due=1))
+    state.slots[380] = {**state.slots[380], 1: Slot(due=1)}
     assert recovery(FEW, state, LATER).state == "unknown"
-    state.slots[380][0].done[Outcome.TIMEOUT] = 1
+    state.slots[380][1].done[Outcome.TIMEOUT] = 1
     assert recovery(FEW, state, LATER).state == "recovered"
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from building import EPOCH, Script, errors, experiment, number
 
-from chaosrunner.logic.fold import FINE_SLOTS, NOTES_KEPT, fold
+from chaosrunner.logic.detail import FINE_SLOTS
+from chaosrunner.logic.fold import NOTES_KEPT, fold
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.traffic import Traffic
 from chaosrunner.model import events as e
@@ -89,8 +90,8 @@ def test_overall_figures_leave_series_out() -> None:
     assert "talk.pushed" not in {stats.name for stats in seen.phases if stats.phase is Phase.WARMUP}
 
 
-def test_old_series_are_summed_like_old_slots() -> None:
-    """What is too old to be kept one by one is in the sums of its phase, under its name."""
+def test_old_series_are_merged_like_old_slots() -> None:
+    """What is too old to be kept one by one is merged, under its name, and nothing is lost."""
     many = FINE_SLOTS + 100
     slots = {(n, SERIES): Slot(due=1, done={Outcome.OK: 1}) for n in range(many)}
     state = fold(
@@ -102,7 +103,7 @@ def test_old_series_are_summed_like_old_slots() -> None:
             ]
         )
     )
-    assert (len(state.series), state.coarse[Phase.BASELINE, SERIES].due, state.slots) == (FINE_SLOTS, 100, {})
+    assert (len(state.series), state.series[0][SERIES].due, state.slots) == (FINE_SLOTS + 1, 100, {})
     asked = experiment(load=load(), faults=(), baseline_s=many / 10)
     traffic = Traffic(asked, state)
     span = traffic.span(Phase.BASELINE)

@@ -9,7 +9,7 @@ from building import EPOCH, Script, away, experiment, ns, number, steps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaosrunner.logic import fold as fold_module
+from chaosrunner.logic.detail import FINE_SLOTS
 from chaosrunner.logic.fold import State, fold
 from chaosrunner.logic.traffic import Span, Traffic, slots_in
 from chaosrunner.model import events as e
@@ -112,7 +112,7 @@ def test_an_empty_span_has_no_window() -> None:
 
 def test_old_slots_count_in_their_phase() -> None:
     """Slots too old to be kept one by one are still in the sample of their phase, by name."""
-    ok = {(n, n % 2): Slot(due=1, done={Outcome.OK: 1}) for n in range(fold_module.FINE_SLOTS + 100)}
+    ok = {(n, n % 2): Slot(due=1, done={Outcome.OK: 1}) for n in range(FINE_SLOTS + 100)}
     events: list[e.Event] = [
         e.LoadStarted(epoch_ns=EPOCH, workers=1),
         e.PhaseEntered(phase=Phase.WARMUP, at_ns=EPOCH),

@@ -34,6 +34,22 @@ def test_counts_are_lines_by_phase() -> None:
     ]
 
 
+def test_counts_of_the_same_kind_are_one_line() -> None:
+    """What every step counts would flood a terminal: it is told of all of them together, in each phase."""
+    counts = {
+        "a.bytes.body": {"baseline": 2_000, "fault": 1},
+        "a.bytes.wire": {"baseline": 1_000},
+        "b.bytes.body": {"fault": 3},
+        "b.bytes.wire": {"baseline": 5},
+        "b.status.503": {"fault": 4},
+    }
+    assert list(counted(told(counts=counts))) == [
+        "bytes.body of 2 steps: 2,000 before, 4 during",
+        "bytes.wire of 2 steps: 1,005 before",
+        "b.status.503: 4 during",
+    ]
+
+
 def test_every_report_has_them() -> None:
     """The terminal, Markdown, the page and JSON show counts; the page and JSON also notes, harmless."""
     seen, one = told(), sample("held")

@@ -15,8 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import SCENARIOS, Sample, hostile, sample
 
-from chaosrunner.logic.fold import State
+from chaosrunner.logic.detail import CALM_HITS
+from chaosrunner.logic.fold import State, fold
+from chaosrunner.model import events as e
+from chaosrunner.model.experiment import Phase
 from chaosrunner.model.load import ERRORS
+from chaosrunner.model.load import Outcome as Hits
+from chaosrunner.model.slots import Frame, Slot
 from chaosrunner.report.charts import charts
 from chaosrunner.report.html import html
 from chaosrunner.report.markup import serialised
@@ -218,3 +223,20 @@ def test_a_browser_shows_it_without_complaint(tmp_path: Path) -> None:
     assert width <= 400
     assert dark == "rgb(20, 24, 27)"
     assert drawn == 4
+
+
+def test_a_busy_run_is_drawn_in_whole_tens_of_seconds() -> None:
+    """Where slots were merged every point has the traffic of its own time: none is empty beside one with too much."""
+    one = sample("held")
+    slots = {(n, 0): Slot(due=CALM_HITS // 100, done={Hits.OK: CALM_HITS // 100}) for n in range(1_000)}
+    events: list[e.Event] = [
+        e.LoadStarted(epoch_ns=10**12, workers=1),
+        e.PhaseEntered(phase=Phase.WARMUP, at_ns=10**12),
+        e.PhaseEntered(phase=Phase.BASELINE, at_ns=10**12 + 3_500_000_000),
+        e.SlotsArrived(frame=Frame(worker=0, seq=0, until_us=100_000_000, slots=slots)),
+    ]
+    state = fold(e.Entry(n, 10**12, "", 0, event) for n, event in enumerate(events))
+    assert state.detail.until == 400
+    line = timeline(one.experiment, one.verdict, state)
+    assert line is not None
+    assert (line.width_s, {point.tally.due for point in line.points}) == (10, {CALM_HITS})

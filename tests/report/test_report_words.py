@@ -98,3 +98,20 @@ def test_a_title_is_the_exit_code_in_a_word() -> None:
 def test_silence_is_no_pass() -> None:
     """A tolerance without a finding is `not judged`."""
     assert words.judged(None) == "not judged"
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("p95", ["p95"]),
+        ("checkout.acknowledged", ["checkout.", "acknowledged"]),
+        ("orders.read.lock_wait", ["orders.read.", "lock_wait"]),
+        ("errors of add-to-cart", ["errors of add-", "to-cart"]),
+        ("averyverylongnamewithoutjoints p95", ["averyverylongnamewithoutjoints", "p95"]),
+        ("", [""]),
+    ],
+)
+def test_a_label_is_broken_at_its_joints(label: str, lines: list[str]) -> None:
+    """A name that is too long for its column goes on below after a dot, a dash, a blank; never inside a word."""
+    assert words.broken(label, 14) == "\n".join(lines)
+    assert "".join(words.broken(label, 14).split()) == "".join(label.split())

@@ -6,7 +6,7 @@ import pytest
 from truth import Line, many
 from truth_cells import cells
 
-from chaosrunner.model.verdict import Outcome
+from chaosrunner.model.verdict import Outcome, Return
 
 CELLS = list(cells())
 
@@ -30,10 +30,15 @@ def line(says: str, rate: float = 20.0, noise: str = "noisy", *, runs: int = 20)
     ],
 )
 def test_an_outage_is_timed_right(says: str) -> None:
-    """Of noisy outages at 20 requests/s 95 % are timed within four bad requests, and the interval holds the truth."""
+    """Of noisy outages at 20 requests/s 95 % are timed within four bad requests, in an interval that holds the truth.
+
+    A relapse is called one, and nothing else is.
+    """
     seen = line(says)
     assert len(seen.errors) >= 18
     assert seen.misses() == []
+    relapsed = sum(run.verdict is Return.RELAPSED for run in seen.runs)
+    assert relapsed >= 18 if says == "relapse after 20 s" else relapsed == 0
 
 
 def test_a_slow_return_is_timed_nearly_as_by_one_who_knows_its_law() -> None:
@@ -48,12 +53,16 @@ def test_a_slow_return_is_timed_nearly_as_by_one_who_knows_its_law() -> None:
 @pytest.mark.parametrize("noise", ["noisy", "wandering"])
 def test_what_remains_is_no_recovery(noise: str) -> None:
     """A system that stays a quarter slower than its baseline is never said to have recovered to within a tenth."""
-    assert all(run.outcome is not Outcome.HELD for run in line("+25 % remains", 20.0, noise, runs=10).runs)
+    runs = line("+25 % remains", 20.0, noise, runs=10).runs
+    assert all(run.outcome is not Outcome.HELD for run in runs)
+    assert all(run.verdict is not Return.RECOVERED for run in runs)
 
 
 def test_nothing_is_no_finding() -> None:
     """Where nothing happened nothing is broken."""
-    assert all(run.outcome is not Outcome.BROKEN for run in line("A/A: nothing happens", runs=30).runs)
+    runs = line("A/A: nothing happens", runs=30).runs
+    assert all(run.outcome is not Outcome.BROKEN for run in runs)
+    assert all(run.verdict in (Return.RECOVERED, Return.INCONCLUSIVE, None) for run in runs)
 
 
 def test_the_dead_do_not_hold() -> None:

@@ -24,7 +24,7 @@ from truth_rivals import probe_after, thresholds
 from virtual_play import EPOCH
 
 from chaosrunner.model.load import Outcome as Hits
-from chaosrunner.model.verdict import Outcome
+from chaosrunner.model.verdict import Outcome, Return
 
 HEAD = """# Is the number right?
 
@@ -69,6 +69,8 @@ class Run:
     """What the outcome should have been."""
     probe: bool | None = None
     threshold: bool | None = None
+    verdict: Return | None = None
+    """Whether it came back to its baseline."""
 
 
 def one(cell: Cell, seed: int) -> Run:
@@ -84,10 +86,11 @@ def one(cell: Cell, seed: int) -> Run:
         right=Outcome.HELD if truth is not None and truth <= within else Outcome.BROKEN,
         probe=probe_after(world, bound),
         threshold=thresholds(world, bound),
+        verdict=seen.verdict,
     )
     if truth is None or seen.time_s is None or seen.low_s is None or seen.high_s is None:
         return run
-    fields = {name: getattr(run, name) for name in ("outcome", "right", "probe", "threshold")}
+    fields = {name: getattr(run, name) for name in ("outcome", "right", "probe", "threshold", "verdict")}
     told = None
     if target.shape:
         after = [

@@ -95,6 +95,22 @@ class LateFlag(Flag):
         await asyncio.to_thread(queue_late(flag_of(recipe)).wait)
 
 
+class Unreachable(Flag):
+    """Cannot be reached, neither to undo nor to look, while there is a file `<flag>.unreachable`."""
+
+    name: ClassVar[str] = "test.unreachable"
+
+    async def undo(self, recipe: Recipe, tools: Tools) -> None:
+        """Remove it, if it can be reached."""
+        reach(recipe)
+        await super().undo(recipe, tools)
+
+    async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
+        """It is gone, if it can be reached."""
+        reach(recipe)
+        return await super().absent(recipe, tools)
+
+
 class Unready(Flag):
     """A way back that cannot be gone: whoever looks is refused."""
 
@@ -108,6 +124,12 @@ class Unready(Flag):
 def queue_late(flag: Path, delay_s: float = 0.02) -> subprocess.Popen[bytes]:
     """Have another process raise a flag after a delay."""
     return subprocess.Popen(["/bin/sh", "-c", f"sleep {delay_s}; : > '{flag}'"], start_new_session=True)
+
+
+def reach(recipe: Recipe) -> None:
+    """Raise InjectorError while the target of a recipe cannot be reached."""
+    if Path(f"{recipe.data['flag']}.unreachable").exists():
+        raise InjectorError("no route to the flag")
 
 
 def flag_of(recipe: Recipe) -> Path:

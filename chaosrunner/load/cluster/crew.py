@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from chaosrunner.model.load import LoadProfile
 
 CONNECT_S = 5.0
+DASK_PORT = 8786
+"""Where a scheduler listens unless it is told otherwise."""
 JOIN_S = 3.0
 CLOSE_S = 5.0
 TLS = "Dask's configuration says which certificates to use (distributed.comm.tls: ca-file, client.cert, client.key)"
@@ -60,12 +62,15 @@ async def cluster(url: str) -> AsyncIterator[ClusterCrew]:
     Raises:
         Mistakes: there is no such cluster, no worker in it, or one that cannot be used; nothing was touched.
     """
-    if not re.fullmatch(r"(tcp|tls)://.+:\d+", url):
-        raise _mistake(f"'{url}' is no address of a Dask scheduler; expected tcp://host:port or tls://host:port")
+    found = re.fullmatch(r"(?:tcp|tls)://(.+?)(:\d+)?", url)
+    if not found or not found[2]:
+        meant = f"; did you mean {url}:{DASK_PORT}?" if found else "; expected tcp://host:port or tls://host:port"
+        raise _mistake(f"'{url}' is no address of a Dask scheduler{meant}")
     try:
         from distributed import Client
     except ImportError as error:
         raise _mistake(f"needs Dask ({error}); install it with: pip install 'chaosrunner[cluster]'") from error
+    await _look_up(found[1])
     # What it says of lost connections becomes facts, and one line that a person can act on.
     for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -84,6 +89,15 @@ async def cluster(url: str) -> AsyncIterator[ClusterCrew]:
         yield ClusterCrew(url, await _place(client, url))
     finally:
         await client.close(timeout=CLOSE_S)
+
+
+async def _look_up(host: str) -> None:
+    """Raise Mistakes for a name that nobody knows: waiting for it would say only that nobody answers."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), None)
+    except (OSError, UnicodeError) as error:
+        raise _mistake(f"no host is known by the name '{host}'") from error
 
 
 async def _place(client: Any, url: str) -> list[RemoteWorker]:

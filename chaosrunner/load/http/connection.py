@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
@@ -42,10 +43,12 @@ HEADS = 64
 END = b"\r\n\r\n"
 CHUNKED = -2
 
+_OK = Outcome.OK
 _now = time.monotonic_ns
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Head:
     """The head of a reply that says how long its body is, and after which the connection stays open."""
 
     text: bytes
@@ -64,6 +67,10 @@ class Answered(Protocol):
 
     head: Head
     """Of the latest reply: the next one's is probably the same."""
+    reply: bytes
+    """The latest one whose head was known, all of it: often the next one is the same."""
+    right: frozenset[int]
+    """Statuses that alone make a reply OK: of one that came whole nothing more needs to be told."""
 
     def answered(self, hit: OpenHit, status: int, body: bytes, now_ns: int) -> None:
         """A whole reply has come."""
@@ -208,16 +215,18 @@ class Connection(asyncio.Protocol):
             self._parse(hit, data)
             return
         hit.first_ns = now = _now()
-        act = cast("Answered", hit.act)
+        act: Answered = hit.act  # type: ignore[assignment]  # a cast would cost time here
         head = act.head
-        if not data.startswith(head.text) or len(data) != head.length:
-            found = self._known(data, hit)
-            if found is None:
-                self._fresh = False
-                self._whole = data
-                self._parse(hit, data)
-                return
-            act.head = head = found
+        if data != act.reply:
+            if len(data) != head.length or not data.startswith(head.text):
+                found = self._known(data, hit)
+                if found is None:
+                    self._fresh = False
+                    self._whole = data
+                    self._parse(hit, data)
+                    return
+                act.head = head = found
+            act.reply = data
         self._hit = hit.link = None
         owner = self._owner
         if self._proven and owner.shortcut and not owner.waiting:
@@ -225,7 +234,10 @@ class Connection(asyncio.Protocol):
         else:
             self._proven = True
             owner.freed(self)
-        act.answered(hit, head.status, data[len(head.text) :] if hit.keeps_body else b"", now)
+        if head.status in act.right:
+            hit.road.ended(hit, _OK, now)
+        else:
+            act.answered(hit, head.status, data[len(head.text) :] if hit.keeps_body else b"", now)
         if owner.hot is self:
             owner.hot = None
             owner.freed(self)

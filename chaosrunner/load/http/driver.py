@@ -102,35 +102,43 @@ class Http:
 class Ask:
     """The fast path: sends one request of a journey and judges its reply."""
 
-    __slots__ = ("_is_head", "_keeps_body", "_latest", "_pool", "_ready", "_request", "_right", "_samples", "head")
+    __slots__ = ("_fixed", "_is_head", "_keeps_body", "_pool", "_ready", "_samples", "head", "reply", "right")
 
     def __init__(self, compiled: Ready, pool: Pool, samples: Samples) -> None:
         self._ready = compiled
+        self._fixed = compiled.fixed
         self._pool = pool
         self._samples = samples
         self._is_head = compiled.is_head
         self._keeps_body = compiled.judge.needs_body
         judge = compiled.judge
         only_status = not judge.keep and not judge.checks
-        self._right = frozenset(filter(judge.status_is_right, range(200, 600))) if only_status else frozenset()
+        self.right = frozenset(filter(judge.status_is_right, range(200, 600))) if only_status else frozenset()
         """Statuses that alone make a reply OK."""
-        self._request = compiled.request
-        self._latest = b""
         self.head = UNKNOWN
+        self.reply = b""
 
     def begin(self, hit: OpenHit) -> None:
         """Send it on a free connection, or wait for one."""
-        hit.request = request = self._request(hit.journey.variables)
-        if request is not self._latest:
-            self._latest = request
+        request = self._fixed
+        if request is None:
+            request = self._ready.request(hit.journey.variables)
             hit.fired_ns = _now()  # it was composed for this hit, and that took time of ours
+        hit.request = request
         hit.is_head = self._is_head
         hit.keeps_body = self._keeps_body
-        self._pool.send(hit)
+        pool = self._pool
+        connection = pool.hot
+        if connection is None:
+            pool.send(hit)
+        else:
+            pool.hot = None
+            hit.sent_ns = hit.fired_ns
+            connection.send(hit)
 
     def answered(self, hit: OpenHit, status: int, body: bytes, now_ns: int) -> None:
         """A whole reply has come. `body` is empty unless `keeps_body`."""
-        if status in self._right:
+        if status in self.right:
             hit.road.ended(hit, _OK, now_ns)
             return
         reply = Reply(status, body, len(body), (now_ns - hit.due_ns) / NANOS)
@@ -141,9 +149,9 @@ class Ask:
 
     def cancel(self, hit: OpenHit) -> Outcome:
         """Its connection, if it has one, cannot be used again."""
-        connecting = not hit.sent_ns and not self._pool.connected
+        outcome = self._pool.given_up(sent=bool(hit.sent_ns))
         self._pool.cancel(hit)
-        return Outcome.CONNECT if connecting else Outcome.TIMEOUT
+        return outcome
 
 
 def room_for(connections: int) -> None:

@@ -191,9 +191,9 @@ class Asking:
         if attempt is None or attempt.over:
             return Outcome.TIMEOUT
         pool = self._shared.pools[self._origin]
-        connecting = not attempt.sent_ns and not pool.connected
+        outcome = pool.given_up(sent=bool(attempt.sent_ns))
         pool.cancel(attempt)
-        return Outcome.CONNECT if connecting else Outcome.TIMEOUT
+        return outcome
 
     def _rest(self) -> None:
         if self._timer is not None:

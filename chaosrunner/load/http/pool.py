@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.load.act import SHORT_HERE
 from chaosrunner.load.http.connection import Connection, Head
-from chaosrunner.load.http.tls import context
+from chaosrunner.load.http.tls import NO_ANSWER, context, reason
 from chaosrunner.model.http_client import Tls
 from chaosrunner.model.load import Outcome
 
@@ -76,7 +76,7 @@ class Budget:
     def __init__(self, limit: int, count: Callable[[str], None] | None = None) -> None:
         self.limit = limit
         self.count = count
-        """Takes the name of what this host was short of, once a hit that ended by it."""
+        """Takes the name of what this host was short of, or why TLS failed, once a hit that ended by it."""
         self.used = 0
         self.opened = 0
         """Connections opened so far, ever."""
@@ -130,11 +130,23 @@ class Pool:
         self.shortcut = True
         """Off if another pool may want the room, or once the server was seen to close without saying so before."""
         self._opening: set[asyncio.Task[None]] = set()
+        self._shaking = False
+        """Whether the attempts to connect come as far as the TLS handshake of late, and no further."""
         self._wanted = 0
         self._closed = False
         budget.pools.append(self)
         for pool in budget.pools:
             pool.shortcut = len(budget.pools) == 1
+
+    def given_up(self, *, sent: bool) -> Outcome:
+        """How a hit ends that has timed out: if it was not sent, and nothing is connected, by what was missing."""
+        if sent or self.connected:
+            return Outcome.TIMEOUT
+        if not self._shaking:
+            return Outcome.CONNECT
+        if self._budget.count:
+            self._budget.count(f"tls.{NO_ANSWER}")
+        return Outcome.TLS
 
     @property
     def connected(self) -> bool:
@@ -148,12 +160,6 @@ class Pool:
 
     def send(self, hit: OpenHit) -> None:
         """Send on a free connection, the one used last; else wait for one."""
-        connection = self.hot
-        if connection is not None:
-            self.hot = None
-            hit.sent_ns = hit.fired_ns
-            connection.send(hit)
-            return
         if not self.addresses:
             hit.end(Outcome.DNS, time.monotonic_ns())
             return
@@ -246,6 +252,8 @@ class Pool:
                 outcome = outcome_of(error)
                 if outcome is Outcome.LOCAL and self._budget.count:
                     self._budget.count(f"here.{errno.errorcode[error.errno or 0]}")
+                if self._budget.count and (isinstance(error, ssl.SSLError) or self._shaking):
+                    self._budget.count(f"tls.{reason(error)}")
                 hit.end(outcome, time.monotonic_ns())
             self._budget.give()
             return
@@ -284,15 +292,18 @@ class Pool:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await loop.sock_connect(sock, address.sockaddr)
         except BaseException:
+            self._shaking = False
             sock.close()
             raise
         # From here on the loop owns the socket and closes it, also when the handshake fails.
+        self._shaking = self._tls is not None
         _, connection = await loop.create_connection(
             lambda: self._kind(self, sock),
             sock=sock,
             ssl=self._tls,
             server_hostname=self._server_name,
         )
+        self._shaking = False
         return connection
 
     def _next(self) -> OpenHit | None:

@@ -36,6 +36,34 @@ def context(tls: Tls) -> ssl.SSLContext:
     return made
 
 
+NO_ANSWER = "no_answer"
+"""What a handshake lacked that was not finished in time."""
+
+_CERTIFICATE = {9: "not_yet_valid", 10: "expired", 62: "wrong_name", 64: "wrong_name"}
+"""OpenSSL's `X509_V_ERR_…` of a certificate that was refused; any other is one that nobody vouches for."""
+
+_PROTOCOL = ("VERSION", "UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS", "NO_SHARED_CIPHER", "HANDSHAKE_FAILURE")
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+
+
+def reason(error: OSError) -> str:
+    """Why a handshake failed, as a word to count by.
+
+    Returns:
+        `expired`, `not_yet_valid`, `wrong_name` or `unknown_ca` for what the target's certificate lacks; `not_tls` if
+        it did not speak TLS; `protocol` if both found no version or cipher; `broken_off` if the connection ended
+        without a word; else OpenSSL's own word for it.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _CERTIFICATE.get(error.verify_code, "unknown_ca")
+    said = str(getattr(error, "reason", None) or "")
+    if said in _NOT_TLS:
+        return "not_tls"
+    if any(word in said for word in _PROTOCOL):
+        return "protocol"
+    return said.lower() or "broken_off"
+
+
 def _load(path: str, load: Callable[[], object]) -> None:
     try:
         load()

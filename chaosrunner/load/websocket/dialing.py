@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from picows import WSHandshakeError, WSInvalidStatusError, ws_connect
 
 from chaosrunner.load.http.pool import outcome_of
+from chaosrunner.load.http.tls import NO_ANSWER, reason
 from chaosrunner.model.load import Outcome
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Dialing:
     clock then is what separates TLS from the upgrade.
     """
 
-    __slots__ = ("_headers", "_sock", "begun_ns", "connected_ns", "opened_ns", "path", "secured_ns", "status")
+    __slots__ = (
+        "_headers", "_sock", "begun_ns", "connected_ns", "opened_ns", "path", "secured_ns", "status", "tls_why",
+    )  # fmt: skip
 
     def __init__(self, path: str, headers: Sequence[tuple[str, str]]) -> None:
         self.path = path
@@ -70,11 +73,22 @@ class Dialing:
         self.opened_ns = 0
         self.status = 0
         """The status by which the upgrade was refused."""
+        self.tls_why = ""
+        """Why the TLS handshake failed, as `chaosrunner.load.http.tls.reason` has it."""
 
     def connected(self, sock: socket.socket) -> None:
         """TCP is there."""
         self._sock = sock
         self.connected_ns = time.monotonic_ns()
+
+    def given_up(self, *, tls: bool) -> Outcome:
+        """How it ends when its time is over: by what it waited for."""
+        if self.secured_ns:
+            return Outcome.TIMEOUT
+        if not (tls and self.connected_ns):
+            return Outcome.CONNECT
+        self.tls_why = NO_ANSWER
+        return Outcome.TLS
 
     def hang_up(self) -> None:
         """End a connection that is not open yet: the library lets go of an attempt that is given up, but not of TCP."""
@@ -103,11 +117,13 @@ async def dial(place: Place, dialing: Dialing, line: Line, timeout_s: float) -> 
         async with asyncio.timeout(timeout_s):
             await _upgrade(place, dialing, line)
     except TimeoutError:
-        return Outcome.TIMEOUT if dialing.secured_ns else Outcome.CONNECT
+        return dialing.given_up(tls=place.tls is not None)
     except WSInvalidStatusError as refusal:
         dialing.status = int(refusal.response.status) if refusal.response is not None else 0
         return Outcome.STATUS
     except OSError as error:
+        shaking = place.tls is not None and dialing.connected_ns and not dialing.secured_ns
+        dialing.tls_why = reason(error) if shaking else ""
         return outcome_of(error)
     except (WSHandshakeError, ValueError):  # ValueError: a status or a header that the library cannot even read
         return Outcome.PROTOCOL

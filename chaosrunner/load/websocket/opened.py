@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from chaosrunner.load.websocket.sockets import Sockets
     from chaosrunner.model.websocket_step import Open
 
+_OPEN = Is.OPEN  # bound once: it is on the hot path
+
 
 class Opened:
     """Opens a socket; the act of an OPEN step."""
@@ -89,7 +91,7 @@ class Opened:
         held = hit.journey.held
         assert held
         latest = held[-1]
-        if type(latest) is Session and latest.of is self and latest.link.state is Is.OPEN:
+        if type(latest) is Session and latest.of is self and latest.link.state is _OPEN:
             return latest
         mine = [thing for thing in held if type(thing) is Session and thing.of is self]
         return next((session for session in reversed(mine) if session.alive), mine[-1])
@@ -121,6 +123,8 @@ class Opened:
             begun_ns = ended_ns
         if dialing.status:
             self.count(f"upgrade.{dialing.status}")
+        if dialing.tls_why:
+            self.count(f"tls.{dialing.tls_why}")
 
     def observe(self, part: str, at_ns: int, took_ns: int, outcome: Outcome = Outcome.OK) -> None:
         """An observation in one of its series."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from chaosrunner.load.websocket.opened import Opened
     from chaosrunner.load.websocket.texts import Judge
 
+_OK = Outcome.OK
+
 UNREAD = 100
 """Messages nobody asked for that a later AWAIT may still find, the latest ones."""
 
@@ -104,7 +106,7 @@ class Session:
             self._closing = None
         if hit is self._opening:
             dialing = self.link.dialing
-            outcome = Outcome.TIMEOUT if dialing is not None and dialing.secured_ns else Outcome.CONNECT
+            outcome = dialing.given_up(tls=self.of.origin.tls) if dialing is not None else Outcome.CONNECT
             self._opening = None
             self._end(Outcome.UNFINISHED if in_time else outcome)
         if in_time:  # it is the load that is over
@@ -276,13 +278,13 @@ class Session:
                     self._sockets.received(digits, self, now_ns)
                 else:
                     judge = hit.act.judge  # type: ignore[attr-defined]
-                    outcome = Outcome.OK if judge.trivial else self._verdict(judge, hit, digits, text)
+                    outcome = _OK if judge.trivial else self._verdict(judge, hit, digits, text)
                     if outcome is not None:
                         del pending[digits]
                         hit.first_ns = now_ns
                         if self.of.numbered is not None:
                             self._count_on(parsed(text), now_ns)
-                        hit.end(outcome, now_ns)
+                        hit.road.ended(hit, outcome, now_ns)
                         return
                 at = text.find(self._mark, at + DIGITS)
         if self._listens:

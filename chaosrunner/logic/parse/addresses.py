@@ -4,7 +4,31 @@ from __future__ import annotations
 
 import re
 
-from chaosrunner.logic.parse.spelling import ReadingError
+from chaosrunner.logic.parse.desk import Desk
+from chaosrunner.logic.parse.spelling import ReadingError, quoted
+from chaosrunner.logic.parse.yaml_nodes import Node
+
+
+def check_step_address(desk: Desk, node: Node, what: str, path: str, kind: tuple[str, str]) -> None:
+    """Note what can be no path or URL, as it is written or with its variables put in; their values are not shown.
+
+    Args:
+        desk: where mistakes are noted.
+        node: where it stands.
+        what: the key it stands under, such as `GET`.
+        path: as written.
+        kind: `schemes` and `a_url` of `check_address`.
+    """
+    try:
+        check_address(path, *kind)
+    except ReadingError as bad:
+        desk.wrong(node, f"{what} {quoted(path)}: {bad}")
+        return
+    filled = None if desk.lenient else desk.filled(path)
+    try:
+        check_address(filled or path, *kind)
+    except ReadingError as bad:
+        desk.wrong(node, f"{what} {quoted(path)}, with its variables put in: {bad}")
 
 
 def check_address(text: str, schemes: str, a_url: str) -> None:

@@ -14,6 +14,7 @@ from chaosrunner.logic.parse.substitute import Reference, parts, references, val
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table, compose
 from chaosrunner.logic.parse.yaml_scalars import core_value
 from chaosrunner.model.fault import Injector
+from chaosrunner.model.http_client import Tls
 from chaosrunner.model.postgres_step import Pool
 
 T = TypeVar("T")
@@ -28,6 +29,10 @@ class Reader(Protocol):
 
     def names(self, folder: Path) -> Sequence[str]:
         """Names of the files in a folder; empty when there is no such folder."""
+        ...
+
+    def refused(self, tls: Tls) -> tuple[str, str]:
+        """(`ca` or `certificate`, why OpenSSL cannot use that file, with its key and password); empty when it can."""
         ...
 
 
@@ -60,14 +65,22 @@ class Desk:
     files: list[tuple[Node, Path, Sequence[str]]] = field(default_factory=list)
     """Files that are named here and read later, by whoever sends the load; and what of PEM must be in each."""
 
+    tls: list[tuple[Mapping[str, Node], Tls]] = field(default_factory=list)
+    """TLS settings that name files, their password put in; and where `ca` and `certificate` stand."""
+
     def look_for_files(self, reader: Reader) -> None:
         """Note each named file that is not there, or does not hold what it must."""
+        before = len(self.mistakes)
         for node, path, labels in () if self.lenient else self.files:
             names = reader.names(path.parent)
             if path.name not in names:
                 self.wrong(node, f"there is no file {path}{did_you_mean(path.name, names)}")
             elif labels:
                 self._look_into(node, path, labels, reader)
+        for places, tls in () if self.lenient or len(self.mistakes) > before else self.tls:
+            key, why = reader.refused(tls)
+            if why:
+                self.wrong(places[key], f"'{key}' cannot be used: {why}")
 
     def _look_into(self, node: Node, path: Path, labels: Sequence[str], reader: Reader) -> None:
         try:
@@ -123,6 +136,11 @@ class Desk:
             self.wrong(node, f"{what} is empty")
             return None
         return found.text if self.check_references(found, what) else None
+
+    def filled(self, text: str) -> str | None:
+        """A template with its variables put in, never to be shown; None if it needs a file or an unset variable."""
+        pieces = [part if isinstance(part, str) else value_of(part, self.environ) for part in parts(text)]
+        return None if None in pieces else "".join(piece for piece in pieces if piece is not None)
 
     def check_references(self, scalar: Scalar, what: str) -> bool:
         """Whether every reference in it is well-formed and names a variable that is set."""

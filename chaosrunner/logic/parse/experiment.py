@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from chaosrunner.errors import Mistake, Mistakes
+from chaosrunner.logic.parse.composites import read_faults
 from chaosrunner.logic.parse.desk import Around, Desk
-from chaosrunner.logic.parse.faults import Grounds, read_faults
+from chaosrunner.logic.parse.faults import Grounds
 from chaosrunner.logic.parse.fields import Fields, whole
 from chaosrunner.logic.parse.hypothesis import PHASES, SAY_WHAT, parse_recover, read_abort, read_hypothesis
 from chaosrunner.logic.parse.load import Lengths, check_length, read_load
 from chaosrunner.logic.parse.probes import read_probes
+from chaosrunner.logic.parse.rules import check_rules, read_environments, read_rules
 from chaosrunner.logic.parse.spelling import did_you_mean, quoted
 from chaosrunner.logic.parse.steps import relative_steps
 from chaosrunner.logic.parse.system import read_system
@@ -26,6 +28,7 @@ from chaosrunner.model.system import System
 
 KEYS = (
     "question", "system", "load", "baseline", "faults", "hypothesis", "recover", "abort", "probes", "seed",
+    "environments", "rules",
 )  # fmt: skip
 SUFFIXES = (".yaml", ".yml")
 DEFAULT_BASELINE_S = 30.0
@@ -93,7 +96,7 @@ def is_system(path: Path, around: Around) -> bool:
         return True
     text = _text([], path, around)
     root = Desk(str(path), {}).root(text, EXPERIMENT) if text else None
-    return root is not None and not any(key.text in KEYS for key, _ in root.entries)
+    return root is not None and not any(key.text in KEYS and key.text != "rules" for key, _ in root.entries)
 
 
 EXPERIMENT = "an experiment (question, system, load, faults, hypothesis)"
@@ -110,6 +113,9 @@ def _build(desk: Desk, root: Table, source: Source, there: Source | None, around
     if mistakes or system is None or there is None:
         raise Mistakes(mistakes)
     load = replace(experiment.load, tls=experiment.load.tls or system.tls)
+    check_rules(desk, experiment, around.injectors)
+    if desk.mistakes:
+        raise Mistakes(desk.mistakes)
     return replace(experiment, load=load, system=system, system_source=there.text, variables=dict(desk.variables))
 
 
@@ -133,6 +139,7 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
     named = _words(load.profile)
     names = Names(named, frozenset(probe.name for probe in probes))
     recover = fields.read("recover", parse_recover, RecoveryTarget())
+    rules = read_rules(desk, fields.node("rules"), system.components if system else ())
     blank = Experiment(
         question=fields.text("question"),
         file=source.file,
@@ -141,21 +148,23 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
         system_source="",
         load=load.profile,
         baseline_s=fields.seconds("baseline", DEFAULT_BASELINE_S),
-        faults=faults,
+        faults=faults.laid_out,
+        asked=faults.asked,
         hypothesis=Hypothesis(),
         recover=recover,
         abort=read_abort(desk, fields.node("abort"), names),
         probes=probes,
         unanswered_s=load.unanswered_s,
         seed=fields.read("seed", lambda text: whole(text, 0, 2**63 - 1), None),
+        rules=replace(rules, environments=read_environments(fields)),
     )
     # A duration that could not be read has its default here: what compares durations would only mislead.
     lasts = dict.fromkeys(PHASES, math.inf)
     if not desk.mistakes:
         lasts = {"before": blank.baseline_s, "during": blank.fault_s, "after": recover.hold_s}
-        needs = Lengths(baseline_s=blank.baseline_s, longest_s=blank.longest_s, faults=bool(faults))
+        needs = Lengths(baseline_s=blank.baseline_s, longest_s=blank.longest_s, faults=bool(blank.faults))
         check_length(desk, load, needs)
-    any_fault = bool(faults) or not _nothing(fields.node("faults"))
+    any_fault = bool(blank.faults) or not _nothing(fields.node("faults"))
     hypothesis = read_hypothesis(desk, hypothesis_node, names, lasts_s=lasts, faults=any_fault)
     _check_together(fields, blank.load, system, any_fault=any_fault)
     desk.look_for_files(around.reader)

@@ -1,23 +1,29 @@
-"""The `faults` of an experiment: `- proxy.latency: {target: database, add: 300ms}` with `for`, `at` and `accept`."""
+"""A single fault of an experiment: `- proxy.latency: {target: database, add: 300ms}` and what stands beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.logic.parse.desk import Around, Desk
-from chaosrunner.logic.parse.fields import Fields, items, table
-from chaosrunner.logic.parse.params import read_params
+from chaosrunner.logic.parse.fields import Fields, table
+from chaosrunner.logic.parse.ramp import MOST_STEPS, Ramp
+from chaosrunner.logic.parse.scalars import duration_text
 from chaosrunner.logic.parse.spelling import did_you_mean, quoted
 from chaosrunner.logic.parse.target import check_target, hits_all, parse_target
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
 from chaosrunner.model.fault import Fault, Injector, Target
 from chaosrunner.model.system import System
 
-BESIDE = ("for", "at", "then", "accept")
-"""Keys of an entry that are not the injector."""
+BESIDE = ("for", "at", "then", "accept", "steps", "every", "times", "within", "pause")
+"""Keys of an entry that are not what it is about."""
+COMPOSITES = ("in turn", "together", "random")
+"""What an entry may be about that is no injector."""
 ACCEPT = ("all", "unguarded")
 DEFAULT_FOR_S = 30.0
+SHORTEST_STEP_S = 0.5
+"""A step of a ramp that is shorter could not be proven to be in effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +36,8 @@ class Grounds:
     """None when its file could not be read: targets are then left unchecked."""
 
 
-def read_faults(grounds: Grounds, node: Node | None) -> tuple[Fault, ...]:
-    """The faults in order; mistakes are noted at the desk."""
-    if node is None:
-        return ()
-    entries = items(grounds.desk, node, "faults")
-    found = [_fault(grounds, index, entry) for index, entry in enumerate(entries)]
-    return tuple(fault for fault in found if fault is not None)
-
-
-def _fault(grounds: Grounds, index: int, node: Node) -> Fault | None:
+def entry_key(grounds: Grounds, node: Node) -> Scalar | None:
+    """What an entry of `faults` is about: the one key that does not stand beside; None after noting a mistake."""
     desk = grounds.desk
     if isinstance(node, Scalar) and node.text in grounds.around.injector_names:
         desk.wrong(node, f"write '{node.text}: {{}}', so that it can have parameters")
@@ -48,42 +46,65 @@ def _fault(grounds: Grounds, index: int, node: Node) -> Fault | None:
         desk.wrong(node, "expected a fault, such as '- proxy.latency: {target: database, add: 300ms}'")
         return None
     keys = [key for key, _ in node.entries if key.text not in BESIDE]
-    if len(keys) != 1:
-        names = " and ".join(quoted(key.text) for key in keys[:3])
-        said = f"{names} in one entry; begin each fault with its own '- '" if keys else "no fault is named here"
-        desk.wrong(keys[1] if keys else node, f"{said}; beside the fault only 'for', 'at' and 'accept' may stand")
+    if len(keys) == 1:
+        return keys[0]
+    strange = [key for key in keys if key.text not in {*COMPOSITES, *grounds.around.injector_names}]
+    names = " and ".join(quoted(key.text) for key in keys[:3])
+    if len(strange) == 1 and len(keys) == 2 and "did you mean" in did_you_mean(strange[0].text, BESIDE):
+        said = f"{quoted(strange[0].text)} is no key of a fault{did_you_mean(strange[0].text, BESIDE)}"
+        desk.wrong(strange[0], said)
         return None
-    key = keys[0]
-    fields = Fields(desk, node, f"fault {quoted(key.text)}")
-    accept = _accept(fields)
-    if fields.node("then"):
-        desk.wrong(fields.place("then"), "'then' stands inside the fault: docker.kill: {target: api, then: start it}")
-    target, params = _injector(grounds, key, node.get(key.text) or node, accept)
-    return Fault(
-        index=index,
-        injector=key.text,
-        target=target,
-        params=params,
-        at_s=fields.seconds("at", 0.0, zero=True),
-        for_s=fields.seconds("for", DEFAULT_FOR_S),
-        accept=accept,
-        line=key.line,
+    said = f"{names} in one entry; begin each fault with its own '- '" if keys else "no fault is named here"
+    desk.wrong(keys[1] if keys else node, f"{said}; beside the fault only 'for', 'at' and 'accept' may stand")
+    return None
+
+
+def read_fault(grounds: Grounds, fields: Fields, key: Scalar, accept: frozenset[str]) -> tuple[Fault, ...]:
+    """The fault of an entry: one, or as many as `steps` says when its dose goes from one value to another.
+
+    Args:
+        grounds: what it is checked against.
+        fields: the entry.
+        key: its injector.
+        accept: what has been accepted for it.
+    """
+    target, doses = _injector(grounds, key, fields, accept)
+    steps = max(1, len(doses))
+    lasts_s = fields.seconds("for", DEFAULT_FOR_S)
+    if lasts_s / steps < SHORTEST_STEP_S and steps > 1:
+        told = f"{steps} steps in {duration_text(lasts_s)} are too quick to be seen; allow each {SHORTEST_STEP_S:g}s"
+        grounds.desk.wrong(fields.place("steps"), told)
+    return tuple(
+        Fault(
+            index=0,
+            injector=key.text,
+            target=target,
+            params=dose,
+            at_s=fields.seconds("at", 0.0, zero=True) if number == 0 else 0.0,
+            for_s=lasts_s / steps,
+            accept=accept,
+            line=key.line,
+        )
+        for number, dose in enumerate(doses)
     )
 
 
-def _injector(grounds: Grounds, key: Scalar, node: Node, accept: frozenset[str]) -> tuple[Target | None, object]:
-    """The target and the parameters, read by the injector that the key names."""
+def _injector(
+    grounds: Grounds, key: Scalar, fields: Fields, accept: frozenset[str]
+) -> tuple[Target | None, Sequence[object]]:
+    """The target, and the parameters of each step, read by the injector that the key names."""
     injector = _find(grounds, key)
-    mapping = table(grounds.desk, node, key.text)
-    if mapping is None:
-        return None, None
-    if injector is None:
-        return (_stranger(grounds.desk, mapping) if grounds.around.lenient else None), None
+    steps = fields.count("steps", 1, most=MOST_STEPS)
+    known = injector is not None or grounds.around.lenient
+    mapping = table(grounds.desk, fields.table.get(key.text) or fields.table, key.text) if known else None
+    if mapping is None or injector is None:
+        return (None if mapping is None else _stranger(grounds.desk, mapping)), [None] * steps
     target = _target(grounds, mapping, injector, key)
     if target is not None and hits_all(target) and "all" not in accept:
         where = mapping.get("target") or key
         grounds.desk.wrong(where, f"'{target}' leaves none of them; say 'accept: all' beside the fault if you mean it")
-    return target, read_params(grounds.desk, mapping, injector, key)
+    ramp = Ramp(grounds.desk, mapping, injector, steps if fields.node("steps") else None)
+    return target, ramp.read(fields.place("steps"), key)
 
 
 def _find(grounds: Grounds, key: Scalar) -> Injector | None:
@@ -96,7 +117,9 @@ def _find(grounds: Grounds, key: Scalar) -> Injector | None:
         grounds.desk.wrong(key, str(error))
         return None
     if injector is None:
-        grounds.desk.wrong(key, f"{quoted(key.text)} is no fault{did_you_mean(key.text, around.injector_names)}")
+        grounds.desk.wrong(
+            key, f"{quoted(key.text)} is no fault{did_you_mean(key.text, [*around.injector_names, *COMPOSITES])}"
+        )
     return injector
 
 
@@ -106,10 +129,18 @@ def _stranger(desk: Desk, mapping: Table) -> Target | None:
     return desk.read(node, "target", parse_target) if node else None
 
 
+def _names_a_host(node: Node, system: System | None) -> bool:
+    """Whether a target is a component on another host: what acts on whole hosts acts there."""
+    component = system.components.get(node.text) if system and isinstance(node, Scalar) else None
+    return component is not None and bool(component.host)
+
+
 def _target(grounds: Grounds, mapping: Table, injector: Injector, key: Scalar) -> Target | None:
     desk, system = grounds.desk, grounds.system
     node = mapping.get("target")
     if not injector.needs:
+        if node is not None and _names_a_host(node, system):
+            return desk.read(node, "target", parse_target)
         if node is not None:
             desk.wrong(mapping.key("target") or node, f"{quoted(injector.name)} takes no target")
         return None
@@ -126,7 +157,8 @@ def _target(grounds: Grounds, mapping: Table, injector: Injector, key: Scalar) -
     return desk.read(node, "target", read)
 
 
-def _accept(fields: Fields) -> frozenset[str]:
+def read_accept(fields: Fields) -> frozenset[str]:
+    """What stands under `accept`."""
     node = fields.node("accept")
     words = fields.texts("accept")
     if isinstance(node, Items) and not node.items:

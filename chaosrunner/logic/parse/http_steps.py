@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from chaosrunner.logic.parse import bodies, clients
-from chaosrunner.logic.parse.addresses import check_address
+from chaosrunner.logic.parse.addresses import check_step_address
 from chaosrunner.logic.parse.bodies import read_body
 from chaosrunner.logic.parse.clients import of_a_step
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, table, whole
 from chaosrunner.logic.parse.journeys import SECRET_HEADERS, Common, Journey, check_secret
 from chaosrunner.logic.parse.replies import read_checks, read_keep
-from chaosrunner.logic.parse.spelling import ReadingError, one_of, quoted
+from chaosrunner.logic.parse.spelling import one_of, quoted
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar
 from chaosrunner.model.http_step import Request
 
@@ -50,10 +50,7 @@ def _request(journey: Journey, fields: Fields) -> tuple[str, str]:
     path = desk.template(node, method) if node else None
     if path is None or not isinstance(node, Scalar):
         return method, ""
-    try:
-        check_address(path, "https?", "an http URL")
-    except ReadingError as bad:
-        desk.wrong(node, f"{method} {quoted(path)}: {bad}")
+    check_step_address(desk, node, method, path, ("https?", "an http URL"))
     journey.check(node, method)
     return method, path
 

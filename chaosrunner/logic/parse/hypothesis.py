@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, some_time, table, texts
-from chaosrunner.logic.parse.scalars import duration_text
+from chaosrunner.logic.parse.scalars import duration_text, percent
 from chaosrunner.logic.parse.spelling import ReadingError, quoted
 from chaosrunner.logic.parse.tolerance import Names, parse_tolerance
 from chaosrunner.logic.parse.yaml_nodes import Node
@@ -60,15 +60,31 @@ def read_abort(desk: Desk, node: Node | None, names: Names) -> tuple[Tolerance, 
 
 
 def parse_recover(text: str) -> RecoveryTarget:
-    """`within 2min, hold 30s`, either of them left out. Raises ReadingError."""
+    """`within 2min, hold 30s, to within 10% of baseline`, any of them left out. Raises ReadingError."""
     found: dict[str, float] = {}
     for words in text.split(","):
-        one = re.fullmatch(r"\s*(within|hold)\s+(.*?)\s*", words)
-        if not one or one[1] in found:
+        one = re.fullmatch(r"\s*(within|hold|to\s+within)\s+(.*?)\s*", words)
+        key = one[1].split()[0] if one else ""
+        if not one or key in found:
             raise ReadingError(f"expected 'within 2min, hold 30s' instead of {quoted(words.strip())}")
-        found[one[1]] = some_time(one[2])
+        found[key] = _margin(one[2]) if key == "to" else some_time(one[2])
     default = RecoveryTarget()
-    return RecoveryTarget(within_s=found.get("within", default.within_s), hold_s=found.get("hold", default.hold_s))
+    return RecoveryTarget(
+        within_s=found.get("within", default.within_s),
+        hold_s=found.get("hold", default.hold_s),
+        margin=found.get("to", default.margin),
+    )
+
+
+def _margin(text: str) -> float:
+    """`10% of baseline` as 0.1. Raises ReadingError."""
+    one = re.fullmatch(r"(.*?)\s+of\s+(?:the\s+)?baseline", text)
+    if not one:
+        raise ReadingError(f"expected 'to within 10% of baseline' instead of {quoted('to within ' + text)}")
+    share = percent(one[1])
+    if not 0 < share < 1:
+        raise ReadingError(f"expected more than 0% and less than 100% of baseline, found {quoted(one[1])}")
+    return share
 
 
 SAY_WHAT = "say what must hold, such as 'before: [p95 <= 400ms, errors < 1%]'"

@@ -5,15 +5,14 @@ What only reading finds (names that must exist elsewhere, units that must fit) s
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from chaosrunner.logic.parse import http_steps, scalars
-from chaosrunner.logic.parse.params import accepted
+from chaosrunner.logic.parse import http_steps
 from chaosrunner.logic.parse.scalars import DURATION, NUMBER, PERCENT, SIZE
+from chaosrunner.logic.parse.schema_faults import doses, fault
 from chaosrunner.logic.parse.schema_http import auth, client_keys, data, request_keys, tls
 from chaosrunner.logic.parse.schema_postgres import query_keys
+from chaosrunner.logic.parse.schema_rules import environments, rules
 from chaosrunner.logic.parse.schema_websocket import socket_keys
 from chaosrunner.logic.parse.schema_words import Schema
 from chaosrunner.logic.parse.schema_words import dsn as _dsn
@@ -24,9 +23,7 @@ from chaosrunner.logic.parse.schema_words import several as _several
 from chaosrunner.logic.parse.schema_words import text as _text
 from chaosrunner.logic.parse.schema_words import whole as _whole
 from chaosrunner.logic.parse.target import COMPONENT
-from chaosrunner.model import units
 from chaosrunner.model.fault import Injector
-from chaosrunner.model.secret import Secret
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 AMOUNT = rf"{DURATION}|{PERCENT}|{NUMBER}"
@@ -59,8 +56,8 @@ def _line(amount: str, *, waves: bool) -> str:
 ARRIVALS = rf"{_line(PER_TIME, waves=True)}(?:\s*,\s*at\s+random)?"
 USERS = rf"{_line(HEADS, waves=False)}(?:\s*,\s*each\s+user\s+every\s+{DURATION})?"
 THINK = rf"about\s+{DURATION}|{DURATION}(?:\s+to\s+{DURATION})?"
-RECOVER = rf"(?:within|hold)\s+{DURATION}(?:\s*,\s*(?:within|hold)\s+{DURATION})?"
-TARGET = rf"(?:[0-9]+ of [0-9]+ |{PERCENT} of |all (?:of )?)?{COMPONENT}"
+_RECOVER = rf"(?:(?:within|hold)\s+{DURATION}|to\s+within\s+{PERCENT}\s+of\s+(?:the\s+)?baseline)"
+RECOVER = rf"{_RECOVER}(?:\s*,\s*{_RECOVER}){{0,2}}"
 
 
 def experiment_schema(injectors: Iterable[Injector]) -> Schema:
@@ -104,13 +101,17 @@ def experiment_schema(injectors: Iterable[Injector]) -> Schema:
                 },
             },
             "recover": _pattern(
-                RECOVER, "`within 2min, hold 30s`: how soon it must be well, and stay so for how long."
+                RECOVER,
+                "`within 2min, hold 30s`: how soon it must be well, and stay so for how long; with "
+                "`to within 10% of baseline` it must be proven to be as before, too.",
             ),
             "abort": _ref("aborts", "Conditions to give up and heal at once, such as `errors > 30% for 10s`."),
             "probes": {"type": ["array", "null"], "items": {"$ref": "#/$defs/probe"}},
             "seed": _number("Of every choice made by chance.", least=0),
+            "environments": environments(),
+            "rules": rules(),
         },
-        "$defs": {**_words(), **_steps(), **_probe(), "fault": _fault(known)},
+        "$defs": {**_words(), **_steps(), **_probe(), **doses(), "fault": fault(known)},
     }
 
 
@@ -139,6 +140,10 @@ def system_schema() -> Schema:
             "processes": processes,
             "containers": _containers(),
             "proxies": {**several, "description": "Names of the fault proxies in front of it, one an instance."},
+            "host": {
+                "type": "string",
+                "description": "Another host, where faults on processes, network and resources act: ssh://user@web-2",
+            },
             "namespaces": {**several, "description": "Names of its network namespaces (`ip netns`), one an instance."},
             "dsn": _dsn("Postgres as the application reaches it."),
             "admin": _dsn("Postgres as a role that may end the application's sessions."),
@@ -155,8 +160,9 @@ def system_schema() -> Schema:
             "fault_proxy": _pattern(r"https?://\S+", "Base URL of the fault proxy's control API (Toxiproxy's)."),
             "tls": tls(),
             "protect": {**several, "description": "Components that no fault may target."},
+            "rules": rules(),
         },
-        "patternProperties": {f"^(?!(?:environment|entry|fault_proxy|protect|tls)$){COMPONENT}$": component},
+        "patternProperties": {f"^(?!(?:environment|entry|fault_proxy|protect|rules|tls)$){COMPONENT}$": component},
         "additionalProperties": False,
         "$defs": {"texts": _several({"type": ["string", "number"]})},
     }
@@ -309,83 +315,3 @@ def _probe() -> Schema:
         "oneOf": [{"required": [kind]} for kind in ("http", "tcp", "process")],
     }
     return {"probe": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": ask}}
-
-
-def _fault(injectors: list[Injector]) -> Schema:
-    accept: Schema = {"enum": ["all", "unguarded"]}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            **{injector.name: _injector(injector) for injector in injectors},
-            "for": _ref("duration", "How long; 30s unless said."),
-            "at": _ref("duration", "How long after the first fault may begin; at once unless said."),
-            "accept": {**_several(accept), "description": "`all`: nothing is left of the target; `unguarded`."},
-        },
-        "oneOf": [{"required": [injector.name]} for injector in injectors],
-    }
-
-
-def _injector(injector: Injector) -> Schema:
-    hints = typing.get_type_hints(injector.Params)
-    fields = dataclasses.fields(injector.Params)
-    properties = {field.name: _param(hints[field.name], field) for field in fields}
-    required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
-    if injector.needs:
-        about = "A component of the system: `1 of 3 api`, `30% of api`, `all api`, `database`."
-        properties = {"target": _pattern(TARGET, about), **properties}
-        required = ["target", *required]
-    return {
-        "type": "object" if required else ["object", "null"],
-        "description": injector.about,
-        "additionalProperties": False,
-        "properties": properties,
-        "required": required,
-    }
-
-
-def _param(hint: object, field: dataclasses.Field[object]) -> Schema:
-    kind = accepted(hint)
-    about = str(field.metadata.get("help", ""))
-    if field.default is not dataclasses.MISSING and field.default not in (None, ""):
-        about = f"{about} {_written(kind, field.default)} unless said.".strip()
-    if typing.get_origin(kind) is typing.Literal:
-        return {"enum": list(typing.get_args(kind)), "description": about}
-    if kind in REFERENCES:
-        return _ref(REFERENCES[kind], about)
-    return {"type": JSON_TYPES.get(kind, ["string", "number"]), "description": about}
-
-
-REFERENCES: Mapping[object, str] = {
-    units.Seconds: "duration",
-    units.Share: "share",
-    units.BytesPerSecond: "rate",
-    units.Bytes: "size",
-}
-JSON_TYPES: Mapping[object, str | list[str]] = {
-    int: ["integer", "string"],
-    float: ["number", "string"],
-    bool: ["boolean", "string"],
-    Secret: "string",
-}
-"""A text is allowed everywhere, because it may hold `${NAME}`."""
-
-
-def _written(kind: object, value: object) -> str:
-    """A default as a file would write it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, int | float):
-        return str(value)
-    number = scalars.number_text(float(value))
-    match kind:
-        case units.Seconds:
-            return scalars.duration_text(float(value))
-        case units.Share:
-            return scalars.percent_text(float(value))
-        case units.Bytes:
-            return f"{number}B"
-        case units.BytesPerSecond:
-            return f"{number}B/s"
-        case _:
-            return number

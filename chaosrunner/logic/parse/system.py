@@ -9,15 +9,16 @@ from urllib.parse import urlsplit
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.dsn import read_dsn
 from chaosrunner.logic.parse.fields import Fields, filled, items, table, whole
+from chaosrunner.logic.parse.rules import read_rules
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
 from chaosrunner.logic.parse.target import COMPONENT
 from chaosrunner.logic.parse.tls import read_tls
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
 from chaosrunner.model.system import Component, Containers, Processes, System
 
-KEYS = ("environment", "entry", "fault_proxy", "protect", "tls")
+KEYS = ("environment", "entry", "fault_proxy", "protect", "rules", "tls")
 """Keys of the file that are not components."""
-COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "namespaces", "dsn", "admin")
+COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "host", "namespaces", "dsn", "admin")
 WAYS = ("ports", "pids", "pidfiles", "command")
 """Ways to find processes; exactly one is given."""
 CONTAINER_WAYS = ("names", "labels", "compose", "image")
@@ -50,6 +51,8 @@ def read_system(desk: Desk, root: Table) -> System:
         components=components,
         tls=read_tls(desk, fields.node("tls")),
         protect=tuple(name.text for name in protect),
+        protect_line=fields.place("protect").line if protect else 0,
+        rules=read_rules(desk, fields.node("rules"), components),
     )
 
 
@@ -75,6 +78,16 @@ def address(text: str) -> str:
     if not (colon and re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)):
         raise ReadingError("expected host:port or a URL")
     return f"{host}:{whole(port, 1, 65535)}"
+
+
+def ssh_host(text: str) -> str:
+    """`ssh://user@web-2:22/path/of/chaosrunner`; all but the name may be left out. Raises ReadingError."""
+    found = re.fullmatch(r"ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9._-]*(?::([0-9]+))?(?:/[^\s?#]+)?", text)
+    if not found:
+        raise ReadingError("expected another host as ssh reaches it, such as ssh://user@web-2")
+    if found[1]:
+        whole(found[1], 1, 65535)
+    return text
 
 
 def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
@@ -103,6 +116,7 @@ def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
         processes=_processes(desk, processes) if processes else None,
         containers=_containers(desk, containers) if containers else None,
         proxies=tuple(name.text for name in fields.texts("proxies")),
+        host=fields.read("host", ssh_host, ""),
         namespaces=tuple(name.text for name in fields.texts("namespaces")),
         dsn=read_dsn(desk, dsn, "dsn") if dsn else None,
         admin=read_dsn(desk, admin, "admin") if admin else None,

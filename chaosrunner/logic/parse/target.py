@@ -56,7 +56,7 @@ def check_target(target: Target, system: System, injector: Injector) -> None:
         near = did_you_mean(target.component, system.components)
         raise ReadingError(f"{where} has no component {quoted(target.component)}{near}")
     if component.name in system.protect:
-        raise ReadingError(f"{where} protects {quoted(component.name)}: no fault may target it")
+        raise ReadingError(f"{where}:{system.protect_line} protects {quoted(component.name)}: no fault may target it")
     needs = [need for need in injector.needs if need in SAID]
     missing = [need for need in needs if not SAID[need](component)]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from chaosrunner.logic.parse.clients import yes_or_no
@@ -27,7 +28,7 @@ def read_tls(desk: Desk, node: Node | None) -> Tls | None:
             desk.wrong(fields.place(key), f"'{key}' belongs to a 'certificate', and there is none")
     password = fields.node("password")
     shown = ("CERTIFICATE",) if fields.node("key") else ("CERTIFICATE", "PRIVATE KEY")
-    return Tls(
+    made = Tls(
         verify=verify,
         ca=_file(fields, "ca", "CERTIFICATE"),
         certificate=_file(fields, "certificate", *shown),
@@ -35,6 +36,11 @@ def read_tls(desk: Desk, node: Node | None) -> Tls | None:
         password=(desk.template(password, "password") or "") if password else "",
         server_name=fields.text("server_name"),
     )
+    revealed = desk.filled(made.password)
+    if revealed is not None and (made.ca or made.certificate):
+        places = {key: fields.place(key) for key in ("ca", "certificate")}
+        desk.tls.append((places, replace(made, password=revealed)))
+    return made
 
 
 def _file(fields: Fields, key: str, *labels: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from chaosrunner.logic.parse.addresses import check_address
+from chaosrunner.logic.parse.addresses import check_step_address
 from chaosrunner.logic.parse.bodies import json_value
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, table, whole
@@ -213,10 +213,7 @@ def _path(journey: Journey, fields: Fields) -> str:
     path = journey.desk.template(node, "OPEN") if node else None
     if path is None or not isinstance(node, Scalar):
         return ""
-    try:
-        check_address(path, "(?:ws|http)s?", "a ws URL")
-    except ReadingError as bad:
-        journey.desk.wrong(node, f"OPEN {quoted(path)}: {bad}")
+    check_step_address(journey.desk, node, "OPEN", path, ("(?:ws|http)s?", "a ws URL"))
     journey.check(node, "OPEN")
     return path
 

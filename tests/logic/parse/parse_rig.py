@@ -12,6 +12,7 @@ from chaosrunner.errors import InjectorError, Mistakes
 from chaosrunner.logic.parse import Around, load_experiment, load_system
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Injector, Recipe, Tools
+from chaosrunner.model.http_client import Tls
 from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import System
 from chaosrunner.model.units import Bytes, BytesPerSecond, Seconds, Share
@@ -187,6 +188,10 @@ class Memory:
 
     def names(self, folder: Path) -> list[str]:
         return [Path(name).name for name in self.files if Path(name).parent == folder]
+
+    def refused(self, tls: Tls) -> tuple[str, str]:
+        locked = "LOCKED" in (self.files.get(tls.certificate) or "") and tls.password != "geheim"
+        return ("certificate", "its key is locked") if locked else ("", "")
 
 
 def around(

@@ -81,6 +81,17 @@ def test_the_example_of_the_manual_reads_line_by_line() -> None:
         ("baseline: 15s", "seed: 1.5", "10:7: seed '1.5': expected a whole number, such as 1"),
         ("baseline: 15s", "seed: 014", "10:7: seed '014': a number does not begin with zero; write 14, or quote it"),
         ("recover: within 20s, hold 10s", "recover: soon", "18:10: recover 'soon': expected 'within 2min, hold 30s'"),
+        (
+            ", hold 10s",
+            ", to 10% of baseline",
+            "18:10: recover 'within 20s, to 10% of baseline': expected 'within 2min, hold 30s'",
+        ),
+        (
+            ", hold 10s",
+            ", to within 10%",
+            "18:10: recover 'within 20s, to within 10%': expected 'to within 10% of baseline' instead of",
+        ),
+        (", hold 10s", ", to within 100% of baseline", "expected more than 0% and less than 100% of baseline"),
         (", hold 10s", ", within 10s", "18:10: recover 'within 20s, within 10s': expected 'within 2min, hold 30s'"),
         ("  before:", "  befor:", "15:3: 'befor' is no key of hypothesis; did you mean 'before'?"),
         ("[p95 <= 250ms]", "[p95 <= 250ms, p95 <= 250ms]", "15:26: 'p95 <= 250ms' is said twice"),
@@ -105,6 +116,8 @@ def test_defaults_are_those_of_the_manual() -> None:
     assert (found.baseline_s, found.recover, found.faults[0].for_s) == (30.0, RecoveryTarget(), 30.0)
     assert (found.load.timeout_s, found.unanswered_s, found.load.workers) == (10.0, 2.0, 1)
     assert read_changed((", hold 10s", "")).recover == RecoveryTarget(within_s=20.0, hold_s=30.0)
+    asked = read_changed((", hold 10s", ", to within 7.5% of baseline")).recover
+    assert asked == RecoveryTarget(within_s=20.0, hold_s=30.0, margin=0.075)
 
 
 def test_a_load_test_has_no_fault() -> None:

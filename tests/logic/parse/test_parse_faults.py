@@ -41,7 +41,7 @@ def test_a_fault_says_what_when_and_how_long() -> None:
         ("  - noop\n", "12:5: write 'noop: {}', so that it can have parameters"),
         ("  - nop\n", "12:5: expected a fault, such as '- proxy.latency: {target: database, add: 300ms}'"),
         ("  - for: 3s\n", "12:5: no fault is named here; beside the fault only 'for', 'at' and 'accept' may stand"),
-        ("  - noop: {}\n    fr: 3s\n", "13:5: 'noop' and 'fr' in one entry; begin each fault with its own '- '"),
+        ("  - noop: {}\n    fr: 3s\n", "13:5: 'fr' is no key of a fault; did you mean 'for'?"),
         ("  - nop: {}\n", "12:5: 'nop' is no fault; did you mean 'noop'?"),
         ("  - test.broken: {}\n", "12:5: 'test.broken' is installed, which fails"),
         ("  - noop: [a]\n", "12:11: noop: expected a mapping of keys, found a list"),
@@ -69,7 +69,7 @@ def test_a_fault_says_what_when_and_how_long() -> None:
         ("  - proxy.latency: {target: dtabase, add: 1s}\n", "no component 'dtabase'; did you mean 'database'?"),
         (
             "  - proxy.latency: {target: vault, add: 1s}\n",
-            "x/systems/shop.yaml protects 'vault': no fault may target it",
+            "x/systems/shop.yaml:16 protects 'vault': no fault may target it",
         ),
         (
             "  - proxy.latency: {target: cache, add: 1s}\n",

@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from hypothesis import given
-from parse_rig import EXPERIMENT, INJECTORS, SYSTEM, Signal
+from parse_rig import EXPERIMENT, INJECTORS, SYSTEM, Signal, read
 from test_parse_arrivals import profiles
 from test_parse_tolerance import tolerances
 
@@ -142,19 +142,43 @@ def test_parameters_keep_their_words() -> None:
     schema = experiment_schema(INJECTORS.values())
     faults = schema["$defs"]["fault"]["properties"]  # type: ignore[index]
     latency = faults["proxy.latency"]["properties"]
-    assert latency["add"] == {"$ref": "#/$defs/duration", "description": "How much."}
+    assert latency["add"] == {"$ref": "#/$defs/dose_duration", "description": "How much."}
     assert latency["jitter"]["description"] == "0s unless said."
-    assert latency["share"] == {"$ref": "#/$defs/share", "description": "100% unless said."}
+    assert latency["share"] == {"$ref": "#/$defs/dose_share", "description": "100% unless said."}
     every = faults["test.everything"]["properties"]
-    assert every["rate"] == {"$ref": "#/$defs/rate", "description": "1000B/s unless said."}
+    assert every["rate"] == {"$ref": "#/$defs/dose_rate", "description": "1000B/s unless said."}
     assert every["size"]["description"] == "64B unless said."
     assert every["count"] == {"type": ["integer", "string"], "description": "3 unless said."}
     assert every["factor"]["description"] == "1.5 unless said."
     assert every["on"]["description"] == "false unless said."
     assert every["level"] == {"enum": [1, 2], "description": "1 unless said."}
-    assert every["maybe"] == {"$ref": "#/$defs/duration", "description": ""}
+    assert every["maybe"] == {"$ref": "#/$defs/dose_duration", "description": ""}
     assert faults["process.kill"]["required"] == ["target", "comes_back"]
     assert faults["noop"]["type"] == ["object", "null"]
+
+
+COMPOSITE = """  - in turn:
+      - proxy.latency: {target: database, add: 50ms to 200ms}
+        for: 4s
+        steps: 4
+      - random: {choose: 1, of: [{noop: {}, for: 1s}], within: 3s}
+    pause: 1s
+  - together: [{noop: {}, for: 1s, at: 1s}]
+    every: 4s
+    times: 3
+"""
+
+
+def test_an_editor_takes_composites() -> None:
+    """What belongs together is fine to an editor as it is to the reader, and its slips are marked."""
+    schema = experiment_schema(INJECTORS.values())
+    one = "  - proxy.latency: {target: database, add: 200ms}\n    for: 12s\n"
+    text = EXPERIMENT.replace(one, COMPOSITE)
+    assert text != EXPERIMENT
+    assert problems(schema, text) == []
+    assert len(read(text).faults) == 4 + 1 + 3
+    for old, new in (("in turn", "in turns"), ("to 200ms", "to 200"), ("    every: 4s\n", ""), (", within: 3s", "")):
+        assert problems(schema, text.replace(old, new)), new
 
 
 def test_text_defaults_are_shown() -> None:

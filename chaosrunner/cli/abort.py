@@ -1,0 +1,77 @@
+"""`chaosrunner abort`: give up runs that are under way, now, and put everything back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chaosrunner.cli.results import tell
+from chaosrunner.errors import Exit, Mistake, Mistakes, worst_exit
+
+if TYPE_CHECKING:
+    from chaosrunner.cli.interrupts import Interrupts
+    from chaosrunner.world.state_home import StateHome
+    from chaosrunner.world.succession import Payment
+
+
+@click.command("abort")
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--system", metavar="NAME", help="Every run that is under way on this system.")
+@click.option("--all", "every", is_flag=True, help="Every run that is under way, as without any argument.")
+def command(runs: tuple[str, ...], system: str | None, every: bool) -> int:
+    """Abort RUN, or every run under way of this state directory, and wait until everything is put back.
+
+    A runner that is stopped or hangs is ended by its watchdog, or by this command, and what it owes is paid in its
+    place. The aborted runs themselves end with exit code 3. Exit code 0 here when nothing is left, 4 when something
+    may be.
+    """
+    from chaosrunner.cli.diagnostics import configure
+    from chaosrunner.cli.interrupts import run_interruptibly
+
+    if every and (runs or system):
+        raise Mistakes([Mistake("abort", 0, 0, "'--all' means every run; leave out the others, or '--all'")])
+    configure()
+    return run_interruptibly(lambda interrupts: _abort(runs, system, interrupts))
+
+
+async def _abort(runs: tuple[str, ...], system: str | None, interrupts: Interrupts) -> int:
+    from chaosrunner.cli.recover import new_heir, run_dir_of
+    from chaosrunner.world.abort import abort
+    from chaosrunner.world.orphans import advice
+
+    heir = new_heir("abort")
+    chosen = [run_dir_of(run, heir.home) for run in runs]
+    if system or not runs:
+        chosen += _under_way(heir.home, system)
+    if not chosen:
+        tell("nothing is under way")
+    signals: list[str] = []
+    with interrupts.answered_by(signals.append):
+        found = await asyncio.gather(*(abort(run_dir, heir) for run_dir in chosen), return_exceptions=True)
+    codes = [_told(run_dir, came, advice([run_dir])) for run_dir, came in zip(chosen, found, strict=True)]
+    return worst_exit([*codes, Exit.INTERRUPTED] if signals else codes)
+
+
+def _under_way(home: StateHome, system: str | None) -> list[Path]:
+    """Runs that somebody owns, and those of which nobody has put back what they owe."""
+    from chaosrunner.world.lock import OWNER, held
+    from chaosrunner.world.orphans import debts_of
+
+    return [run.run_dir for run in home.runs(system) if held(run.run_dir / OWNER) or debts_of(run.run_dir)]
+
+
+def _told(run_dir: Path, came: list[Payment] | BaseException, repair: str) -> Exit:
+    """Say what became of one run."""
+    if isinstance(came, BaseException):
+        tell(f"{run_dir.name}: NOT ABORTED: {came}")
+        return Exit.NOT_RESTORED
+    left = [payment for payment in came if not payment.paid]
+    tell(f"{run_dir.name}: " + ("aborted, but not restored" if left else "aborted, nothing of it is left"))
+    for payment in came:
+        tell(f"  {payment}")
+    if left:
+        tell(f"  repair with: {repair}")
+    return Exit.NOT_RESTORED if left else Exit.HELD

@@ -1,0 +1,149 @@
+"""What remains: the time after recovery beside this run's baseline, metric by metric, and the verdict that follows.
+
+RECOVERED needs every judged metric proven not to be worse than its margin; one that is proven worse is enough for NOT
+RECOVERED; anything else is INCONCLUSIVE. Which metrics, and by how much they may differ, is decided here (decision
+0018): errors, p50 and p95 of all requests, goodput in a closed model, and whatever `after` asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chaosrunner.logic.equivalence import COMPARABLE, SIDE, compare
+from chaosrunner.logic.measure import bound_of, measure
+from chaosrunner.logic.stretch import Stretch, size_of_piece, stretch
+from chaosrunner.logic.traffic import Traffic, slots_in
+from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.hypothesis import Against, Metric, Stat
+from chaosrunner.model.verdict import Change, Residual, Return
+
+SLOWER = 0.10
+"""How much slower it may be after recovery, unless the user says otherwise: the most that a change of release or of
+cache is usually given without a question."""
+
+FAILING = 0.01
+"""How much larger the share of failed requests may be: one point."""
+
+LESS = 0.05
+"""How much less goodput there may be."""
+
+ALWAYS = (
+    Metric(stat=Stat.ERRORS),
+    Metric(stat=Stat.QUANTILE, quantile=0.5),
+    Metric(stat=Stat.QUANTILE, quantile=0.95),
+)
+GOODPUT = Metric(stat=Stat.RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The stretches that are compared, as slot numbers: baseline and the time after."""
+
+    traffic: Traffic
+    baseline: range
+    after: range
+    side: float = SIDE
+    """Error of each side of an interval."""
+    cut: dict[str, tuple[Stretch, Stretch]] = field(default_factory=dict, compare=False)
+    """Stretches by name, each cut once."""
+
+
+def baseline_of(traffic: Traffic) -> range | None:
+    """The slots of the baseline that are still there one by one; None without any."""
+    span = traffic.span(Phase.BASELINE)
+    if span is None:
+        return None
+    slots = range(max(span.first, traffic.state.coarse_until), span.last)
+    return slots or None
+
+
+def tail(experiment: Experiment, begin: int, end: int) -> range:
+    """The slots from recovery on by which it is judged: the last hold time, or the last half if that is longer.
+
+    What is still on its way back right after recovery is not what users are left with.
+    """
+    length = max(slots_in(experiment.recover.hold_s), (end - begin) // 2)
+    return range(max(begin, end - length), max(begin, end))
+
+
+def metrics(experiment: Experiment) -> Iterator[Metric]:
+    """Whatever the verdict rests on, each once."""
+    asked = experiment.hypothesis.after or experiment.hypothesis.before
+    closed = (GOODPUT,) if experiment.load.closed else ()
+    named = (one.metric for one in asked if one.metric.stat in COMPARABLE)
+    yield from dict.fromkeys((*ALWAYS, *closed, *named))
+
+
+def margin_of(traffic: Traffic, metric: Metric) -> float:
+    """How much worse a metric may be after recovery than in the baseline.
+
+    The user's own margin, or the usual one; `after` widens it where it says of this very metric that more is allowed:
+    its share of errors, or what it allows above the baseline.
+    """
+    target, asked = traffic.experiment.recover.margin, traffic.experiment.hypothesis.after
+    own = [tolerance for tolerance in asked if tolerance.metric == metric]
+    if metric.stat is Stat.ERRORS:
+        upper = [one.value for one in own if one.cmp in ("<", "<=") and one.against is not Against.TIMES_BASELINE]
+        return max([FAILING, *upper])
+    usual = LESS if metric.stat is Stat.RATE else SLOWER
+    if target is not None:
+        return target
+    relative = [one for one in own if one.against is not Against.ABSOLUTE]
+    span = traffic.span(Phase.BASELINE)
+    seen = measure(metric, traffic.sample(span, metric.of)) if span and relative else None
+    if seen is None or not 0 < seen.value < math.inf:
+        return usual
+    return max([usual, *(abs(bound_of(one, seen.value) / seen.value - 1.0) for one in relative)])
+
+
+def residuals(comparison: Comparison) -> tuple[Residual, ...]:
+    """The judged metrics, in the order of `metrics`."""
+    traffic = comparison.traffic
+    return tuple(
+        compare(metric, pair(comparison, metric.of), margin_of(traffic, metric), comparison.side)
+        for metric in metrics(traffic.experiment)
+    )
+
+
+def pair(comparison: Comparison, name: str) -> tuple[Stretch, Stretch]:
+    """Both stretches of a name, cut into pieces of the same length."""
+    if name not in comparison.cut:
+        size = size_of_piece(comparison.baseline, comparison.after)
+        before, after = (
+            stretch(comparison.traffic, slots, name, size) for slots in (comparison.baseline, comparison.after)
+        )
+        comparison.cut[name] = before, after
+    return comparison.cut[name]
+
+
+def concluded(seen: Sequence[Residual]) -> tuple[Return, str]:
+    """The verdict that follows from what remains, and what it rests on in words."""
+    worse = [one for one in seen if one.judged and one.proves is Change.WORSE]
+    unclear = [one for one in seen if one.judged and one.proves is Change.UNCLEAR]
+    if worse:
+        return Return.NOT_RECOVERED, "; ".join(changed(one) for one in worse)
+    if unclear:
+        return Return.INCONCLUSIVE, "; ".join(f"{one.metric}: {one.why}" for one in unclear)
+    return Return.RECOVERED, ", ".join(f"{one.metric} {_range(one)}" for one in seen if one.judged)
+
+
+def changed(one: Residual) -> str:
+    """`p50 +25 % (+23 % to +27 %), +10 % is allowed`."""
+    sign = "-" if one.metric.startswith(Stat.RATE.value) else "+"
+    unit = "points" if one.scale == "difference" else "%"
+    return f"{one.metric} {_relative(one, one.change)} ({_range(one)}), {sign}{one.margin * 100:.3g} {unit} is allowed"
+
+
+def _range(one: Residual) -> str:
+    return f"{_relative(one, one.low)} to {_relative(one, one.high)}"
+
+
+def _relative(one: Residual, value: float | None) -> str:
+    """A change as people write it: `+25 %`, `−0.3 points`."""
+    if value is None or not math.isfinite(value):
+        return "any amount" if value is not None else "unknown"
+    if one.scale == "difference":
+        return f"{value * 100:+.2g} points"
+    return f"{(value - 1) * 100:+.3g} %"

@@ -1,0 +1,72 @@
+"""What a search is made of: trials, each of them one run at one level, and the boundary that they enclose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chaosrunner.model.verdict import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One run at one level of load or dose, and what users saw in it."""
+
+    level: float
+    """Journeys per second, users, or the dose in the unit of its parameter."""
+    outcome: Outcome
+    """HELD: everything asked of it held. UNKNOWN says nothing of the level."""
+    why: str = ""
+    run: str = ""
+    """The run's id; its directory is beside the search."""
+    seconds: float = 0.0
+    """What the figures are about: the plateau, or with faults the time in which they were in place."""
+    offered: float = 0.0
+    """Requests that became due, per second."""
+    goodput: float = 0.0
+    """Requests that succeeded, per second."""
+    errors: float = 0.0
+    """Share of the requests that failed, 0..1."""
+    p50: float | None = None
+    """Response in seconds, failures infinitely slow; so are the two below."""
+    p95: float | None = None
+    p99: float | None = None
+    inside: float = 0.0
+    """Requests in the system at once, on average: responses added up, per second (Little's law)."""
+    lasted_s: float = 0.0
+    """The whole run, with all that came before and after it."""
+
+
+class Known(StrEnum):
+    """How a boundary is known."""
+
+    BETWEEN = "between"
+    """It lies between two levels, as surely and as precisely as was asked."""
+    BELOW = "below"
+    """Already the first level does not hold."""
+    BEYOND = "beyond"
+    """The last level still holds."""
+    LIMITED = "limited"
+    """It is no lower than what held; above that the trials said nothing, twice at the same level."""
+    UNDECIDED = "undecided"
+    """The trials allowed for it were used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """Where what held begins to break. Levels are in the order of harm, which may be downwards (a bandwidth)."""
+
+    known: Known
+    holds: float | None
+    """The highest level that holds with the confidence asked; None if none does."""
+    breaks: float | None
+    """The lowest that breaks with that confidence; None if none does."""
+    best: float | None
+    """The most likely highest level that holds; None if not even the first does."""
+    confidence: float
+    """The probability that the boundary is where `known` says."""
+    against: int = 0
+    """Trials on the wrong side of `best`: some are expected, many mean that there is no sharp boundary."""
+    trials: int = 0
+    """Trials that said anything."""
+    why: str = ""

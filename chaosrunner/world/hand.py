@@ -1,0 +1,181 @@
+"""The hand of a runner on another host: it obeys one order, and what it injects ends by itself when its time is over.
+
+Each fault has a folder in this host's state directory. `lock` is held while something is done about it, `undone` says
+that whoever comes later must not inject any more, `gone` that it was seen to be absent; then its guard ends. A guard
+that finds the deadline past undoes, whoever is still connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import pickle
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaosrunner import __version__
+from chaosrunner.errors import ChaosrunnerError, InjectorError
+from chaosrunner.model.fault import Context, recipe_from_json, recipe_to_json
+from chaosrunner.world.far import ANSWERS_S, reached
+from chaosrunner.world.injectors import RealTools, load
+from chaosrunner.world.spare import family
+from chaosrunner.world.state_home import StateHome
+
+if TYPE_CHECKING:
+    from chaosrunner.model.fault import Fault, Injector
+
+GRACE_S = 10.0
+"""A fault ends by itself this long after it should have ended."""
+BUDGET_S = 120.0
+LOOK_EVERY_S = 0.25
+READY_S = 20.0
+HANDS = "hands"
+UNDONE, GONE, LOCK, ORDER = "undone", "gone", "lock", "order.json"
+
+
+def obey(received: bytes) -> dict[str, Any]:
+    """Obey an order; the answer, or `{"error": …}` when an injector refused or this is another version.
+
+    Args:
+        received: a line with the version of the runner, then its order, pickled: who can send one by ssh may run any
+            command here as this user anyway.
+    """
+    version, _, pickled = received.partition(b"\n")
+    if version.decode() != __version__:
+        return {"error": f"chaosrunner {__version__} is installed there, and {version.decode()} here; install the same"}
+    signal.alarm(int(ANSWERS_S))  # whatever hangs ends, and its lock is free
+    order = pickle.loads(pickled)  # noqa: S301
+    try:
+        return asyncio.run(_obey(order))
+    except ChaosrunnerError as error:
+        return {"error": str(error)}
+
+
+async def _obey(order: dict[str, Any]) -> dict[str, Any]:
+    tools = RealTools()
+    if order["do"] == "prepare":
+        return await _prepare(order["fault"], order["context"], order["rng"])
+    recipe = recipe_from_json(order["recipe"])
+    injector, folder = reached(load(recipe.injector)), _folder(order["tag"])
+    match order["do"]:
+        case "inject":
+            with _locked(folder):
+                if (folder / UNDONE).exists():
+                    raise InjectorError("it was undone before its inject came")
+                if recipe.reversible:
+                    _guard(folder, order)
+                await injector.inject(recipe, tools)
+            return {}
+        case "verify":
+            return {"evidence": asdict(await injector.verify(recipe, tools))}
+        case "undo":
+            with _locked(folder):
+                _mark(folder, UNDONE)
+                await injector.undo(recipe, tools)
+            return {}
+        case "absent":
+            evidence = await injector.absent(recipe, tools)
+            if evidence.ok and (folder / UNDONE).exists():
+                _mark(folder, GONE)
+            return {"evidence": asdict(evidence)}
+        case unknown:
+            raise InjectorError(f"a hand does not know how to {unknown!r}")
+
+
+async def _prepare(fault: Fault, given: dict[str, Any], state: Any) -> dict[str, Any]:
+    injector = reached(load(fault.injector))
+    here = injector.available()
+    if not here.ok:
+        raise InjectorError(f"{fault.injector} cannot run there: {here.why}")
+    drawn: list[Any] = []
+    rng = random.Random()
+    rng.setstate(state)
+    keep = (str(StateHome.find().path), str(Path.cwd()))
+    context = Context(
+        **given, tools=RealTools(), rng=rng, spare=family, keep=keep, drawn=lambda *seen: drawn.append(seen)
+    )
+    recipe = await injector.prepare(fault, context)
+    return {"recipe": recipe_to_json(recipe), **({"drawn": drawn[-1]} if drawn else {})}
+
+
+def _folder(tag: str) -> Path:
+    folder = StateHome.find().folder(HANDS) / re.sub(r"[^0-9A-Za-z_.-]", "_", tag)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nobody else does anything about this fault meanwhile. Waits; whoever holds it is ended in time."""
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _mark(folder: Path, name: str) -> None:
+    with (folder / name).open("w") as file:
+        os.fsync(file.fileno())
+
+
+def _guard(folder: Path, order: dict[str, Any]) -> None:
+    """Leave somebody behind who undoes when the time is over. Raises InjectorError when nobody gets ready."""
+    with (folder / ORDER).open("w") as file:
+        json.dump({"recipe": order["recipe"], "ends_ns": _now_ns() + int((order["lasts_s"] + GRACE_S) * 1e9)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    guard = subprocess.Popen(
+        [sys.executable, "-c", f"from chaosrunner.world import hand; hand.guard({str(folder)!r})"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    assert guard.stdout is not None
+    if guard.stdout.readline() != b"ready\n":
+        raise InjectorError("nobody would undo it there if the connection was lost: its guard did not get ready")
+    guard.stdout.close()
+
+
+def guard(place: str) -> None:
+    """Wait until a fault is gone, or its time is over; then undo it, again and again, until it is absent."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    folder = Path(place)
+    order = json.loads((folder / ORDER).read_text())
+    recipe, tools = recipe_from_json(order["recipe"]), RealTools()
+    injector = reached(load(recipe.injector))
+    print("ready", flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    while _now_ns() < order["ends_ns"] and not (folder / GONE).exists():
+        time.sleep(LOOK_EVERY_S)
+    until = _now_ns() + int(BUDGET_S * 1e9)
+    while _now_ns() < until and not (folder / GONE).exists():
+        with _locked(folder):
+            _mark(folder, UNDONE)
+            if asyncio.run(_put_back(injector, recipe, tools)):
+                _mark(folder, GONE)
+        time.sleep(LOOK_EVERY_S)
+
+
+async def _put_back(injector: Injector, recipe: Any, tools: RealTools) -> bool:
+    try:
+        await injector.undo(recipe, tools)
+        return (await injector.absent(recipe, tools)).ok is True
+    except InjectorError:
+        return False
+
+
+def _now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

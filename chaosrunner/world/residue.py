@@ -1,0 +1,89 @@
+"""What is left when all should have been put back: every undone fault is looked at again, and whatever bears our tag.
+
+An external hand may have put a fault back, or it has landed later than anybody could expect. What cannot be looked at
+is not taken for gone. It is only told here: who undoes it is the watchdog, or `chaosrunner recover`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.model.events import Residue
+from chaosrunner.model.fault import recipe_from_json
+from chaosrunner.model.units import NANOS
+from chaosrunner.world.tags import bears
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from chaosrunner.model.fault import Injector, Recipe
+    from chaosrunner.world.injection import UndoKit
+    from chaosrunner.world.journal import Journal
+
+LOOK_S = 5.0
+"""One look may take this long."""
+UNTIL_S = 10.0
+"""What cannot be looked at, or is not seen to be gone, is looked at again for this long."""
+PAUSE_S = 0.25
+
+
+async def sweep(kit: UndoKit, journal: Journal, scanners: Sequence[Injector] = ()) -> None:
+    """Look at everything once more and write down what is left. Nothing is written when nothing is.
+
+    Args:
+        kit: what the run was played with.
+        journal: of the run, which has ended.
+        scanners: injectors with a `scan` that finds what those of the run create, by its tag.
+    """
+    state = journal.state
+    recipes = {index: recipe_from_json(seen.recipe) for index, seen in state.faults.items() if seen.recipe}
+    if not recipes:
+        return
+    paid = [index for index in recipes if state.fault(index).status is FaultStatus.PAID]
+    await asyncio.gather(*(_look_again(kit, journal, index, recipes[index]) for index in paid))
+    owed = {claim for index in state.debts() for claim in recipes[index].claims}
+    run = state.started.run if state.started else kit.run_dir.name
+    await asyncio.gather(*(_scan(kit, journal, scanner, (run, owed)) for scanner in scanners))
+
+
+async def _look_again(kit: UndoKit, journal: Journal, index: int, recipe: Recipe) -> None:
+    injector = kit.injectors[recipe.injector]
+
+    async def gone() -> str:
+        evidence = await injector.absent(recipe, kit.tools)
+        return "" if evidence.ok is True else f"it was undone, but is there again: {evidence.says}"
+
+    if why := await _insist(kit, gone):
+        journal.write(Residue(fault=index, says=why))
+
+
+async def _scan(kit: UndoKit, journal: Journal, injector: Injector, ours: tuple[str, set[str]]) -> None:
+    (run, owed), finder = ours, getattr(injector, "scan")  # noqa: B009 - not every injector has one
+    if not getattr(injector, "tagged", True):
+        return  # what bears no tag is told by `absent` alone
+
+    async def none_left() -> str:
+        found = await finder(kit.experiment.system, kit.tools)
+        left = [recipe.says for recipe in found if bears(recipe, run) and not owed & {*recipe.claims}]
+        return "; ".join(left)
+
+    if why := await _insist(kit, none_left):
+        journal.write(Residue(fault=None, says=f"{injector.name}: {why}"))
+
+
+async def _insist(kit: UndoKit, look: Callable[[], Awaitable[str]]) -> str:
+    """Why a look is not content, however often it is tried; empty as soon as it is."""
+    until = kit.clock.now() + int(UNTIL_S * NANOS)
+    while True:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                why = await look()
+        except TimeoutError as error:
+            why = str(error) or f"a look has not answered within {LOOK_S:g} s"
+        except Exception as error:  # a stranger's injector may raise anything; what it cannot see is not gone
+            why = f"it cannot be looked at: {str(error) or type(error).__name__}"
+        if not why or kit.clock.now() >= until:
+            return why
+        await kit.clock.sleep_until(kit.clock.now() + int(PAUSE_S * NANOS))

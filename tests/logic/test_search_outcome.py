@@ -1,0 +1,142 @@
+"""What one run says of its level, and what a ramp up and down says of both ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from building import Script, errors, experiment, p95, well
+
+from chaosrunner.logic.search.grid import Cell, cell_of, score_of
+from chaosrunner.logic.search.outcome import trial_of
+from chaosrunner.logic.search.ramp import Ramps, ramps_of
+from chaosrunner.logic.search.vary import lead_s
+from chaosrunner.logic.traffic import Traffic
+from chaosrunner.model.experiment import Experiment
+from chaosrunner.model.hypothesis import Hypothesis
+from chaosrunner.model.load import Outcome
+from chaosrunner.model.verdict import Outcome as Judged
+
+CALM = experiment(faults=(), hypothesis=Hypothesis(before=(p95(0.1), errors(0.01))))
+
+
+def baseline_only(**changes: object) -> Script:
+    """A run that is nothing but a baseline from 2 to 22 s."""
+    plain = {"fault": None, "inject": None, "heal": None, "recovery": None, "end": 25.0, "ended": "no fault"}
+    return Script(**(plain | changes))  # type: ignore[arg-type]
+
+
+def test_a_level_that_holds_is_measured() -> None:
+    """Offered and goodput per second, quantiles, and by Little's law what is inside at once."""
+    seen = trial_of(CALM, baseline_only().state(), 100.0)
+    assert (seen.outcome, seen.level, seen.why) == (Judged.HELD, 100.0, "")
+    assert seen.offered == pytest.approx(100.0)
+    assert seen.goodput == pytest.approx(100.0)
+    assert seen.inside == pytest.approx(0.5, rel=0.05)
+    assert seen.p95 == pytest.approx(0.005, rel=0.01)
+    assert seen.seconds == 20.0
+
+
+def test_a_level_that_does_not_hold_says_why() -> None:
+    """A violated tolerance is BROKEN, with its figure."""
+    slow = baseline_only(answer=lambda due, name: (Outcome.OK, 0.3))
+    seen = trial_of(CALM, slow.state(), 100.0)
+    assert seen.outcome is Judged.BROKEN
+    assert seen.why == "before: p95 <= 0.1s: 300 ms"
+
+
+def test_a_baseline_that_does_not_hold_under_load_breaks_although_faults_follow() -> None:
+    """What a run calls UNKNOWN, because nothing was broken yet, is for a search a level that does not hold."""
+    with_fault = experiment(hypothesis=replace(CALM.hypothesis))
+    slow = baseline_only(answer=lambda due, name: (Outcome.OK, 0.3))
+    seen = trial_of(with_fault, slow.state(), 100.0)
+    assert seen.outcome is Judged.BROKEN
+    assert "p95" in seen.why
+
+
+def test_a_run_without_data_is_unknown_and_measures_nothing() -> None:
+    """No phase, or no hit in it, gives no figures."""
+    none = trial_of(CALM, baseline_only(baseline=None).state(), 5.0)
+    assert (none.outcome, none.seconds) == (Judged.UNKNOWN, 0.0)
+    assert none.why
+    empty = trial_of(CALM, baseline_only(dues=[0.5]).state(), 5.0)
+    assert (empty.outcome, empty.seconds) == (Judged.UNKNOWN, 0.0)
+
+
+def test_with_faults_the_time_in_which_they_were_in_place_is_measured() -> None:
+    """Of a run with a fault the figures are those of the fault's phase."""
+    ill = Script(answer=lambda due, name: (Outcome.RESET, 0.001) if 22.5 <= due < 25.0 else well(due, name))
+    seen = trial_of(experiment(), ill.state(), 100.0)
+    assert seen.seconds == pytest.approx(5.3)
+    assert seen.errors == pytest.approx(250 / 530, abs=0.02)
+
+
+def ramp(failing: tuple[float, float] = (0.0, 0.0)) -> tuple[Experiment, Ramps]:
+    """A ramp of 10 s each way whose requests fail between two times after it has begun."""
+    asked = experiment(baseline_s=20.0)
+    begin = lead_s(asked)
+
+    def answer(due: float, _name: int) -> tuple[Outcome, float]:
+        return (Outcome.RESET, 0.001) if failing[0] <= due - begin < failing[1] else (Outcome.OK, 0.005)
+
+    run = Script(answer=answer, heal=(50.0, 50.0), recovery=50.0, end=70.0)
+    return asked, ramps_of(Traffic(asked, run.state()), (10.0, 110.0), 10.0)
+
+
+def test_a_system_without_memory_answers_alike_on_both_ways() -> None:
+    """Strip by strip success is the same, and nothing is lost."""
+    asked, seen = ramp()
+    assert lead_s(asked) == 27.0
+    assert len(seen.strips) == 10
+    assert [strip.level for strip in seen.strips] == [15.0 + 10 * nth for nth in range(10)]
+    assert seen.widest is None
+    assert seen.lost == pytest.approx(0.0)
+
+
+def test_what_fails_only_on_the_way_down_is_hysteresis() -> None:
+    """Where the overload leaves something behind, the same load fares worse on the way down."""
+    _, seen = ramp((9.0, 15.0))
+    assert seen.widest is not None
+    assert (seen.widest.up.success, seen.widest.down.success) == (1.0, 0.0)
+    assert seen.widest.gap > 0.5
+    assert seen.lost == pytest.approx(4 / 9, abs=0.03)
+
+
+def test_a_ramp_that_was_not_reached_has_no_strips() -> None:
+    """Without traffic there is nothing to lay over itself."""
+    seen = ramps_of(Traffic(CALM, baseline_only().state()), (10.0, 110.0), 10.0)
+    assert (seen.strips, seen.widest, seen.lost) == ((), None, 0.0)
+
+
+def failing(due: float, name: int) -> tuple[Outcome, float]:
+    """Reset from 22.5 to 25 s."""
+    return (Outcome.RESET, 0.001) if 22.5 <= due < 25.0 else well(due, name)
+
+
+def cell(**changes: object) -> Cell:
+    """The cell of a run with an outage of 2.5 s, at 100 requests a second; 25 s count."""
+    ill = Script(**({"answer": failing} | changes))  # type: ignore[arg-type]
+    return cell_of(experiment(), ill.state(), 100.0, "noop")
+
+
+def test_a_cell_is_scored_by_what_is_left_of_the_rectangle() -> None:
+    """250 of the 2,500 requests that count are lost: 90 of 100."""
+    seen = cell()
+    assert (seen.fault, seen.recovery, seen.lost) == ("noop", "recovered", 250)
+    assert seen.score == pytest.approx(90.0, abs=0.1)
+    assert seen.trial.level == 100.0
+
+
+def test_a_cell_whose_fault_was_not_proven_has_no_score() -> None:
+    """Nothing is said of a fault that may not have been there."""
+    assert cell(proven=None).score is None
+
+
+def test_the_score_is_a_range_where_cells_are_not_known() -> None:
+    """An unknown cell counts as 0 and as 100; without any known one there is no score."""
+    known, silent = cell(), cell(proven=None)
+    assert score_of([known]).low == score_of([known]).high == pytest.approx(90.0, abs=0.1)
+    both = score_of([known, silent])
+    assert (both.low, both.high) == (pytest.approx(45.0, abs=0.1), pytest.approx(95.0, abs=0.1))
+    assert (both.known, both.cells) == (1, 2)
+    assert score_of([silent]).low is None
