@@ -2,7 +2,8 @@
 
 The way back is threefold. Our proxy holds the deadline itself: each change is leased and ends with its lease, even
 when nobody is left to ask for it. While somebody is, every change has one owner, named before it exists, and ending
-the owner ends them all. And a plain Toxiproxy, which has neither, is put back piece by piece from the recipe.
+the owner ends them all. And a plain Toxiproxy, which has neither, is put back piece by piece from the recipe
+(`toxiproxy_undo`).
 
 A proxy that cannot be reached is never called restored. Its toxics live in its memory, so they do end with its process;
 but a refused connection looks the same when only the way to it is gone, and users of a dead proxy are cut off anyway,
@@ -11,6 +12,7 @@ so the undo fails and is tried again until it can be read back (a proxy that was
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -18,14 +20,18 @@ from typing import Any, ClassVar
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
 from chaosrunner.model.system import System
+from fault_injectors import toxiproxy_seen, toxiproxy_undo
 from fault_injectors.aim import choose, component_of
-from fault_injectors.proxy_control import ControlApi, Hung, Json
+from fault_injectors.proxy_control import ControlApi, Json
+from fault_injectors.toxiproxy_client import ToxiproxyApi, load_library
+from fault_injectors.toxiproxy_undo import MARK
 
 GRACE_S = 10.0
 """A lease ends this long after the fault should have; watchdogs wait as long for a runner that does not undo it."""
 SETTLE_S = 0.5
-PLAIN_SETTLE_S = 2.0
-MARK = "chaosrunner-"
+PLAIN_SETTLE_S = 1.0
+TOXIPROXYS = frozenset({"latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data"})
+"""Toxics that a plain Toxiproxy has as well."""
 
 
 class ProxyFault:
@@ -38,6 +44,10 @@ class ProxyFault:
     guard: ClassVar[str] = "target"
     protocol: ClassVar[str] = ""  # what the proxy must understand of its bytes; "" = nothing
     Params: ClassVar[type]
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple[str, str], toxiproxy_seen.Mark] = {}
+        """Owner and proxy → since when a plain Toxiproxy's traffic proves it; a fresh process begins anew."""
 
     def available(self) -> Availability:
         """Everywhere: what matters is where the proxy runs."""
@@ -67,8 +77,12 @@ class ProxyFault:
             live = [name for name in component.proxies if _found(name, there)["enabled"]]
             chosen = choose(fault, context, live)
             self._check_protocol(there[name] for name in chosen)
-            before = {name: await _look(api, name) for name in chosen}
-        change = self.change(fault.params)
+            change = self.change(fault.params)
+            if leases:
+                before = {name: await _look(api, name) for name in chosen}
+            else:
+                await _check_toxiproxy(self.name, change)
+                before = {name: await _look_plain(api, there[name]) for name in chosen}
         owner = f"{MARK}{context.run}-{fault.index}"
         ttl_s = fault.for_s + GRACE_S
         return Recipe(
@@ -99,7 +113,7 @@ class ProxyFault:
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Make the change everywhere it was chosen for, and read it back."""
-        async with ControlApi(str(recipe.data["api"]), tools) as api:
+        async with _api(recipe, tools) as api:
             for proxy in _before(recipe):
                 await self.make(api, proxy, recipe)
 
@@ -116,26 +130,30 @@ class ProxyFault:
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
         """End the owner of the changes; on a plain Toxiproxy take them back one by one."""
         owner = str(recipe.data["owner"])
-        async with ControlApi(str(recipe.data["api"]), tools) as api:
-            if recipe.data["leases"]:
-                await api.end_owner(owner)
+        async with _api(recipe, tools) as api:
+            if isinstance(api, ToxiproxyApi):
+                for name, before in _before(recipe).items():
+                    await toxiproxy_undo.put_back(api, name, owner, before)
+                return
+            await api.end_owner(owner)
             there = await api.proxies()
-            for name, before in _before(recipe).items():
-                if name in there:  # else it was replaced by nothing: nothing of ours is left
-                    await _put_back(api, there[name], owner, None if recipe.data["leases"] else before)
+            for name in _before(recipe):
+                if _toxic(there.get(name), owner) is not None:  # somebody has renewed it without its owner
+                    await api.remove_toxic(name, owner)
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
         """No toxic of that name, no change of that owner; on a plain Toxiproxy everything enabled as before."""
         owner = str(recipe.data["owner"])
-        async with ControlApi(str(recipe.data["api"]), tools) as api:
-            there = await api.proxies()
-            left = (await api.owners() or {}).get(owner, [])
-        ours = [name for name in _before(recipe) if _toxic(there.get(name), owner) is not None]
-        if not recipe.data["leases"]:
-            ours += [n for n, old in _before(recipe).items() if there.get(n, old)["enabled"] != old["enabled"]]
-        if left or ours:
-            places = sorted({*ours, *(str(change["proxy"]) for change in left)})
-            return Evidence(ok=False, says=f"{owner} is still at {', '.join(places)}")
+        async with _api(recipe, tools) as api:
+            if isinstance(api, ToxiproxyApi):
+                before = _before(recipe).items()
+                ours = {name for name, old in before if await toxiproxy_undo.left_over(api, name, owner, old)}
+            else:
+                there = await api.proxies()
+                ours = {name for name in _before(recipe) if _toxic(there.get(name), owner) is not None}
+                ours |= {str(change["proxy"]) for change in (await api.owners() or {}).get(owner, [])}
+        if ours:
+            return Evidence(ok=False, says=f"{owner} is still at {', '.join(sorted(ours))}")
         return Evidence(ok=True, says=f"no change of {owner} is left")
 
 
@@ -158,11 +176,19 @@ class Toxic(ProxyFault):
             return Evidence(ok=None, says="nothing has passed through it yet", data=toxic)
         return Evidence(ok=True, says=_struck(toxic, stats["connections"]["open"]), data=toxic)
 
-    async def _read_back(self, api: ControlApi, proxy: str, recipe: Recipe) -> Evidence:
-        found = _toxic(await api.proxy(proxy), str(recipe.data["owner"]))
-        if found is None:
+    async def _read_back(self, api: ControlApi, name: str, recipe: Recipe) -> Evidence:
+        """Read back that the toxic is there, and see what clients have sent into it since."""
+        owner = str(recipe.data["owner"])
+        proxy = await api.proxy(name)
+        toxic = _toxic(proxy, owner)
+        if proxy is None or toxic is None:
             return Evidence(ok=False, says="the toxic is not there")
-        return Evidence(ok=None, says="the toxic is there, but this server does not count what passes through it")
+        traffic = await toxiproxy_seen.look(api, proxy)
+        mark = self.marks.get((owner, name))
+        if mark is None:
+            self.marks[owner, name] = toxiproxy_seen.Mark(traffic)
+            return Evidence(ok=None, says="the toxic is there; what clients send from now on is counted")
+        return toxiproxy_seen.judge(mark, traffic, toxic)
 
 
 class Down(ProxyFault):
@@ -182,9 +208,13 @@ class Down(ProxyFault):
         found = await api.proxy(proxy)
         if found is None or found["enabled"]:
             return Evidence(ok=False, says="it is not closed")
+        before = _before(recipe)[proxy]
         if stats is None:
-            return Evidence(ok=None, says="it is closed, but this server does not count connections")
-        before, now = _before(recipe)[proxy], stats["connections"]
+            left = len((await toxiproxy_seen.look(api, found)).live)
+            if not before["open"] or left:
+                return Evidence(ok=None, says=f"it is closed; {before['open']} connections were open, {left} still are")
+            return Evidence(ok=True, says=f"closed, {before['open']} connections cut")
+        now = stats["connections"]
         cut, opened = now["cut"] - before["cut"], now["opened"] - before["opened"]
         if not cut and not opened:
             return Evidence(ok=None, says="it is closed, but no connection was open to be cut", data=now)
@@ -214,7 +244,7 @@ class Down(ProxyFault):
 
 
 def _leftover(injector: str, base: str, owner: str, proxies: Mapping[str, Json]) -> Recipe:
-    before = {name: {"enabled": proxy["enabled"]} for name, proxy in proxies.items()}
+    before = {name: toxiproxy_undo.remembered(proxy) for name, proxy in proxies.items()}
     leases = any("owner" in each for proxy in proxies.values() for each in (proxy, *proxy["toxics"]))
     return Recipe(
         injector=injector,
@@ -240,22 +270,17 @@ async def _look(api: ControlApi, name: str) -> Json:
     return {"enabled": True, **counted}
 
 
-async def _put_back(api: ControlApi, proxy: Json, owner: str, before: Json | None) -> None:
-    """Remove our toxic; with `before`, also enable the proxy as it was."""
-    name = proxy["name"]
-    if _toxic(proxy, owner) is not None:
-        try:
-            await api.remove_toxic(name, owner)
-        except Hung:
-            if before is None:
-                raise
-            # Toxiproxy removes a toxic behind the data that is stuck in it. Cutting the connections frees it, and is
-            # repaired below, or by the next try, because `before` says how the proxy was.
-            await api.set_proxy(name, {"enabled": False})
-            proxy = {**proxy, "enabled": False}
-            await api.remove_toxic(name, owner)
-    if before is not None and proxy["enabled"] != before["enabled"]:
-        await api.set_proxy(name, {"enabled": before["enabled"]})
+async def _look_plain(api: ControlApi, proxy: Json) -> Json:
+    return {**toxiproxy_undo.remembered(proxy), "open": len((await toxiproxy_seen.look(api, proxy)).live)}
+
+
+async def _check_toxiproxy(fault: str, change: Json) -> None:
+    """See that a plain Toxiproxy can do it, and that we can speak to it, before anything is promised."""
+    if "type" in change and change["type"] not in TOXIPROXYS:
+        raise InjectorError(
+            f"{fault} is not one of Toxiproxy's faults", advice="use `chaosrunner proxy`, which speaks the same API"
+        )
+    await asyncio.to_thread(load_library)
 
 
 def _found(name: str, there: Mapping[str, Json]) -> Json:
@@ -268,6 +293,10 @@ def _found(name: str, there: Mapping[str, Json]) -> Json:
 
 def _toxic(proxy: Json | None, name: str) -> Json | None:
     return next((toxic for toxic in (proxy or {}).get("toxics", ()) if toxic["name"] == name), None)
+
+
+def _api(recipe: Recipe, tools: Tools) -> ControlApi:
+    return (ControlApi if recipe.data["leases"] else ToxiproxyApi)(str(recipe.data["api"]), tools)
 
 
 def _before(recipe: Recipe) -> dict[str, Json]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import aiohttp
 
-if TYPE_CHECKING:
-    from chaosrunner.proxy import FaultProxy
+
+class HasUrl(Protocol):
+    """A fault proxy in this process, or one of another's in a process of its own."""
+
+    @property
+    def url(self) -> str:
+        """Where its control API is."""
+        ...
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +59,7 @@ class Warm:
 class ProxyBench:
     """A fault proxy with the proxies `db` and `other` in front of an echo server, and a user of each."""
 
-    def __init__(self, proxy: FaultProxy, upstream: str, protocol: str = "tcp") -> None:
+    def __init__(self, proxy: HasUrl, upstream: str, protocol: str = "tcp") -> None:
         self.proxy = proxy
         self.upstream = upstream
         self.protocol = protocol
@@ -69,7 +75,9 @@ class ProxyBench:
 
     async def add(self, name: str) -> None:
         """Create a proxy."""
-        wanted = {"name": name, "listen": "127.0.0.1:0", "upstream": self.upstream, "protocol": self.protocol}
+        wanted = {"name": name, "listen": "127.0.0.1:0", "upstream": self.upstream}
+        if self.protocol != "tcp":
+            wanted["protocol"] = self.protocol
         made = await self.call("POST", "/proxies", wanted)
         if name == "db":
             self.user.port = int(made["listen"].rpartition(":")[2])
@@ -85,7 +93,7 @@ class ProxyBench:
     async def created(self) -> list[str]:
         """Names of toxics and owners."""
         proxies, owners = await self.call("GET", "/proxies"), await self.call("GET", "/owners")
-        return [toxic["name"] for proxy in proxies.values() for toxic in proxy["toxics"]] + list(owners)
+        return [toxic["name"] for proxy in proxies.values() for toxic in proxy["toxics"]] + list(owners or ())
 
     async def replace(self) -> None:
         """Delete `db` and make another."""

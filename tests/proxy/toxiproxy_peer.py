@@ -75,9 +75,9 @@ class Served:
 
 
 @contextmanager
-def their_server(*arguments: str) -> Iterator[Served]:
-    """The real toxiproxy-server, ready."""
-    server, port = peer("toxiproxy-server"), free_port()
+def their_server(*arguments: str, port: int = 0) -> Iterator[Served]:
+    """The real toxiproxy-server, ready, on a port that is free unless it is said."""
+    server, port = peer("toxiproxy-server"), port or free_port()
     process = subprocess.Popen(
         [server, "-port", str(port), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
