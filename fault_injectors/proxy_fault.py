@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
-from chaosrunner.model.system import System
-from fault_injectors import toxiproxy_seen, toxiproxy_undo
+from chaosrunner.model.system import OwnProxy, System
+from fault_injectors import proxy_front, toxiproxy_seen, toxiproxy_undo
 from fault_injectors.aim import choose, component_of
 from fault_injectors.proxy_control import ControlApi, Json
 from fault_injectors.toxiproxy_client import ToxiproxyApi, load_library
@@ -68,6 +68,8 @@ class ProxyFault:
     async def prepare(self, fault: Fault, context: Context) -> Recipe:
         """Look which proxies are there, draw from them, and remember how they are."""
         component, base = component_of(fault, context), context.system.fault_proxy
+        if component.proxy is not None and not component.proxy.listen:
+            return await self._prepare_front(fault, context, component.name, component.proxy)
         if not component.proxies or not base:
             missing = f"{component.name} has no 'proxies'" if base else "there is no 'fault_proxy'"
             raise InjectorError(f"{missing} in the system file of {context.system.name}")
@@ -102,6 +104,42 @@ class ProxyFault:
             lasts_s=fault.for_s,
         )
 
+    async def _prepare_front(self, fault: Fault, context: Context, name: str, own: OwnProxy) -> Recipe:
+        """Say what will be put in front of the component; nothing is there yet."""
+        if why := proxy_front.missing():
+            raise InjectorError(f"no proxy can be put in front of {name}: {why}")
+        tag = context.tag(fault)
+        ways = await asyncio.to_thread(proxy_front.ways_of, name, own.behind, tag)
+        front = proxy_front.Front(
+            tag=tag,
+            ways=choose(fault, context, ways),
+            port=proxy_front.control_port(tag),
+            seconds=int(fault.for_s + GRACE_S),
+            reset_open=own.reset_open,
+            protocol=self.protocol or "tcp",
+        )
+        change = self.change(fault.params)
+        places = ", ".join(way.to for way in front.ways)
+        open_ones = "open ones are reset" if own.reset_open else "open ones stay as they are"
+        return Recipe(
+            injector=self.name,
+            says=f"{change.pop('says')} at a proxy put in front of {places} for new connections ({open_ones}), put back"
+            f" by deleting the table {front.table} and ending the proxy",
+            data={
+                "api": front.api,
+                "owner": f"{MARK}{context.run}-{fault.index}",
+                "leases": True,
+                "ttl_s": fault.for_s + GRACE_S,
+                "before": {way.name: {"enabled": True, "cut": 0, "opened": 0} for way in front.ways},
+                "change": change,
+                "front": proxy_front.to_json(front),
+            },
+            claims=tuple(way.claim for way in front.ways),
+            settle_s=SETTLE_S,
+            guard="target",
+            lasts_s=fault.for_s,
+        )
+
     def _check_protocol(self, chosen: Iterable[Json]) -> None:
         for proxy in chosen:
             understood = proxy.get("protocol", "tcp")
@@ -112,10 +150,18 @@ class ProxyFault:
                 )
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
-        """Make the change everywhere it was chosen for, and read it back."""
+        """Make the change everywhere it was chosen for, and read it back; a proxy that is put in front has it first."""
+        front = _front(recipe)
+        if front is not None:
+            await asyncio.to_thread(proxy_front.start, front)
         async with _api(recipe, tools) as api:
+            for way in front.ways if front else ():
+                settings = {"listen": way.listen, "upstream": way.to, "protocol": front.protocol if front else ""}
+                await api.create({"name": way.name, **settings, **_term(recipe)})
             for proxy in _before(recipe):
                 await self.make(api, proxy, recipe)
+        if front is not None:
+            await asyncio.to_thread(proxy_front.send_there, front)
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """The worst that any proxy has to say."""
@@ -128,8 +174,11 @@ class ProxyFault:
         return Evidence(ok=ok, says=says, data=data)
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
-        """End the owner of the changes; on a plain Toxiproxy take them back one by one."""
+        """End the owner of the changes; on a plain Toxiproxy take them back one by one; take away what is in front."""
         owner = str(recipe.data["owner"])
+        if front := _front(recipe):
+            await asyncio.to_thread(proxy_front.remove, front)
+            return
         async with _api(recipe, tools) as api:
             if isinstance(api, ToxiproxyApi):
                 for name, before in _before(recipe).items():
@@ -144,6 +193,9 @@ class ProxyFault:
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
         """No toxic of that name, no change of that owner; on a plain Toxiproxy everything enabled as before."""
         owner = str(recipe.data["owner"])
+        if front := _front(recipe):
+            still = await asyncio.to_thread(proxy_front.left, front)
+            return Evidence(ok=not still, says=still or f"nothing of {front.tag} is left")
         async with _api(recipe, tools) as api:
             if isinstance(api, ToxiproxyApi):
                 before = _before(recipe).items()
@@ -208,6 +260,9 @@ class Down(ProxyFault):
         found = await api.proxy(proxy)
         if found is None or found["enabled"]:
             return Evidence(ok=False, says="it is not closed")
+        if front := _front(recipe):
+            sent = (await asyncio.to_thread(proxy_front.sent, front)).get(proxy, 0)
+            return Evidence(ok=True if sent else None, says=f"closed, {sent} connections sent to it")
         before = _before(recipe)[proxy]
         if stats is None:
             left = len((await toxiproxy_seen.look(api, found)).live)
@@ -222,12 +277,15 @@ class Down(ProxyFault):
         return Evidence(ok=True, says=says, data=now)
 
     async def scan(self, system: System, tools: Tools) -> list[Recipe]:
-        """Recipes that undo whatever any run left at the system's fault proxy, found by name.
+        """Recipes that undo whatever any run left at the system's fault proxy, or put in front of it, found by name.
 
         A plain Toxiproxy that was left down has no name on it and is not found.
         """
+        fronts = []
+        if any(part.proxy is not None for part in system.components.values()) and not proxy_front.missing():
+            fronts = [_left_in_front(self.name, tag) for tag in await asyncio.to_thread(proxy_front.leftovers)]
         if not system.fault_proxy:
-            return []
+            return fronts
         async with ControlApi(system.fault_proxy, tools) as api:
             there, owners = await api.proxies(), await api.owners()
         places: dict[str, set[str]] = {}
@@ -236,7 +294,7 @@ class Down(ProxyFault):
         for name, proxy in there.items():
             for toxic in proxy["toxics"]:
                 places.setdefault(toxic["name"], set()).add(name)
-        return [
+        return fronts + [
             _leftover(self.name, system.fault_proxy, owner, {name: there[name] for name in sorted(names)})
             for owner, names in sorted(places.items())
             if owner.startswith(MARK)
@@ -252,6 +310,17 @@ def _leftover(injector: str, base: str, owner: str, proxies: Mapping[str, Json])
         data={"api": base, "owner": owner, "leases": leases, "ttl_s": 0.0, "before": before, "change": {}},
         claims=tuple(f"proxy:{base.rstrip('/')}/{name}" for name in proxies),
         guard="target" if leases else "runner",
+    )
+
+
+def _left_in_front(injector: str, tag: str) -> Recipe:
+    front = proxy_front.Front(tag=tag, ways=(), port=0, seconds=0, reset_open=False, protocol="tcp")
+    return Recipe(
+        injector=injector,
+        says=f"what {tag} put in front of a component, put back by taking it away",
+        data={"api": "", "owner": tag, "front": proxy_front.to_json(front)},
+        claims=(),
+        guard="target",
     )
 
 
@@ -297,6 +366,11 @@ def _toxic(proxy: Json | None, name: str) -> Json | None:
 
 def _api(recipe: Recipe, tools: Tools) -> ControlApi:
     return (ControlApi if recipe.data["leases"] else ToxiproxyApi)(str(recipe.data["api"]), tools)
+
+
+def _front(recipe: Recipe) -> proxy_front.Front | None:
+    raw: Any = recipe.data.get("front")
+    return proxy_front.from_json(raw) if raw else None
 
 
 def _before(recipe: Recipe) -> dict[str, Json]:

@@ -237,8 +237,7 @@ class Sender:
         if hit is None:
             hit = OpenHit(self, journey, leg, due_ns, now_ns)
         else:
-            # Written out: it is on the hot path, and a call would cost as much as all of it.
-            journey.spare = None
+            journey.spare = hit.link = None  # written out, since a call would cost as much as all of it
             if hit.leg != leg:
                 hit.turn_to(leg)
             hit.due_ns = due_ns

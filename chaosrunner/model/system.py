@@ -43,6 +43,21 @@ class Containers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnProxy:
+    """A fault proxy that is put in front of a component that has none."""
+
+    behind: tuple[str, ...] = ()
+    """`host:port` of the component's `at`, one an instance."""
+    listen: str = ""
+    """`host:port` that clients are pointed at, opened by `chaosrunner proxy --system`; empty = nobody is pointed
+    anywhere: while a fault lasts the kernel of this host sends new connections to `at` through a proxy of ours."""
+    protocol: str = "tcp"
+    """What a proxy at `listen` understands of the bytes: tcp, http or postgres."""
+    reset_open: bool = False
+    """Whether connections that are open when the kernel begins are reset, so that they come back through the proxy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """One named part of a system. Every field is optional; an injector says which it needs."""
 
@@ -55,6 +70,8 @@ class Component:
     """Names of the fault proxies in front of it, one an instance."""
     host: str = ""
     """Where its processes, namespaces and resources are, as `ssh://user@web-2:22/path/of/chaosrunner`; empty: here."""
+    proxy: OwnProxy | None = None
+    """The proxy that we put in front of it; one that is listened to at a port is named in `proxies` as well."""
     namespaces: tuple[str, ...] = ()
     """Names of the network namespaces (`ip netns`) it lives in, one an instance."""
     dsn: Secret | None = None

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import resource
 import signal
@@ -15,9 +16,12 @@ from typing import get_args
 from chaosrunner import __version__
 from chaosrunner.proxy import API_VERSION, decode
 from chaosrunner.proxy.audit import audit_to
+from chaosrunner.proxy.leases import LONGEST_TTL_S
 from chaosrunner.proxy.refusals import RefusedError, StartError
 
 TOKEN_VARIABLE = "CHAOSRUNNER_PROXY_TOKEN"  # noqa: S105 -- the name of a variable, not its value
+
+LOOP_HANGS_S = 5
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -73,8 +77,13 @@ async def _serve(options: argparse.Namespace, proxies: Sequence[decode.Fields]) 
         audit=audit_to(as_json=options.log_format == "json"),
         like_toxiproxy=options.compat is not None,
         metrics=[kind for kind in get_args(Metrics) if getattr(options, f"{kind}_metrics")],
+        mark=options.mark,
+        reachable=options.reachable,
     )
     await proxy.start(proxies)
+    if options.lasts is not None:
+        loop.call_later(options.lasts, stop.set)
+        signal.alarm(math.ceil(options.lasts) + LOOP_HANGS_S)  # the kernel ends us, should the loop ever hang
     with contextlib.suppress(OSError):  # whoever started us may not listen
         print(f"ready {proxy.url}", flush=True)
     await stop.wait()
@@ -146,6 +155,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what every call must carry, as bearer token or as the password of the URL; needed to listen beyond this"
         f" machine (also ${TOKEN_VARIABLE})",
     )
+    parser.add_argument("--for", dest="lasts", type=_seconds, metavar="SECONDS", help="end after so long")
+    parser.add_argument("--mark", type=int, default=0, help="mark connections to servers (SO_MARK; CAP_NET_ADMIN)")
+    parser.add_argument(
+        "--reachable", action="store_true", help="let proxies, not the API, listen beyond this machine without a token"
+    )
+    parser.add_argument("--name", help="shown in the list of processes, for whoever wants to find this one again")
     parser.add_argument("--log-format", choices=["human", "json"], default="human", help="of the audit on stderr")
     return parser
 
@@ -157,6 +172,13 @@ def _switch(text: str) -> bool:
     if text in {"0", "f", "F", "false", "FALSE", "False"}:
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= LONGEST_TTL_S:
+        raise argparse.ArgumentTypeError(f"seconds are above 0 and at most {LONGEST_TTL_S:.0f}")
+    return seconds
 
 
 def _port(text: str) -> int:

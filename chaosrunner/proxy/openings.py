@@ -42,10 +42,13 @@ class Way:
     Attributes:
         upstream: Host and port of the server.
         tls: Where they have TLS; None to pass bytes as they are, encrypted or not.
+        mark: The kernel's mark (SO_MARK) of the connections to the server; 0 for none. By it rules of the host that
+            send others to this proxy let the proxy itself through.
     """
 
     upstream: tuple[str, int]
     tls: TlsWay | None = None
+    mark: int = 0
 
 
 async def meet_client(_way: Way, accepted: socket.socket, make: Make) -> None:
@@ -69,9 +72,33 @@ async def reach_server(way: Way, make: Make) -> None:
         OSError: It cannot be reached: refused, timed out, no such host, no descriptors.
         ValueError: Its name is none.
     """
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        transport, _ = await asyncio.get_running_loop().create_connection(make, *way.upstream)
+        if way.mark:
+            transport, _ = await loop.create_connection(make, sock=await _connect_marked(way))
+        else:
+            transport, _ = await loop.create_connection(make, *way.upstream)
     _keep_alive(transport.get_extra_info("socket"))
+
+
+async def _connect_marked(way: Way) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    why = OSError(f"no address of {way.upstream[0]}")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(*way.upstream, type=socket.SOCK_STREAM):
+        connecting = socket.socket(family, kind, protocol)
+        try:
+            connecting.setblocking(False)
+            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, way.mark)
+            await loop.sock_connect(connecting, address)
+        except OSError as error:
+            connecting.close()
+            why = error
+        except BaseException:
+            connecting.close()
+            raise
+        else:
+            return connecting
+    raise why
 
 
 def _keep_alive(connected: socket.socket) -> None:

@@ -32,12 +32,14 @@ class Shared:
         audit: Told of what goes wrong.
         agenda: To do something later.
         restarting_timeouts: Whether a timeout toxic's clock starts anew with each piece of data.
+        mark: The kernel's mark of connections to servers; 0 for none.
     """
 
     seed: int
     audit: Audit
     agenda: Agenda
     restarting_timeouts: bool = False
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,7 @@ class Proxy:
         return Way(
             upstream=(settings.upstream.host, settings.upstream.port),
             tls=None if tls is None else TlsWay(tls.listen, tls.upstream, settings.protocol, self._tls_watch),
+            mark=self._shared.mark,
         )
 
     def _surroundings(self) -> Surroundings:

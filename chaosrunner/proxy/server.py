@@ -41,6 +41,8 @@ class FaultProxy:
         audit: Told of every change; stderr if not given.
         like_toxiproxy: Whether to do as Toxiproxy does where a client could depend on what it does wrong.
         metrics: What `GET /metrics` shows; nothing makes it unknown.
+        mark: The kernel's mark of connections to servers, which needs CAP_NET_ADMIN; 0 for none.
+        reachable: Whether proxies may listen beyond this machine without a token; the control API may not.
     """
 
     def __init__(  # noqa: PLR0913 - one place to say everything, all but the address by keyword
@@ -53,6 +55,8 @@ class FaultProxy:
         audit: Audit | None = None,
         like_toxiproxy: bool = False,
         metrics: Collection[Metrics] = (),
+        mark: int = 0,
+        reachable: bool = False,
     ) -> None:
         self.host = host
         self.port = port
@@ -61,8 +65,8 @@ class FaultProxy:
         self._guard = Guard(token)
         self._agenda = Agenda()
         self._manner = Manner(like_toxiproxy, metrics)
-        shared = Shared(self.seed, self._audit, self._agenda, restarting_timeouts=like_toxiproxy)
-        self._control = Control(shared, loopback_only=token is None)
+        shared = Shared(self.seed, self._audit, self._agenda, restarting_timeouts=like_toxiproxy, mark=mark)
+        self._control = Control(shared, loopback_only=token is None and not reachable)
         self._runner: web.AppRunner | None = None
 
     def document(self) -> dict[str, Any]:

@@ -10,10 +10,15 @@ import pytest
 from load_rig import GET, OK, Asked, Target, always, finished, hang, profile, reply, work
 
 from chaosrunner.errors import LoadBroken
-from chaosrunner.load.journey import Journey
+from chaosrunner.load.act import OpenHit
+from chaosrunner.load.journey import Journey, Leg, Route
+from chaosrunner.load.ledger import Ledger
+from chaosrunner.load.sender import Coming, Sender, Task
+from chaosrunner.logic.crowd import Crowd
 from chaosrunner.model.http_step import Request
 from chaosrunner.model.journey import Think
-from chaosrunner.model.load import Outcome, Stage, single
+from chaosrunner.model.load import Closed, Outcome, Stage, single
+from chaosrunner.model.units import NANOS
 
 LOGIN = Request(
     name="log in", method="POST", path="/login", body={"user": "<name>"}, keep={"token": "$.token", "id": "$.user.id"}
@@ -42,6 +47,40 @@ async def test_journeys_that_are_over_need_no_collector() -> None:
     finally:
         gc.enable()
     assert books.done == {Outcome.OK: 40}
+
+
+class Marks:
+    """An act that marks a hit in every way, once it has noted that nobody had done so before."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int, OpenHit]] = []
+
+    def begin(self, hit: OpenHit) -> None:
+        assert not (hit.link or hit.booked or hit.over or hit.sent_ns or hit.connected_ns or hit.first_ns)
+        assert hit.due_ns <= hit.fired_ns
+        assert hit.act is self
+        self.begun.append((hit.leg, hit.name, hit))
+        hit.link, hit.booked = hit, True  # type: ignore[assignment]
+        hit.sent_ns = hit.connected_ns = hit.first_ns = hit.fired_ns
+        asyncio.get_running_loop().call_soon(hit.end, Outcome.OK, hit.fired_ns)
+
+
+async def test_a_hit_that_is_fired_again_is_as_new() -> None:
+    """Nothing of what became of it before is seen by the act of the next step, or of the same one in the next journey."""
+    act, epoch_ns = Marks(), time.monotonic_ns()
+    route = Route([Leg(name, act, Think(), None, NANOS) for name in (3, 4)])  # type: ignore[arg-type]
+    plan = Crowd.of((Stage(start=1, end=1, lasts_s=None),), Closed(iterations=3))
+    coming = Coming(routes=(route,), plan=plan, closed=Closed(iterations=3))
+    sender = Sender(
+        Task(streams=(coming,), shard=0, of=1, longest_s=9.0), Ledger(worker=0, names=5, epoch_ns=epoch_ns), epoch_ns
+    )
+    sender.start()
+    async with asyncio.timeout(10):
+        while len(act.begun) < 6:
+            await asyncio.sleep(0.01)
+        await sender.stop()
+    assert [begun[:2] for begun in act.begun] == [(0, 3), (1, 4)] * 3
+    assert len({begun[2] for begun in act.begun}) == 1
 
 
 async def test_variables_travel_from_replies_and_rows_into_requests() -> None:

@@ -8,7 +8,7 @@ from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.fields import Fields, filled, items, table, texts, whole
 from chaosrunner.logic.parse.spelling import ReadingError, one_of, quoted
 from chaosrunner.logic.parse.steps import STEP_NAME
-from chaosrunner.logic.parse.system import address, base_url
+from chaosrunner.logic.parse.system_addresses import address, base_url
 from chaosrunner.logic.parse.tolerance import WORDS
 from chaosrunner.logic.parse.yaml_nodes import Node, Scalar, Table
 from chaosrunner.model.hypothesis import Probe

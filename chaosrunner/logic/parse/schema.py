@@ -144,6 +144,10 @@ def system_schema() -> Schema:
                 "type": "string",
                 "description": "Another host, where faults on processes, network and resources act: ssh://user@web-2",
             },
+            "proxy": _pattern(
+                r"for me(, reset open connections)?|at \S+:\d+( as (tcp|http|postgres))?",
+                "A fault proxy put in front of `at`: 'for me', or 'at 127.0.0.1:6432' for clients to be pointed at.",
+            ),
             "namespaces": {**several, "description": "Names of its network namespaces (`ip netns`), one an instance."},
             "dsn": _dsn("Postgres as the application reaches it."),
             "admin": _dsn("Postgres as a role that may end the application's sessions."),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from urllib.parse import urlsplit
 
 from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.dsn import read_dsn
 from chaosrunner.logic.parse.fields import Fields, filled, items, table, whole
+from chaosrunner.logic.parse.own_proxy import read_own_proxy
 from chaosrunner.logic.parse.rules import read_rules
 from chaosrunner.logic.parse.spelling import ReadingError, did_you_mean, quoted
+from chaosrunner.logic.parse.system_addresses import address, base_url, ssh_host
 from chaosrunner.logic.parse.target import COMPONENT
 from chaosrunner.logic.parse.tls import read_tls
 from chaosrunner.logic.parse.yaml_nodes import Items, Node, Scalar, Table
@@ -18,7 +19,7 @@ from chaosrunner.model.system import Component, Containers, Processes, System
 
 KEYS = ("environment", "entry", "fault_proxy", "protect", "rules", "tls")
 """Keys of the file that are not components."""
-COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "host", "namespaces", "dsn", "admin")
+COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "proxy", "host", "namespaces", "dsn", "admin")
 WAYS = ("ports", "pids", "pidfiles", "command")
 """Ways to find processes; exactly one is given."""
 CONTAINER_WAYS = ("names", "labels", "compose", "image")
@@ -56,40 +57,6 @@ def read_system(desk: Desk, root: Table) -> System:
     )
 
 
-def base_url(text: str) -> str:
-    """An http URL without credentials. Raises ReadingError."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ReadingError("this is no URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or re.search(r"\s", text):
-        raise ReadingError("expected a URL, such as http://127.0.0.1:8080")
-    if parts.username is not None:
-        raise ReadingError("a URL is no place for a password; the load has 'auth' and 'headers'")
-    return text
-
-
-def address(text: str) -> str:
-    """`host:port` or an http URL. Raises ReadingError."""
-    if "://" in text:
-        return base_url(text)
-    host, colon, port = text.rpartition(":")
-    if not (colon and re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host)):
-        raise ReadingError("expected host:port or a URL")
-    return f"{host}:{whole(port, 1, 65535)}"
-
-
-def ssh_host(text: str) -> str:
-    """`ssh://user@web-2:22/path/of/chaosrunner`; all but the name may be left out. Raises ReadingError."""
-    found = re.fullmatch(r"ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9._-]*(?::([0-9]+))?(?:/[^\s?#]+)?", text)
-    if not found:
-        raise ReadingError("expected another host as ssh reaches it, such as ssh://user@web-2")
-    if found[1]:
-        whole(found[1], 1, 65535)
-    return text
-
-
 def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
     what = quoted(key.text)
     if not isinstance(node, Table) and not (isinstance(node, Scalar) and node.value is None):
@@ -110,13 +77,17 @@ def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
     at = [desk.read(place, "at", address) for place in fields.texts("at")]
     processes, containers = fields.node("processes"), fields.node("containers")
     dsn, admin = fields.node("dsn"), fields.node("admin")
+    addresses = tuple(place for place in at if place is not None)
+    proxy = read_own_proxy(fields, addresses)
+    proxies = (key.text,) if proxy and proxy.listen else tuple(name.text for name in fields.texts("proxies"))
     return Component(
         name=key.text,
-        at=tuple(place for place in at if place is not None),
+        at=addresses,
         processes=_processes(desk, processes) if processes else None,
         containers=_containers(desk, containers) if containers else None,
-        proxies=tuple(name.text for name in fields.texts("proxies")),
         host=fields.read("host", ssh_host, ""),
+        proxies=proxies,
+        proxy=proxy,
         namespaces=tuple(name.text for name in fields.texts("namespaces")),
         dsn=read_dsn(desk, dsn, "dsn") if dsn else None,
         admin=read_dsn(desk, admin, "admin") if admin else None,

@@ -16,7 +16,7 @@ COMPONENT = r"[A-Za-z_][A-Za-z0-9_.-]*"
 HOW_TO_SAY: dict[str, str] = {
     "processes": "processes: {ports: [8080]}",
     "containers": "containers: {compose: project/service}",
-    "proxies": "proxies: [name]",
+    "proxies": "proxies: [name]' or 'proxy: for me",
     "namespaces": "namespaces: [name]",
     "dsn": "dsn: postgresql://…",
     "admin": "admin: postgresql://…",
@@ -64,7 +64,7 @@ def check_target(target: Target, system: System, injector: Injector) -> None:
         raise ReadingError(
             f"{injector.name} needs to know more of {quoted(component.name)}; add {advice} to it in {where}"
         )
-    if needs == ["proxies"] and not system.fault_proxy:
+    if needs == ["proxies"] and component.proxies and not system.fault_proxy:
         raise ReadingError(f"{where} names no fault proxy; add 'fault_proxy: http://127.0.0.1:8474' to it")
     if len(needs) == 1:
         _check_count(target, how_many(component, needs[0]), where)
@@ -73,7 +73,7 @@ def check_target(target: Target, system: System, injector: Injector) -> None:
 def how_many(component: Component, need: str) -> int | None:
     """How many instances the system file itself names; None = it does not say."""
     if need == "proxies":
-        return len(component.proxies)
+        return len(component.proxies or component.at)
     if need == "namespaces":
         return len(component.namespaces)
     processes = component.processes
@@ -103,7 +103,7 @@ def _check_count(target: Target, named: int | None, where: str) -> None:
 SAID: dict[str, Callable[[Component], bool]] = {
     "processes": lambda component: component.processes is not None,
     "containers": lambda component: component.containers is not None,
-    "proxies": lambda component: bool(component.proxies),
+    "proxies": lambda component: bool(component.proxies or component.proxy),
     "namespaces": lambda component: bool(component.namespaces),
     "dsn": lambda component: component.dsn is not None,
     "admin": lambda component: component.admin is not None,

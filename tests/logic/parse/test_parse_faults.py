@@ -73,7 +73,7 @@ def test_a_fault_says_what_when_and_how_long() -> None:
         ),
         (
             "  - proxy.latency: {target: cache, add: 1s}\n",
-            "needs to know more of 'cache'; add 'proxies: [name]' to it in",
+            "needs to know more of 'cache'; add 'proxies: [name]' or 'proxy: for me' to it in",
         ),
         ("  - postgres.pool: {target: cache}\n", "add 'dsn: postgresql://…' and 'admin: postgresql://…' to it in"),
         ("  - proxy.latency: {target: api, add: 1s}\n", "names 3 of them; write '1 of 3 api'"),

@@ -11,7 +11,7 @@ from chaosrunner.errors import Mistakes
 from chaosrunner.logic.parse import load_system
 from chaosrunner.model.hypothesis import Probe
 from chaosrunner.model.secret import Secret
-from chaosrunner.model.system import Component, Containers, Processes
+from chaosrunner.model.system import Component, Containers, OwnProxy, Processes
 
 
 def test_a_good_system_means_what_it_says() -> None:
@@ -65,6 +65,24 @@ def test_containers_are_found_in_four_ways() -> None:
         assert read_system(f"api: {{containers: {{{text}}}}}").components["api"].containers == meant
 
 
+def test_a_proxy_is_put_in_front_in_one_of_two_ways() -> None:
+    """At a port that clients are pointed at it is a fault proxy of the component's name; for me it has none."""
+    ways = {
+        "at: 'h:1', proxy: for me": (OwnProxy(behind=("h:1",)), ()),
+        "at: ['h:1', 'https://h'], proxy: for me": (OwnProxy(behind=("h:1", "h:443")), ()),
+        "at: ['http://[::1]', 'http://h:8080/x'], proxy: for me": (OwnProxy(behind=("[::1]:80", "h:8080")), ()),
+        "at: 'h:1', proxy: 'for me, reset open connections'": (OwnProxy(behind=("h:1",), reset_open=True), ()),
+        "at: 'h:1', proxy: 'at 127.0.0.1:2'": (OwnProxy(behind=("h:1",), listen="127.0.0.1:2"), ("db",)),
+        "at: 'h:1', proxy: 'at [::1]:2 as postgres'": (
+            OwnProxy(behind=("h:1",), listen="[::1]:2", protocol="postgres"),
+            ("db",),
+        ),
+    }
+    for text, meant in ways.items():
+        component = read_system(f"db: {{{text}}}").components["db"]
+        assert (component.proxy, component.proxies) == meant
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -115,6 +133,13 @@ def test_containers_are_found_in_four_ways() -> None:
         ("api: {processes: {command: '(', at_most: 1}}", "this is no regular expression"),
         ("api: {processes: {command: '', at_most: 1}}", "expected a text, found nothing"),
         ("api: {processes: {ports: 1, at_most: 1}}", "'at_most' belongs to 'command'"),
+        ("api: {at: 'h:1', proxy: for you}", "1:25: proxy 'for you': expected 'for me', 'for me, reset open connect"),
+        ("api: {at: 'h:1', proxy: at 6432}", "proxy 'at 6432': expected host:port or a URL"),
+        ("api: {at: 'h:1', proxy: 'at http://h:1'}", "expected 'for me'"),
+        ("api: {at: 'h:1', proxy: 'at h:2 as smtp'}", "expected 'as http' or 'as postgres', not 'as smtp'"),
+        ("api: {proxy: for me}", "1:7: 'proxy' needs to know what is behind it; add 'at: [127.0.0.1:5432]'"),
+        ("api: {at: 'h:1', proxies: a, proxy: for me}", "1:30: a component has 'proxies', or 'proxy' puts one in fr"),
+        ("api: {at: ['h:1', 'h:2'], proxy: 'at h:3'}", "one port leads to one address, and 'at' has 2; write 'prox"),
         ("api: {proxies: ['']}", "1:17: proxies is empty"),
         ("environment: ${NO}", "1:14: the environment variable 'NO' is not set; set it, or write ${NO:-default}"),
         ("environment: ${file:/x}", "'${file:/x}': a file may stand only where a secret is expected: dsn, admin, auth"),
