@@ -226,7 +226,9 @@ def _rules_at(front: Front, hook: str) -> Iterator[str]:
         if hook == "prerouting" and not way.listen.startswith(f"{address}:"):
             continue
         who = f"meta mark != {MARK}" if hook == "output" else 'iifname != "lo"'
-        yield f'{who} ip daddr {address} tcp dport {port} counter dnat ip to {way.listen} comment "{way.name}"'
+        # Where nothing was tracked before, the kernel takes an open connection's next packet for a new one's first.
+        first = "tcp flags & (fin | syn | rst | ack) == syn"
+        yield f'{who} ip daddr {address} tcp dport {port} {first} counter dnat ip to {way.listen} comment "{way.name}"'
 
 
 def _open(way: Way) -> list[tuple[str, str]]:
