@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from chaosrunner.errors import InjectorError
@@ -36,6 +37,8 @@ DRAIN_S = 1.5
 OUTLIVES_S = 5.0
 """The proxy ends so long after the kernel has stopped sending connections to it."""
 CAP_NET_ADMIN = 12
+AT_ONCE = 200
+"""Connections that are reset by one call of ss."""
 PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to clients."""
 
@@ -150,12 +153,13 @@ def send_there(front: Front) -> None:
     Raises:
         InjectorError: nft would not, or the kernel resets nothing for us.
     """
-    open_ones = [pair for way in front.ways for pair in _open(way)] if front.reset_open else []
+    open_ones = _open(front) if front.reset_open else []
     _nft(_rules(front))
-    for pair in open_ones:
-        _run(["ss", "-K", "-t", *_exactly(pair)])
-    if left := [pair for pair in open_ones if _run(["ss", "-H", "-t", "-n", "state", "established", *_exactly(pair)])]:
-        raise InjectorError(f"{len(left)} open connections stayed: the kernel resets none for us")
+    for begin in range(0, len(open_ones), AT_ONCE):
+        meant = " or ".join(f"( src {here} and dst {there} )" for here, there in open_ones[begin : begin + AT_ONCE])
+        _run(["ss", "-K", "-t", *meant.split()])
+    if stayed := set(open_ones) & set(_open(front)):
+        raise InjectorError(f"{len(stayed)} open connections stayed: the kernel resets none for us")
 
 
 def sent(front: Front) -> dict[str, int]:
@@ -171,14 +175,21 @@ def sent(front: Front) -> dict[str, int]:
 
 
 def remove(front: Front) -> None:
-    """Take all of it away; blocking, bounded. New connections go directly before the proxy is ended."""
-    _nft(f"add table inet {front.table}\ndelete table inet {front.table}\n")
+    """Take all of it away; blocking, bounded.
+
+    New connections go directly first. Then the proxy is ended, and only then is the table deleted: with it goes what
+    the kernel knows of the connections that came through, and their clients would never hear of their end.
+    """
+    if front.table in tables():
+        with suppress(InjectorError):  # somebody has deleted it just now
+            _nft(f"flush set inet {front.table} lease\n")
     for number, wait_s in ((signal.SIGTERM, DRAIN_S), (signal.SIGKILL, COMMAND_S)):
         until = time.monotonic() + wait_s
         for process in _running(front):
             processes.send(process, number)
         while _running(front) and time.monotonic() < until:
             time.sleep(0.01)
+    _nft(f"add table inet {front.table}\ndelete table inet {front.table}\n")
 
 
 def left(front: Front) -> str:
@@ -231,18 +242,11 @@ def _rules_at(front: Front, hook: str) -> Iterator[str]:
         yield f'{who} ip daddr {address} tcp dport {port} {first} counter dnat ip to {way.listen} comment "{way.name}"'
 
 
-def _open(way: Way) -> list[tuple[str, str]]:
-    """Both ends of each connection to the address that is established now, seen from this host."""
-    found = []
-    for end in ("dst", "src"):
-        for line in _run(["ss", "-H", "-t", "-n", "state", "established", end, way.to]).splitlines():
-            here, there = line.split()[2:4]
-            found.append((here, there))
-    return found
-
-
-def _exactly(pair: tuple[str, str]) -> list[str]:
-    return ["src", pair[0], "and", "dst", pair[1]]
+def _open(front: Front) -> list[tuple[str, str]]:
+    """Both ends of each connection to the addresses that is established now, seen from this host."""
+    meant = " or ".join(f"src {way.to} or dst {way.to}" for way in front.ways)
+    lines = _run(["ss", "-H", "-t", "-n", "state", "established", *f"( {meant} )".split()]).splitlines()
+    return [(line.split()[2], line.split()[3]) for line in lines]
 
 
 def _running(front: Front) -> list[processes.Process]:

@@ -168,6 +168,16 @@ async def test_open_connections_stay_unless_they_are_to_be_reset() -> None:
             assert await way_to(port) == "direct"
 
 
+async def test_who_waits_for_an_answer_when_it_ends_is_told() -> None:
+    """A request that is on its way when the fault is undone is answered or its connection ends: none hangs."""
+    async with fronted(family.ProxyLatency(), add=0.3) as bench:
+        port = int(bench.system.components["target"].proxy.behind[0].rpartition(":")[2])  # type: ignore[union-attr]
+        async with bench.in_effect():
+            waiting = asyncio.create_task(way_to(port))
+            await asyncio.sleep(0.1)
+        assert await waiting != "TimeoutError"
+
+
 async def test_without_anybody_to_undo_it_it_ends_by_itself() -> None:
     """The kernel stops sending connections there first, and then the proxy ends, though nobody has asked."""
     async with fronted(family.ProxyLatency(), add=0.01) as bench:
