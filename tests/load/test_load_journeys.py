@@ -54,19 +54,23 @@ class Marks:
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, int, OpenHit]] = []
+        self.six = asyncio.Event()
 
     def begin(self, hit: OpenHit) -> None:
-        assert not (hit.link or hit.booked or hit.over or hit.sent_ns or hit.connected_ns or hit.first_ns)
+        assert (hit.link, hit.booked, hit.over) == (None, False, False)
+        assert (hit.sent_ns, hit.connected_ns, hit.first_ns) == (0, 0, 0)
         assert hit.due_ns <= hit.fired_ns
         assert hit.act is self
         self.begun.append((hit.leg, hit.name, hit))
+        if len(self.begun) == 6:
+            self.six.set()
         hit.link, hit.booked = hit, True  # type: ignore[assignment]
         hit.sent_ns = hit.connected_ns = hit.first_ns = hit.fired_ns
         asyncio.get_running_loop().call_soon(hit.end, Outcome.OK, hit.fired_ns)
 
 
 async def test_a_hit_that_is_fired_again_is_as_new() -> None:
-    """Nothing of what became of it before is seen by the act of the next step, or of the same one in the next journey."""
+    """Nothing of what became of it before is seen by the act of the next step, or by the same one in a next journey."""
     act, epoch_ns = Marks(), time.monotonic_ns()
     route = Route([Leg(name, act, Think(), None, NANOS) for name in (3, 4)])  # type: ignore[arg-type]
     plan = Crowd.of((Stage(start=1, end=1, lasts_s=None),), Closed(iterations=3))
@@ -76,8 +80,7 @@ async def test_a_hit_that_is_fired_again_is_as_new() -> None:
     )
     sender.start()
     async with asyncio.timeout(10):
-        while len(act.begun) < 6:
-            await asyncio.sleep(0.01)
+        await act.six.wait()
         await sender.stop()
     assert [begun[:2] for begun in act.begun] == [(0, 3), (1, 4)] * 3
     assert len({begun[2] for begun in act.begun}) == 1
