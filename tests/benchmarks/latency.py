@@ -34,6 +34,9 @@ from chaosrunner.world.injectors import RealTools  # noqa: E402
 from fault_injectors import proxy as family  # noqa: E402
 from fault_injectors import proxy_front  # noqa: E402
 
+TURNS_OF_THE_SLOW = 10
+"""A slow way has every tenth turn."""
+
 Step = Callable[[], Awaitable[None]]
 
 
@@ -46,7 +49,7 @@ class Way:
         inject: Makes it.
         undo: Takes it back.
         ready: What comes before an inject and is not timed.
-        slow: Whether a tenth of the times must do.
+        slow: Whether a tenth of the turns must do.
     """
 
     tool: str
@@ -151,18 +154,30 @@ async def timed(step: Step) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-async def measure(way: Way, times: int) -> str:
-    """The four columns of a way: median and 99th percentile (nearest rank) of both steps, in milliseconds."""
-    await way.ready()
-    await way.inject()  # once for what only the first time costs
-    await way.undo()
-    there, back = [], []
-    for _ in range(max(10, times // 10) if way.slow else times):
-        await way.ready()
-        there.append(await timed(way.inject))
-        back.append(await timed(way.undo))
-    numbers = [(sorted(found)[math.ceil(part * len(found)) - 1]) for found in (there, back) for part in (0.5, 0.99)]
-    return " | ".join(f"{number:.3g}" for number in numbers) + f" | {len(there)}"
+async def measure(ways: list[Way], times: int) -> list[str]:
+    """A row for each way: median and 99th percentile (nearest rank) of both steps, in milliseconds, and how often.
+
+    The ways take turns, so that whatever else the machine does hits all of them alike.
+    """
+    found: list[tuple[list[float], list[float]]] = [([], []) for _ in ways]
+    for turn in range(-1, times):  # one more, first, for what only the first time costs
+        for way, (there, back) in zip(ways, found, strict=True):
+            if way.slow and turn % TURNS_OF_THE_SLOW:
+                continue
+            await way.ready()
+            took = await timed(way.inject), await timed(way.undo)
+            if turn >= 0:
+                there.append(took[0])
+                back.append(took[1])
+    return [
+        " | ".join([way.tool, *(f"{number:.3g}" for step in steps for number in ranks(step)), str(len(steps[0]))])
+        for way, steps in zip(ways, found, strict=True)
+    ]
+
+
+def ranks(found: list[float]) -> list[float]:
+    """Median and 99th percentile."""
+    return [sorted(found)[math.ceil(part * len(found)) - 1] for part in (0.5, 0.99)]
 
 
 async def main(families: list[str], times: int) -> None:
@@ -171,8 +186,8 @@ async def main(families: list[str], times: int) -> None:
     for name in families:
         async with FAMILIES[name]() as faults:
             for fault, ways in faults.items():
-                for way in ways:
-                    print(f"| `{fault}` | {way.tool} | {await measure(way, times)} |", flush=True)
+                for row in await measure(ways, times):
+                    print(f"| `{fault}` | {row} |", flush=True)
 
 
 if __name__ == "__main__":

