@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from chaosrunner.cli.perform import Played
     from chaosrunner.logic.search.draft import Draft
     from chaosrunner.model.experiment import Experiment
-    from chaosrunner.model.search import Trial
     from chaosrunner.report.searching import Ahead, SearchView
 
 TICK_S = 0.5
@@ -102,13 +101,6 @@ class Expedition:
         if self.took_s:
             return sum(self.took_s) / len(self.took_s) + self.rest_s
         return self.experiment.longest_s + self.rest_s
-
-    async def trial(self, draft: Draft, level: float, left: int, interrupts: Interrupts) -> Trial:
-        """Play a draft as a trial at a level. Raises what `play` raises."""
-        from chaosrunner.logic.search.outcome import trial_of
-
-        seen = await self.playing(draft, level, left, interrupts)
-        return trial_of(seen.experiment, seen.state, level)
 
     async def playing(self, draft: Draft, level: float, left: int, interrupts: Interrupts) -> Played:
         """Play a draft with a bar, with about so many runs left, this one included. Raises what `play` raises."""

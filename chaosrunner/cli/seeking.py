@@ -15,6 +15,7 @@ from chaosrunner.logic.search.boundary import Ladder, left, next_level, so_far
 from chaosrunner.logic.search.boundary import found as boundary_found
 from chaosrunner.logic.search.curve import Curve, curve_of, next_point
 from chaosrunner.logic.search.draft import Draft
+from chaosrunner.logic.search.outcome import trial_of
 from chaosrunner.logic.search.vary import (
     alone,
     at_load,
@@ -53,6 +54,8 @@ class Quest:
     ladder: Ladder
     draft: Callable[[float], Draft]
     """The experiment at a level."""
+    of_load: bool = True
+    """Levels are loads; False: doses, of which a baseline says nothing."""
     trials: list[Trial] = field(default_factory=list)
     extra: list[Trial] = field(default_factory=list)
     """Trials beside the search, that draw its curve."""
@@ -108,7 +111,8 @@ class Search:
             self.write()
 
     async def _trial(self, quest: Quest, level: float, remaining: int, interrupts: Interrupts) -> Trial:
-        return await self.trip.trial(quest.draft(level), level, remaining, interrupts)
+        played = await self.trip.playing(quest.draft(level), level, remaining, interrupts)
+        return trial_of(played.experiment, played.state, level, of_load=quest.of_load)
 
     def curve(self) -> Curve:
         """Of the first quest."""
@@ -244,6 +248,7 @@ async def seek_dose(experiment: Experiment, asking: Asking, interrupts: Interrup
     quest = Quest(
         title="",
         ladder=asking.ladder(unit, ends),
+        of_load=False,
         draft=lambda level: dosed(experiment, (*place, dose.parameter), unit.write(level)),
     )
     search = Search(

@@ -52,6 +52,8 @@ def test_a_baseline_that_does_not_hold_under_load_breaks_although_faults_follow(
     seen = trial_of(with_fault, slow.state(), 100.0)
     assert seen.outcome is Judged.BROKEN
     assert "p95" in seen.why
+    dose = trial_of(with_fault, slow.state(), 0.1, of_load=False)
+    assert dose.outcome is Judged.UNKNOWN  # of a dose that was never given it says nothing
 
 
 def test_a_run_without_data_is_unknown_and_measures_nothing() -> None:

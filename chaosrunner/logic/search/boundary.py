@@ -134,7 +134,7 @@ def found(ladder: Ladder, trials: Sequence[Trial]) -> Boundary | None:
     if seen.confidence >= ladder.asked.confidence:
         return seen
     if _at_the_ceiling(ladder, trials):
-        return _limited(ladder, trials, belief, next(one.why for one in reversed(trials) if one.why))
+        return _limited(ladder, trials, belief, _why(trials))
     return so_far(ladder, trials) if len(trials) >= ladder.asked.most else None
 
 
@@ -269,6 +269,11 @@ def _at_the_ceiling(ladder: Ladder, trials: Sequence[Trial]) -> bool:
     if ceiling is None:
         return False
     return held < 0 or ladder.ratio(ladder.rungs[ceiling], ladder.rungs[held]) <= 1 + ladder.asked.precision
+
+
+def _why(trials: Sequence[Trial]) -> str:
+    """What the last trial that said nothing said about that."""
+    return next(one.why for one in reversed(trials) if one.outcome is Outcome.UNKNOWN)
 
 
 def _highest_held(ladder: Ladder, trials: Sequence[Trial]) -> int:

@@ -16,19 +16,20 @@ MOST = 2
 """Findings that a reason names; the run's own report has all."""
 
 
-def trial_of(experiment: Experiment, state: State, level: float) -> Trial:
+def trial_of(experiment: Experiment, state: State, level: float, *, of_load: bool = True) -> Trial:
     """The trial that a run was.
 
-    What does not hold before anything is broken says nothing of the faults, and all of the load: for a search, such a
-    level does not hold.
+    What does not hold before anything is broken says nothing of the faults, and all of the load: where that is what is
+    varied, such a level does not hold.
 
     Args:
         experiment: what was played.
         state: the fold of its journal.
         level: what was varied.
+        of_load: it is the load that was varied; False: a dose.
     """
     traffic = Traffic(experiment, state)
-    before = [one for one in _before(experiment, state) if one.outcome is Outcome.BROKEN]
+    before = [one for one in _before(experiment, state) if of_load and one.outcome is Outcome.BROKEN]
     verdict = judge(experiment, state)
     findings = before or [one for one in verdict.findings if one.outcome is verdict.outcome is not Outcome.HELD]
     span = traffic.span(Phase.FAULT) or traffic.span(Phase.BASELINE)
