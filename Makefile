@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2 openssh-server
 ARGS ?=
 
-.PHONY: demo test lint bench bench-load truth soak torture packages peers generators clean
+.PHONY: demo test lint bench bench-load truth soak torture questions packages peers generators clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -57,6 +57,10 @@ soak: $(VENV)/.test packages
 torture: $(VENV)/.test packages peers
 	@CHAOSRUNNER_TORTURE=20 CHAOSRUNNER_KILLS=1000 $(PYTEST) -q -n 4 --timeout 3600 tests/world/test_kill.py tests/contract \
 	  -k "(test_kill or test_11) and not noticed" $(ARGS)
+
+# Every shipped question on both demos, also those that `make test` leaves out.
+questions: $(VENV)/.test packages
+	@CHAOSRUNNER_EVERY_QUESTION=1 $(PYTEST) -v -m e2e tests/e2e/test_shipped_experiments.py $(ARGS)
 
 # uv where it is installed, else pip: both read the same pins.
 define install

@@ -3,8 +3,9 @@
 Drift is found as everything else is: the last third of the baseline beside its first, with an interval as wide as the
 pieces are unlike each other. It is refused when all of that interval lies beyond what matters, so noise that has no
 trend hardly ever is (at most once in a hundred baselines for all metrics together), and neither is a trend too small to
-matter. What matters is the least that a tolerance on this metric allows above the baseline; where none rests on it,
-half of its value (five points of errors): no system that moves by as much was in a steady state.
+matter. What matters is the least that a tolerance on this metric allows above the baseline. Where none rests on it, it
+is as much again (of goodput half, of errors five points), and no less than a scheduler's slice: no system that moves
+by more was in a steady state.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ from chaosrunner.model.load import Wave
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import Change, Finding, Outcome, Residual
 
-UNSTEADY = 0.5
-"""How much faster or slower a baseline may become where no tolerance rests on it: by half."""
+UNSTEADY = 1.0
+"""How much faster or slower a baseline may become where no tolerance rests on it: twice, or half."""
+
+UNSTEADY_RATE = 0.5
+"""How much more or less goodput it may have: half."""
 
 UNSTEADY_POINTS = 0.05
 """By how much its share of errors may change: five points."""
+
+SLICE_S = 0.010
+"""A latency may move by this, whatever it is: on a busy host the next process gets its turn so much later."""
 
 SURELY = 0.01
 """Chance of refusing a baseline that stands still, over all metrics."""
@@ -93,15 +100,26 @@ def _drifting(traffic: Traffic, baseline: range) -> Iterator[Finding]:
 def _matters(traffic: Traffic, metric: Metric) -> float:
     """How much drift of a metric would spoil what is asked: the least that a tolerance allows above the baseline."""
     experiment = traffic.experiment
-    least = UNSTEADY_POINTS if metric.stat is Stat.ERRORS else UNSTEADY
+    base = measure(metric, traffic.sample(span, metric.of)) if (span := traffic.span(Phase.BASELINE)) else None
+    least = _at_most(metric, base.value if base else 0.0)
     if experiment.recover.margin is not None and metric.stat is not Stat.ERRORS:
         least = min(least, experiment.recover.margin)
-    base = measure(metric, traffic.sample(span, metric.of)) if (span := traffic.span(Phase.BASELINE)) else None
     for one in _relative(experiment):
         if one.metric == metric and base is not None and 0 < base.value < math.inf:
             above = abs(bound_of(one, base.value) - base.value)
             least = min(least, above if metric.stat is Stat.ERRORS else above / base.value) or least
     return least
+
+
+def _at_most(metric: Metric, value: float) -> float:
+    """How much a metric may move where nothing rests on it."""
+    match metric.stat:
+        case Stat.ERRORS:
+            return UNSTEADY_POINTS
+        case Stat.RATE:
+            return UNSTEADY_RATE
+        case _:
+            return max(UNSTEADY, SLICE_S / value) if value else UNSTEADY
 
 
 def _relative(experiment: Experiment) -> Iterator[Tolerance]:

@@ -130,17 +130,21 @@ def recovery_label(seen: Recovery) -> str:
     return "recovery" if seen.verdict in (Return.NOT_RECOVERED, Return.RELAPSED) else "recovered"
 
 
+NOTICED_S = 0.1
+"""An area of less full service is not spoken of: the page has it."""
+
+
 def cost(seen: Recovery) -> str:
     """What the faults were to users in one line: class, error budget, backlog; empty when it was not measured."""
     told = seen.impact
     if told is None:
         return ""
     parts = [told.degradation.value if told.degradation is not Degradation.NONE else "no degradation proven"]
-    if told.budget_s is not None and told.budget_share is not None:
+    if told.budget_s and told.budget_share is not None:
         parts.append(f"{told.budget_s / 60:.2g} min of the error budget ({share(told.budget_share)}) spent")
     if told.drain_s:
         parts.append(f"backlog drained in {seconds(told.drain_s)}, {plural(told.in_flight or 0, 'request')} at most")
-    if told.area_s is not None:
+    if told.area_s is not None and abs(told.area_s) >= NOTICED_S:
         parts.append(f"{told.area_s:.2g} s of full service lost")
     return " · ".join(parts)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 5.0
 """One look may take this long."""
-UNTIL_S = 10.0
+UNTIL_S = 5.0
 """What cannot be looked at, or is not seen to be gone, is looked at again for this long."""
 PAUSE_S = 0.25
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from chaosrunner.world.boxes import Asking, Boxes, inside
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from chaosrunner.model.system import System
 
@@ -75,20 +78,34 @@ def _kin() -> Iterable[int]:
             yield process.pid
 
 
-def targets_here(system: System) -> Callable[[], frozenset[int]]:
+def targets_here(system: System, asking: Asking | None = None) -> Callable[[], frozenset[int]]:
     """The pids of a system on this host, looked up once a few seconds.
 
     Who listens where the load or a component's clients connect to, on the ports that processes are found by and on the
     fault proxy's; and, one by one, whoever on this host those are connected to: a gateway's replicas, their database.
-    None at all where one of them only forwards: half a target would make the other half a stranger.
+    Of containers, those of the components and those that publish such a port, with all on a network with them.
+    None at all where one of them only forwards, nobody knows to whom: half a target would make the other a stranger.
+
+    Args:
+        system: whose they are.
+        asking: knows containers, or is about to learn of them; asks the engines of the system unless said.
     """
     ports = frozenset(_ports(system))
-    seen: list[tuple[float, frozenset[int]]] = []
+    boxes = asking or Asking(system)
+    if any(part.containers and not part.host for part in system.components.values()):
+        boxes.begin()
+    seen: list[tuple[float, Boxes, frozenset[int]]] = []
 
     def pids() -> frozenset[int]:
-        if not seen or time.monotonic() - seen[-1][0] > LOOK_AGAIN_S:
-            seen[:] = [(time.monotonic(), _behind(ports) | _named(system))]
-        return seen[-1][1]
+        known = boxes.known
+        if not seen or seen[-1][1] is not known or time.monotonic() - seen[-1][0] > LOOK_AGAIN_S:
+            chain = _chain(ports, known.behind)
+            if chain.forwards:
+                boxes.begin()
+            ids = known.meant.union(*(known.behind[port] for port in chain.published))
+            found = frozenset() if chain.forwards else chain.pids | inside(ids)
+            seen[:] = [(time.monotonic(), known, found | _named(system))]
+        return seen[-1][2]
 
     return pids
 
@@ -148,8 +165,19 @@ def _pids_in(files: Iterable[str]) -> Iterable[int]:
             continue  # not there now; whoever needs it says so
 
 
-def _behind(ports: frozenset[int]) -> frozenset[int]:
-    """Who listens on these ports, and whoever those are connected to on this host, and so on."""
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Who is connected to whom."""
+
+    pids: frozenset[int]
+    published: frozenset[int]
+    """Ports that lead into containers."""
+    forwards: bool
+    """Whether one of them only forwards, and nobody knows to whom."""
+
+
+def _chain(ports: frozenset[int], published: Container[int]) -> _Chain:
+    """Who listens on these ports, and whoever those are connected to on this host, and so on, up to containers."""
     import psutil
 
     here = _addresses()
@@ -161,13 +189,17 @@ def _behind(ports: frozenset[int]) -> frozenset[int]:
         elif one.raddr and (one.raddr.ip in here or one.raddr.ip.startswith("127.")):
             calls.setdefault(one.pid or 0, set()).add(one.raddr.port)
     found: set[int] = set()
-    todo = {pid for port in ports for pid in listeners.get(port, ())}
+    into: set[int] = set()
+    todo = set(ports)
     while todo:
-        pid = todo.pop()
-        if pid and pid not in found:
-            found.add(pid)
-            todo |= {peer for port in calls.get(pid, ()) for peer in listeners.get(port, ())}
-    return frozenset() if any(_name(pid) in FORWARDERS for pid in found) else frozenset(found)
+        port = todo.pop()
+        if port in published:
+            into.add(port)
+            continue
+        fresh = listeners.pop(port, set()) - found - {0}
+        found |= fresh
+        todo.update(*(calls.get(pid, ()) for pid in fresh))
+    return _Chain(frozenset(found), frozenset(into), any(_name(pid) in FORWARDERS for pid in found))
 
 
 def _name(pid: int) -> str:

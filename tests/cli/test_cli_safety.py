@@ -68,7 +68,7 @@ def test_two_faults_of_a_run_on_one_resource_are_refused(desk: Desk) -> None:
 
 
 def test_of_two_runs_that_start_at_once_one_is_refused(desk: Desk) -> None:
-    """Both want one flag; exactly one plays, the other is exit 2 and has begun nothing; afterwards nothing is reserved."""
+    """Both want one flag: one plays, the other is exit 2 and begins nothing; then nothing is reserved any more."""
     desk.experiment("{stranger.flag: {}, for: 500ms}")
     both = [desk.start("run", "own.yaml") for _ in range(2)]
     codes = sorted(program.exit() for program in both)

@@ -18,7 +18,7 @@ from chaosrunner.errors import Exit, Mistakes
 
 LIMIT = Path(__file__).with_name("limited_server.py")
 PER_S = 120.0
-SHORT = "within 2s, hold 500ms"
+SHORT = "within 2s, hold 1s"
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ class Ends(list[object]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = UNKNOWN
+        self.head, self.reply, self.right = UNKNOWN, b"", frozenset[int]()
         journey = SimpleNamespace(route=SimpleNamespace(legs=[SimpleNamespace(act=self, name=0)]))
         self.hit = SimpleNamespace(journey=journey, leg=0, due_ns=0)
         self.ready = SimpleNamespace(judge=SimpleNamespace(needs_body=True))

@@ -102,7 +102,8 @@ def test_what_it_cost_is_one_line() -> None:
         "partial outage · 1.5 min of the error budget (1 %) spent · backlog drained in 2.5 s, 40 requests at most · "
         "0.5 s of full service lost"
     )
-    assert cost(replace(BACK, impact=Impact(degradation=Degradation.NONE))) == "no degradation proven"
+    nothing = Impact(degradation=Degradation.NONE, budget_s=0.0, budget_share=0.01, area_s=-0.001, drain_s=0.0)
+    assert cost(replace(BACK, impact=nothing)) == "no degradation proven"
     assert cost(replace(BACK, impact=None)) == ""
 
 

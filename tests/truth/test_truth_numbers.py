@@ -30,10 +30,7 @@ def line(says: str, rate: float = 20.0, noise: str = "noisy", *, runs: int = 20)
     ],
 )
 def test_an_outage_is_timed_right(says: str) -> None:
-    """Of noisy outages at 20 requests/s 95 % are timed within four bad requests, in an interval that holds the truth.
-
-    A relapse is called one, and nothing else is.
-    """
+    """Noisy outages are timed within four bad requests, in intervals that hold the truth; only relapses are said so."""
     seen = line(says)
     assert len(seen.errors) >= 18
     assert seen.misses() == []

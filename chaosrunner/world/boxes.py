@@ -1,0 +1,169 @@
+"""A system's containers on this host: which there are, their engine says once; which processes, the kernel says.
+
+A container keeps its id when it is started again, and a process names its container's id in its cgroup: so what a
+fault restarts is found again, and no engine is asked while one runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from chaosrunner.model.system import Containers, System
+
+Json = Mapping[str, Any]
+
+ANSWERS_S = 1.0
+"""How long an engine may take for an answer; without one its containers are not known."""
+HERE = "unix:///var/run/docker.sock"
+PROJECT, SERVICE, ONE_OFF = (f"com.docker.compose.{key}" for key in ("project", "service", "oneoff"))
+EVERYONES = ("bridge", "host", "none")
+"""Networks that every engine has: who shares them has nothing else in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Containers of this host, by their ids."""
+
+    meant: frozenset[str] = frozenset()
+    """Those of the system's components, and all on a network with them: they are who a component may talk to."""
+    behind: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """Published port → the container that answers there, and all on a network with it."""
+
+
+class Asking:
+    """Asks the engines of a system in a thread that nobody waits for."""
+
+    def __init__(self, system: System, answers_s: float = ANSWERS_S) -> None:
+        self._system = system
+        self._answers_s = answers_s
+        self._begun = False
+        self.known = Boxes()
+        """What they have said; nothing where none has, or there is no SDK to ask with."""
+
+    def begin(self) -> None:
+        """Ask, unless that was done already; never waits, never fails."""
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._ask, name="containers", daemon=True).start()
+
+    def _ask(self) -> None:
+        try:
+            self.known = ask(self._system, self._answers_s)
+        except Exception:  # whatever it is, the run goes on as if there were no engine
+            return
+
+
+def ask(system: System, answers_s: float = ANSWERS_S) -> Boxes:
+    """What the engines of a system say of its containers that live on this host.
+
+    Args:
+        system: whose components say how their containers are found.
+        answers_s: how long an engine may take for an answer.
+
+    Returns:
+        Nothing of an engine that does not answer.
+
+    Raises:
+        ImportError: there is no SDK to ask with.
+    """
+    wanted = [part.containers for part in system.components.values() if part.containers and not part.host]
+    meant: set[str] = set()
+    behind: dict[int, frozenset[str]] = {}
+    cgroups = tuple(_cgroups().values())
+    for engine in dict.fromkeys([_address(""), *(_address(one.engine) for one in wanted)]):
+        live = [one for one in _running(engine, answers_s) if any(one["Id"] in cgroup for cgroup in cgroups)]
+        for one in live:
+            near = _near(one, live)
+            if any(_address(way.engine) == engine and is_meant(one, way) for way in wanted):
+                meant |= near
+            behind |= {int(port["PublicPort"]): near for port in one.get("Ports") or () if port.get("PublicPort")}
+    return Boxes(frozenset(meant), behind)
+
+
+def inside(ids: Iterable[str]) -> frozenset[int]:
+    """The processes of containers, except for one that we live in ourselves."""
+    wanted = frozenset(ids)
+    if not wanted:
+        return frozenset()
+    cgroups = _cgroups()
+    ours = cgroups.get(os.getpid(), "")
+    wanted = frozenset(one for one in wanted if one not in ours)
+    return frozenset(pid for pid, cgroup in cgroups.items() if any(one in cgroup for one in wanted))
+
+
+def is_meant(summary: Json, wanted: Containers) -> bool:
+    """Whether a way to find containers finds one, of which the engine's list says `Names`, `Image` and `Labels`."""
+    labels: Mapping[str, str] = summary.get("Labels") or {}
+    if wanted.names:
+        return any(name.removeprefix("/") in wanted.names for name in summary["Names"])
+    if wanted.labels:
+        return all(_has(labels, wish) for wish in wanted.labels)
+    if wanted.compose:
+        one_off = labels.get(ONE_OFF, "False") == "True"
+        return f"{labels.get(PROJECT)}/{labels.get(SERVICE)}" == wanted.compose and not one_off
+    return _tagged(str(summary["Image"])) == _tagged(wanted.image)
+
+
+def _has(labels: Mapping[str, str], wish: str) -> bool:
+    key, equals, value = wish.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _tagged(image: str) -> str:
+    return image if re.search(r"[:@][^/]*$", image) else f"{image}:latest"
+
+
+def _address(said: str) -> str:
+    return said or os.environ.get("DOCKER_HOST") or HERE
+
+
+def _running(engine: str, answers_s: float) -> list[Json]:
+    """What an engine says in short of its running containers; none where none answers. Raises ImportError."""
+    from docker import APIClient
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    try:
+        api = APIClient(base_url=engine, version="auto", timeout=answers_s)
+    except (DockerException, RequestException):
+        return []
+    api.trust_env = False  # a proxy in the environment is for the internet, not for an engine
+    try:
+        return list(api.containers())
+    except (DockerException, RequestException):
+        return []
+    finally:
+        api.close()
+
+
+def _near(one: Json, live: Iterable[Json]) -> frozenset[str]:
+    """A container and all that share a network with it, but for those that every engine has."""
+    networks = frozenset(_networks(one))
+    return frozenset({str(one["Id"]), *(str(other["Id"]) for other in live if networks & frozenset(_networks(other)))})
+
+
+def _networks(summary: Json) -> Iterator[str]:
+    for name, network in (summary.get("NetworkSettings") or {}).get("Networks", {}).items():
+        if name not in EVERYONES:
+            yield str(network.get("NetworkID") or name)
+
+
+def _cgroups() -> dict[int, str]:
+    """Pid → its cgroup as the kernel writes it, of every process that can be seen."""
+    found = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                found[int(entry.name)] = Path(entry.path, "cgroup").read_text()
+            except OSError:
+                continue  # gone meanwhile
+    return found
