@@ -16,6 +16,9 @@ PROGRAM = ("-P", "-m", "chaosrunner.load.worker")
 """Without the working directory on the module path: a stranger's `json.py` there must not end up in a worker."""
 
 LINE_BYTES = 1 << 28
+READ_AHEAD_BYTES = 1 << 20
+"""What has been said beyond that stays with the worker until it is heard: after a runner got no CPU for half a minute,
+all of it at once would be tens of megabytes."""
 STDERR_BYTES = 4_000
 REAP_S = 5.0
 
@@ -49,7 +52,7 @@ class WorkerProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            limit=LINE_BYTES,
+            limit=READ_AHEAD_BYTES,
         )
         assert process.stderr is not None
         return cls(number, process, asyncio.create_task(_tail(process.stderr)))
@@ -102,10 +105,17 @@ class WorkerProcess:
         return message
 
     async def line(self) -> bytes:
-        """The same as it was written; empty at the end."""
+        """The same as it was written; empty at the end. Raises ValueError where it has no end."""
         assert self.process.stdout is not None
-        line = await self.process.stdout.readline()
-        return line if line.endswith(b"\n") else b""  # nothing, or half a frame of a worker that was killed
+        parts: list[bytes] = []
+        while sum(map(len, parts)) < LINE_BYTES:
+            try:
+                return b"".join([*parts, await self.process.stdout.readuntil(b"\n")])
+            except asyncio.LimitOverrunError as long:
+                parts.append(await self.process.stdout.readexactly(long.consumed))
+            except asyncio.IncompleteReadError:
+                return b""  # nothing, or half a frame of a worker that was killed
+        raise ValueError(f"a line of more than {LINE_BYTES} bytes")
 
     async def last_words(self) -> str:
         """How it ended, and the last line it complained with."""

@@ -75,6 +75,8 @@ def cost_fact(title: str, before: Boundary, under: Boundary, say: Say) -> Fact:
 
 def _range(boundary: Boundary, say: Say) -> str:
     sure = f"{boundary.confidence * 100:.3g} % sure"
+    if not boundary.trials:
+        return "not known: no trial said anything"
     match boundary.known:
         case Known.BELOW:
             return f"not even {say(boundary.breaks or 0)}, {sure}"

@@ -81,6 +81,23 @@ def test_trials_that_are_wrong_now_and_then_are_outvoted() -> None:
     assert inside >= 27
 
 
+def test_where_trials_contradict_each_other_the_whole_zone_is_the_answer() -> None:
+    """A level just below the interval that broke once, and one just above that held once, are within it."""
+    ladder = Ladder.between(10, 1_000)
+    sharp, trials = seek(ladder, 150.0)
+    assert sharp.holds is not None
+    assert sharp.breaks is not None
+    below, above = ladder.rungs[ladder.rung(sharp.holds)], ladder.rungs[ladder.rung(sharp.breaks)]
+    clear = told(*[(below, Outcome.HELD)] * 6, *[(above, Outcome.BROKEN)] * 6)
+    seen = found(ladder, [*trials, *clear, *told((below, Outcome.BROKEN), (above, Outcome.HELD))])
+    assert seen is not None
+    assert seen.holds is not None
+    assert seen.breaks is not None
+    assert seen.holds < below
+    assert seen.breaks > above
+    assert seen.against == 2
+
+
 def test_what_does_not_even_hold_at_first_is_said_so() -> None:
     """A boundary below the first level is found without trying another one."""
     answer, trials = seek(Ladder.between(10, 2_000), 5.0)
@@ -141,7 +158,7 @@ def test_a_search_that_is_given_up_says_how_far_it_came() -> None:
 def test_one_that_has_not_begun_knows_nothing() -> None:
     """Without a trial all is open."""
     seen = so_far(Ladder.between(10, 20), [])
-    assert (seen.holds, seen.breaks, seen.trials) == (None, None, 0)
+    assert (seen.holds, seen.breaks, seen.best, seen.trials) == (None, None, None, 0)
 
 
 def test_the_trials_left_are_those_that_come() -> None:

@@ -22,6 +22,7 @@ from chaosrunner.load.postgres.settling import (
     explain,
     leave,
 )
+from chaosrunner.load.postgres.sweeping import sweep
 from chaosrunner.model import postgres_step
 from chaosrunner.model.postgres_step import Mix, Query
 from chaosrunner.model.units import NANOS
@@ -38,6 +39,9 @@ WARM_S = 10.0
 """How long connections may take to open before the load begins; those that have not are opened when needed."""
 
 DROP_S = 0.8
+
+SWEEP_S = 2.0
+"""For what dead runs left; what there is no time for stays."""
 
 BATCH_S = 0.05
 """How often what was only counted is written down: half a slot."""
@@ -135,7 +139,7 @@ class Postgres:
         place = Place(name, self._bench, options, Limits(size=size, wait_ns=wait_ns))
         place.setup = tuple(statement for query in queries for statement in query.setup)
         if place.setup or any(query.numbered for query in queries):
-            place.schema = Schema(orders.run or f"seed_{orders.seed}")
+            place.schema = Schema(orders.run or f"seed_{orders.seed}", orders.longest_s)
         return place
 
     async def _get_ready(self, place: Place) -> None:
@@ -153,6 +157,8 @@ class Postgres:
 
     async def _make_schema(self, place: Place, schema: Schema) -> None:
         """By the first worker; every worker's control session says that it uses it."""
+        if self._bench.orders.shard == 0:
+            await sweep(place, schema.name, SWEEP_S)
         try:
             connection = await place.watch.session()
             if self._bench.orders.shard == 0:

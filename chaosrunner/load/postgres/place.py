@@ -37,6 +37,13 @@ MOST_WRITERS = 1000
 """Numbered steps of a worker; its writers have numbers of their own, so that workers never meet."""
 
 
+def sessions_of(run: str) -> str:
+    """What the application_name of every session of a run begins with. Not with our name: faults spare what does, and
+    the load's sessions are there to be struck.
+    """
+    return f"load.chaosrunner/{run}/"
+
+
 class Place:
     """A component as one worker's load meets it."""
 
@@ -46,9 +53,8 @@ class Place:
         self.options = options
         self._ledger = bench.ledger
         self._dsn = bench.orders.places[name]
-        self.prefix = f"load.chaosrunner/{bench.orders.run}/w{bench.orders.shard}/"
-        """What the application_name of every session of this worker begins with. Not with our name: faults spare what
-        does, and the load's sessions are there to be struck."""
+        self.prefix = f"{sessions_of(bench.orders.run)}w{bench.orders.shard}/"
+        """What the application_name of every session of this worker begins with."""
         self.chance = Random(f"{bench.orders.seed}/{bench.orders.shard}/{name}")
         self.asks: list[Ask] = []
         self.numbers: list[tuple[Ask, Numbers]] = []

@@ -1,11 +1,15 @@
 """A schema of our own: named before it exists, tagged as ours by its comment, and dropped only as such.
 
+The comment also says, by the server's clock, from when on its run is surely over: a worker that is killed cannot drop
+it, and whoever comes later must know (`chaosrunner.load.postgres.sweeping`).
+
 What it holds is dropped object by object, without CASCADE, until nothing is left: should something outside have come to
 depend on it, all of it stays, and that is said.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -21,6 +25,14 @@ LONGEST_NAME = 63
 """Bytes; Postgres would cut a longer one and so meet another's."""
 
 TABLE = "acknowledged"
+
+PREFIX = "chaosrunner_"
+MADE = "made by chaosrunner for its run "
+OVER = "; over by "
+"""Between the run and an instant in ISO form."""
+
+SLACK_S = 120.0
+"""Beyond the time that a load may last: to get ready, to begin, and to settle."""
 
 FIND = "SELECT oid, obj_description(oid, 'pg_namespace') AS comment FROM pg_namespace WHERE nspname = $1"
 
@@ -41,11 +53,21 @@ def quoted(name: str) -> str:
 
 
 class Schema:
-    """The schema of one run."""
+    """The schema of one run.
 
-    def __init__(self, run: str) -> None:
-        self.name = f"chaosrunner_{run}"
-        self.comment = f"made by chaosrunner for its run {run}"
+    Args:
+        run: its id.
+        longest_s: its load has surely ended so many seconds after its epoch.
+
+    Raises:
+        LoadBroken: the id is too long for a name.
+    """
+
+    def __init__(self, run: str, longest_s: float) -> None:
+        self.name = f"{PREFIX}{run}"
+        self.comment = f"{MADE}{run}{OVER}"
+        """What its comment begins with."""
+        self._longest_s = longest_s
         self.made = False
         """Whether this process made it."""
         if len(self.name.encode()) > LONGEST_NAME:
@@ -71,7 +93,10 @@ class Schema:
                 # It must outlive a crash that loses writes, or nothing could tell which they were.
                 await connection.execute("SET LOCAL synchronous_commit = on")
                 await connection.execute(f"CREATE SCHEMA {quoted(self.name)}")
-                comment = self.comment.replace("'", "''")
+                over = await connection.fetchval("SELECT clock_timestamp()") + timedelta(
+                    seconds=self._longest_s + SLACK_S
+                )
+                comment = (self.comment + over.isoformat(timespec="seconds")).replace("'", "''")
                 await connection.execute(f"COMMENT ON SCHEMA {quoted(self.name)} IS '{comment}'")
                 await connection.execute(
                     f"CREATE TABLE {self.table} (writer int, number bigint, PRIMARY KEY (writer, number))"
@@ -116,23 +141,32 @@ class Schema:
         found = await connection.fetchrow(FIND, self.name)
         if found is None:
             return ""
-        if found["comment"] != self.comment:
+        if not (found["comment"] or "").startswith(self.comment):
             return "its comment does not say that it is ours"
-        return await self._drop(connection, found["oid"])
+        return await drop(connection, found["oid"], self.name)
 
-    async def _drop(self, connection: Connection, oid: int) -> str:
-        try:
-            async with connection.transaction():
-                # What is ours may be locked by a session that hangs; better leave it than wait for that.
-                await connection.execute("SET LOCAL lock_timeout = '1s'")
-                while await _drop_some(connection, oid):
-                    pass
-                await connection.execute(f"DROP SCHEMA {quoted(self.name)} RESTRICT")
-        except asyncpg.PostgresError as error:
-            if isinstance(error, asyncpg.PostgresConnectionError):
-                raise
-            return str(error)
-        return ""
+
+async def drop(connection: Connection, oid: int, name: str) -> str:
+    """Drop a schema and all that is in it, unless something outside depends on it.
+
+    Returns:
+        Why it stays, all of it; empty when it is gone.
+
+    Raises:
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the session is of no use.
+    """
+    try:
+        async with connection.transaction():
+            # What is ours may be locked by a session that hangs; better leave it than wait for that.
+            await connection.execute("SET LOCAL lock_timeout = '1s'")
+            while await _drop_some(connection, oid):
+                pass
+            await connection.execute(f"DROP SCHEMA {quoted(name)} RESTRICT")
+    except asyncpg.PostgresError as error:
+        if isinstance(error, asyncpg.PostgresConnectionError):
+            raise
+        return str(error)
+    return ""
 
 
 async def _set_up(connection: Connection, statement: str, nth: int) -> None:

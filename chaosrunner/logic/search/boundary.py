@@ -190,7 +190,23 @@ def _boundary(ladder: Ladder, trials: Sequence[Trial], belief: list[float]) -> B
     sure = sum(belief[begin : until + 1])
     begin, until = _narrowed(belief, begin, until, ladder.asked.confidence)
     known = Known.BELOW if until == 0 else Known.BEYOND if begin == len(ladder.rungs) else Known.BETWEEN
+    if known is Known.BETWEEN:
+        begin, until = _zone(ladder, trials, begin, until)
     return _made(ladder, trials, belief, (known, begin, until, sure))
+
+
+def _zone(ladder: Ladder, trials: Sequence[Trial], begin: int, until: int) -> tuple[int, int]:
+    """The interval with the levels beside it of which trials say otherwise: a boundary may be a zone."""
+    near = 1 + ladder.asked.precision + 1e-9
+    low, high = ladder.rungs[max(0, begin - 1)], ladder.rungs[min(until, len(ladder.rungs) - 1)]
+    first, last = begin, until
+    for trial in trials:
+        at = ladder.rung(trial.level)
+        if trial.outcome is Outcome.BROKEN and at < begin and ladder.ratio(trial.level, low) <= near:
+            first = min(first, at)
+        if trial.outcome is Outcome.HELD and at >= until and ladder.ratio(trial.level, high) <= near:
+            last = max(last, at + 1)
+    return first, last
 
 
 def _likeliest(ladder: Ladder, belief: list[float]) -> tuple[int, int]:
@@ -246,7 +262,7 @@ def _made(
         known=known,
         holds=rungs[begin - 1] if begin else None,
         breaks=rungs[until] if until < len(rungs) else None,
-        best=rungs[median - 1] if median else None,
+        best=rungs[median - 1] if median and telling else None,
         confidence=sure,
         against=wrong,
         trials=len(telling),
