@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 FRAME_S = 0.25
 LINE_BYTES = 1 << 28
 """Orders carry the data file."""
+UNSENT_BYTES = 1 << 24
+"""Frames are cut on time though the runner does not hear: as lines they take a sixth of the room, and one frame of half
+a minute would be tens of megabytes to a runner that awakes. Beyond this, what is due is kept for a larger frame."""
 
 SLEPT_NS = 5_000_000
 
@@ -77,10 +80,10 @@ class Pipe(asyncio.Protocol):
         self.transport.write(line)
 
     @property
-    def empty(self) -> bool:
-        """Whether all lines have left."""
+    def waiting(self) -> int:
+        """Bytes of lines that have not left."""
         assert self.transport is not None
-        return self.transport.get_write_buffer_size() == 0
+        return self.transport.get_write_buffer_size()
 
     async def close(self) -> None:
         """Wait until the last line has left, at most 5 s."""
@@ -227,7 +230,7 @@ class Worker:
             await asyncio.sleep(every_s)
             if abs(slept_ns() - slept) > SLEPT_NS:
                 raise LoadBroken("the machine slept during the load")
-            if self._sending.done() and self._pipe.empty:
+            if self._sending.done() and self._pipe.waiting < UNSENT_BYTES:
                 self._sending.result()
                 self._say_notes()
                 self._sending = asyncio.ensure_future(self._send(self._cut(sender)))

@@ -275,13 +275,12 @@ def _repeats(load: LoadProfile | None) -> bool:
 
 
 class Pipe:
-    """A worker's stdout that is read at once, into books."""
+    """A worker's stdout that is read at once, into books; `waiting` bytes seem unread all the same."""
 
-    empty = True
-
-    def __init__(self, books: Books, commands: asyncio.StreamReader) -> None:
+    def __init__(self, books: Books, commands: asyncio.StreamReader, waiting: int = 0) -> None:
         self.books = books
         self.commands = commands
+        self.waiting = waiting
 
     def say(self, message: dict[str, object]) -> None:
         if "note" in message:
@@ -311,13 +310,15 @@ async def work(
 ) -> Books:
     """Run one worker inside this process until a condition (or its end) and check its books.
 
-    `steer` among the orders: (condition, factor), each sent once its condition is true, to take effect at once.
+    `steer` among the orders: (condition, factor), each sent once its condition is true, to take effect at once;
+    `waiting`: bytes that seem not to have been heard of it.
     """
     books = Books()
     commands = asyncio.StreamReader()
     steerings: list[tuple[Callable[[Books], bool], float]] = orders.pop("steer", [])  # type: ignore[assignment]
+    waiting: int = orders.pop("waiting", 0)  # type: ignore[assignment]
     given = Orders(profile=load, entry=entry, longest_s=longest_s, **{"shard": 0, "of": 1, "seed": 1, **orders})  # type: ignore[arg-type]
-    worker = Worker(given, commands, Pipe(books, commands))  # type: ignore[arg-type]
+    worker = Worker(given, commands, Pipe(books, commands, waiting))  # type: ignore[arg-type]
     async with asyncio.timeout(DEADLINE_S):
         running = asyncio.create_task(worker.run())
         for condition, factor in steerings:

@@ -122,7 +122,7 @@ def test_what_a_fault_costs_has_an_interval() -> None:
     under = Boundary(known=Known.BETWEEN, holds=95.0, breaks=105.0, best=100.0, confidence=0.95, trials=9)
     label, text = cost_fact("noop", whole, under, SAY)
     assert label == "under noop"
-    assert text.endswith("50 % lost (45 %–55 %)")
+    assert text.endswith("50 % lost (44.7 %–54.8 %)")
     assert "lost" not in cost_fact("noop", so_far(LADDER, []), under, SAY)[1]
     assert found(LADDER, []) is None
 
