@@ -1,42 +1,33 @@
-"""Make the application's pool run dry, on the server's side.
+"""Take the sessions and slots that a Postgres application lives on.
 
-Merely holding the free slots of a server does nothing to a pool that is warm already. So either the application's own
-sessions are ended and their slots taken before it can come back (`slots`), or what its queries need is locked, so that
-every session it has is busy waiting (`locks`). Evidence is the server's own count of the application's sessions.
+Merely holding the free slots of a server does nothing to a pool that is warm already. So to run a pool dry, either the
+application's own sessions are ended and their slots taken before it can come back (`slots`), or what its queries need
+is locked, so that every session it has is busy waiting (`locks`). Evidence is the server's own count.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import signal
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from chaosrunner.errors import InjectorError
-from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
-from chaosrunner.model.secret import Secret
+from chaosrunner.model.fault import Evidence, Recipe, Tools
 from chaosrunner.model.system import System
+from chaosrunner.model.units import Seconds, Share, human_duration
 from fault_injectors import postgres_server as server
-from fault_injectors import processes
-from fault_injectors.aim import component_of
-from fault_injectors.postgres_sessions import TAG_BYTES, count, end_tagged, session, waiting_for
+from fault_injectors.postgres_held import SETTLE_S, Held, Plan, number, script, whereabouts, who
+from fault_injectors.postgres_locks import lock_statements, waiting_evidence
+from fault_injectors.postgres_server import Server, Wanted
+from fault_injectors.postgres_sessions import END_SOME, Count
 
 if TYPE_CHECKING:
-    from fault_injectors.processes import Process
+    import asyncpg
 
-HOLDER = "fault_injectors.postgres_holder"
-BEGIN_S = 20.0
-GRACE_S = 10.0
-"""The holder and the server let go this long after the fault should have ended, should nobody undo it."""
-SETTLE_S = 1.0
-"""A holder whose starter dies is visible by its command line within this; it has then not begun, or is ended."""
+MOST_PER_S = 500
+"""Connections a second that one process of ours can make."""
 
 
-class Pool:
+class Pool(Held):
     """Takes a Postgres application's sessions away, or makes them all wait."""
 
     name: ClassVar[str] = "postgres.pool"
@@ -44,9 +35,6 @@ class Pool:
         "Makes the application's own pool run dry: its sessions are ended and their slots held, or all wait for a "
         "lock; undone by ending the holder."
     )
-    needs: ClassVar[tuple[str, ...]] = ("dsn", "admin")
-    reversible: ClassVar[bool] = True
-    guard: ClassVar[str] = "target"
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Params:
@@ -55,7 +43,9 @@ class Pool:
         by: Literal["slots", "locks"] = field(
             default="slots", metadata={"help": "slots: end its sessions and hold all slots; locks: lock a table."}
         )
-        table: str = field(default="", metadata={"help": "With locks: the table its queries need, schema.name."})
+        table: str = field(
+            default="", metadata={"help": "With locks: the table its queries need, schema.name; its busiest."}
+        )
         reserve: int = field(
             default=0,
             metadata={
@@ -66,173 +56,184 @@ class Pool:
 
         def __post_init__(self) -> None:
             """A table goes with locks, a reserve with slots."""
-            if bool(self.table) is not (self.by == "locks"):
+            if self.table and self.by == "slots":
                 raise ValueError("'table' says what to lock: it goes with 'by: locks', and only there")
             if self.reserve < 0 or (self.reserve and self.by == "locks"):
                 raise ValueError("'reserve' goes with 'by: slots', and is at least 0")
 
-    def available(self) -> Availability:
-        """Where the holder can be found again by its command line."""
-        if not (processes.PROC / "self/cmdline").exists():
-            return Availability(ok=False, why="no /proc: needs Linux")
-        return Availability(ok=True)
-
-    async def prepare(self, fault: Fault, context: Context) -> Recipe:
-        """Look at the server and at the rights of both roles."""
-        params, component = fault.params, component_of(fault, context)
+    def wanted(self, params: object) -> Wanted:
+        """The table to lock."""
         assert isinstance(params, Pool.Params)
-        if component.dsn is None or component.admin is None:
-            raise InjectorError(f"{component.name} needs both 'dsn' and 'admin' in the system file")
-        tag = context.tag(fault)
-        if len(tag.encode()) > TAG_BYTES:
-            raise InjectorError(f"the tag '{tag}' is longer than the {TAG_BYTES} bytes Postgres keeps of it")
-        dsn, admin = context.tools.reveal(component.dsn), context.tools.reveal(component.admin)
-        seen = await server.look(dsn, admin, table=params.table)
-        server.require(seen, reserve=params.reserve, slots=params.by == "slots")
-        return Recipe(
-            injector=self.name,
-            says=_says(params, seen),
-            data={
-                "dsn": {"secret": component.dsn.template},
-                "admin": {"secret": component.admin.template},
-                "tag": tag,
-                "role": seen.role,
-                "database": seen.database,
-                "capacity": seen.slots - params.reserve,
-                "reserve": params.reserve,
-                "table": seen.table,
-                "version": seen.version,
-                "app_before": seen.app,
-                "seconds": fault.for_s + GRACE_S,
-            },
-            claims=(f"postgres:{seen.identity}",),
-            settle_s=SETTLE_S,
-            guard="target" if params.by == "locks" or seen.ends_idle_sessions else "runner",
-            lasts_s=fault.for_s,
+        return Wanted(tables=params.table, busiest=1 if params.by == "locks" else 0)
+
+    def plan(self, params: object, seen: Server, tag: str) -> Plan:
+        """End and take, or lock."""
+        assert isinstance(params, Pool.Params)
+        if params.by == "locks":
+            [table] = seen.tables
+            return Plan(
+                says=f"{table} locked against {seen.role}'s {seen.app} sessions",
+                job={"do": "scripts", "scripts": [script("dsn", lock_statements([table]))]},
+                claims=(seen.claim,),
+                memory={"what": table},
+            )
+        server.require_way_in(seen, reserve=params.reserve)
+        capacity = seen.slots - params.reserve
+        return Plan(
+            says=f"{seen.app} sessions of {seen.role} ended and {capacity} of {seen.slots} slots held",
+            job={"do": "slots", "capacity": capacity, "end": True},
+            claims=(seen.claim,),
+            memory={"reserve": params.reserve, "capacity": capacity},
         )
 
-    async def inject(self, recipe: Recipe, tools: Tools) -> None:
-        """Start the holder and wait until it has begun."""
-        data = recipe.data
-        same = ("tag", "role", "database", "capacity", "table", "seconds", "version")
-        orders = {key: data[key] for key in same}
-        orders |= {"dsn": _reveal(data["dsn"], tools), "admin": _reveal(data["admin"], tools)}
-        answer = await asyncio.to_thread(_start, str(data["tag"]), json.dumps(orders))
-        if "began" not in answer:
-            raise InjectorError(f"the holder of {data['tag']} could not begin: {answer.get('error')}")
-
-    async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
-        """The server's own count: the application has no session left, or its sessions wait for ours."""
-        data = recipe.data
-        who = {key: str(data[key]) for key in ("role", "database", "tag")}
-        async with session(_reveal(data["admin"], tools), what="admin") as control:
-            now = await count(control, **who)
-            waiting = await waiting_for(control, **who) if data["table"] else 0
-        if not now.ours:
-            return Evidence(ok=False, says="nothing of ours is held at the server")
-        if data["table"]:
-            return _lock_evidence(recipe, waiting)
-        return _slot_evidence(recipe, app=now.app, ours=now.ours, used=now.used)
-
-    async def undo(self, recipe: Recipe, tools: Tools) -> None:
-        """End the holder here, and its sessions at the server.
-
-        Either is enough from its own side: the server frees what a dead holder held, and a holder that loses a session
-        ends. An undo on another host has only the second.
-        """
-        for holder in _holders(recipe):
-            processes.send(holder, signal.SIGKILL)
-        async with session(_reveal(recipe.data["admin"], tools), what="admin") as control:
-            await end_tagged(control, str(recipe.data["tag"]))
-
-    async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
-        """No holder here, no session of ours at the server.
-
-        A server that cannot be reached is an error, not an absence: our sessions end with their client, so it will be
-        seen once it answers again.
-        """
-        data = recipe.data
-        who = {key: str(data[key]) for key in ("role", "database", "tag")}
-        async with session(_reveal(data["admin"], tools), what="admin") as control:
-            now = await count(control, **who)
-        holders = _holders(recipe)
-        if now.ours or holders:
-            return Evidence(ok=False, says=f"{now.ours} sessions and {len(holders)} holders of {data['tag']} left")
-        return Evidence(ok=True, says=f"no session of {data['tag']} is left")
+    async def evidence(self, control: asyncpg.Connection[Any], recipe: Recipe, now: Count) -> Evidence:
+        """The application has no session left, or its sessions wait for ours."""
+        if "what" in recipe.data:
+            return await waiting_evidence(control, recipe)
+        before, reserve, capacity = (number(recipe.data[key]) for key in ("app_before", "reserve", "capacity"))
+        data = {"app_before": before, "app": now.app, "held": now.ours, "used": now.used}
+        says = f"the application has {now.app} sessions, had {before}; {now.ours} slots held"
+        if not before:
+            return Evidence(ok=None, says=f"{says}; it had none to lose, so nothing is known of it", data=data)
+        enough = now.app <= reserve and now.used >= capacity
+        return Evidence(ok=True if enough else None, says=says, data=data)
 
     async def scan(self, system: System, tools: Tools) -> list[Recipe]:
-        """Recipes that undo whatever any run still holds at the system's servers, found by tag."""
+        """Recipes that undo whatever any fault of this family still holds in sessions at the system's servers."""
         found = []
         for component in system.components.values():
             if component.dsn is None or component.admin is None:
                 continue
             for tag, identity in await server.tags(tools.reveal(component.admin)):
-                data = {
-                    "dsn": {"secret": component.dsn.template},
-                    "admin": {"secret": component.admin.template},
-                    "tag": tag,
-                    "role": "",
-                    "database": "",
-                }
+                data = whereabouts(component, None, tag)
                 says = f"sessions of {tag} at {component.name}, put back by ending them"
                 claims = (f"postgres:{identity}",)
                 found.append(Recipe(injector=self.name, says=says, data=data, claims=claims, settle_s=SETTLE_S))
         return found
 
 
-def _says(params: Pool.Params, seen: server.Server) -> str:
-    if params.by == "locks":
-        return f"{seen.table} locked against {seen.role}'s {seen.app} sessions, put back by ending the holder"
-    return (
-        f"{seen.app} sessions of {seen.role} ended and {seen.slots - params.reserve} of {seen.slots} slots held, "
-        "put back by ending the holder"
+class NearExhaustion(Held):
+    """Takes slots until hardly any is free; nobody's session is ended."""
+
+    name: ClassVar[str] = "postgres.near_exhaustion"
+    about: ClassVar[str] = (
+        "Holds slots until only a few are free, and ends nobody's session: a pool that must grow, or a deployment "
+        "that connects anew, cannot; undone by ending the holder."
     )
 
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params:
+        """How near."""
 
-def _slot_evidence(recipe: Recipe, *, app: int, ours: int, used: int) -> Evidence:
-    before, reserve, capacity = (_int(recipe.data[key]) for key in ("app_before", "reserve", "capacity"))
-    data = {"app_before": before, "app": app, "held": ours, "used": used}
-    says = f"the application has {app} sessions, had {before}; {ours} slots held"
-    if not before:
-        return Evidence(ok=None, says=f"{says}; it had none to lose, so nothing is known of it", data=data)
-    if app > reserve or used < capacity:
-        return Evidence(ok=None, says=says, data=data)
-    return Evidence(ok=True, says=says, data=data)
+        leave: int = field(default=1, metadata={"help": "Slots left free beyond those kept for superusers."})
+
+        def __post_init__(self) -> None:
+            """At least none."""
+            if self.leave < 0:
+                raise ValueError("'leave' is at least 0")
+
+    def plan(self, params: object, seen: Server, tag: str) -> Plan:
+        """Take all but `leave`."""
+        assert isinstance(params, NearExhaustion.Params)
+        server.require_way_in(seen, reserve=params.leave)
+        capacity = seen.slots - params.leave
+        return Plan(
+            says=f"slots taken until {params.leave} of {seen.slots} are free",
+            job={"do": "slots", "capacity": capacity, "end": False},
+            claims=(seen.claim,),
+            memory={"leave": params.leave, "slots": seen.slots},
+        )
+
+    async def evidence(self, control: asyncpg.Connection[Any], recipe: Recipe, now: Count) -> Evidence:
+        """The server has no more free slots than it should."""
+        leave, slots = number(recipe.data["leave"]), number(recipe.data["slots"])
+        says = f"{max(0, slots - now.used)} of {slots} slots free, {now.ours} held by us, {now.app} by the application"
+        data = {"free": slots - now.used, "held": now.ours, "app": now.app}
+        return Evidence(ok=True if slots - now.used <= leave else None, says=says, data=data)
 
 
-def _lock_evidence(recipe: Recipe, waiting: int) -> Evidence:
-    says = f"{waiting} of the application's sessions wait for {recipe.data['table']}, which we hold"
-    return Evidence(ok=True if waiting else None, says=says, data={"waiting": waiting})
+class ConnectionStorm(Held):
+    """Connects and hangs up, again and again."""
 
-
-def _start(tag: str, orders: str) -> Mapping[str, Any]:
-    """Start a holder and wait for its one line; blocking, bounded by `BEGIN_S`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", HOLDER, tag],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    name: ClassVar[str] = "postgres.connection_storm"
+    about: ClassVar[str] = (
+        "Connects as the application many times a second and hangs up at once: each costs the server a process and a "
+        "login; undone by ending the holder."
     )
-    try:
-        said, _ = process.communicate(orders.encode(), timeout=BEGIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return {"error": f"it said nothing in {BEGIN_S:g} s"}
-    answer: Mapping[str, Any] = json.loads(said) if said else {"error": "it ended without a word"}
-    return answer
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params:
+        """How many."""
+
+        per_second: int = field(default=50, metadata={"help": f"Connections a second, at most {MOST_PER_S}."})
+
+        def __post_init__(self) -> None:
+            """What one process can do."""
+            if not 1 <= self.per_second <= MOST_PER_S:
+                raise ValueError(f"'per_second' is at least 1 and at most {MOST_PER_S}")
+
+    def plan(self, params: object, seen: Server, tag: str) -> Plan:
+        """Storm."""
+        assert isinstance(params, ConnectionStorm.Params)
+        return Plan(
+            says=f"{params.per_second} connections a second as {seen.role}",
+            job={"do": "storm", "per_s": params.per_second},
+            claims=(seen.claim,),
+            memory={"sessions": seen.counters.sessions, "per_second": params.per_second},
+        )
+
+    async def evidence(self, control: asyncpg.Connection[Any], recipe: Recipe, now: Count) -> Evidence:
+        """The server has let as many in, since, as a second of the storm brings."""
+        counted = await server.counters(control, who(recipe)["database"])
+        opened, wanted = counted.sessions - number(recipe.data["sessions"]), number(recipe.data["per_second"])
+        says = f"the server counts {opened} new sessions of {who(recipe)['database']} since"
+        return Evidence(ok=True if opened >= wanted else None, says=says, data={"opened": opened})
 
 
-def _holders(recipe: Recipe) -> list[Process]:
-    return processes.running(["-m", HOLDER, str(recipe.data["tag"])])
+class KillBackends(Held):
+    """Ends a share of the application's sessions, again and again."""
 
+    name: ClassVar[str] = "postgres.kill_backends"
+    about: ClassVar[str] = (
+        "Ends some of the application's sessions at the server, again and again, as a failing server or an impatient "
+        "administrator does; the application may connect anew at once. Undone by ending the holder."
+    )
 
-def _reveal(reference: object, tools: Tools) -> str:
-    assert isinstance(reference, Mapping)
-    return tools.reveal(Secret(str(reference["secret"])))
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Params:
+        """How many, how often."""
 
+        share: Share = field(
+            default=Share(1.0), metadata={"help": "Of the sessions it has then; rounded down, but at least one."}
+        )
+        every: Seconds = field(
+            default=Seconds(1.0), metadata={"help": "Time between two blows; longer than the fault: one blow."}
+        )
 
-def _int(value: object) -> int:
-    assert isinstance(value, int)
-    return value
+        def __post_init__(self) -> None:
+            """A share, and a pause."""
+            if not 0 < self.share <= 1:
+                raise ValueError("'share' is above 0 % and at most 100 %")
+            if self.every < 0.05:
+                raise ValueError("'every' is at least 50ms")
+
+    def plan(self, params: object, seen: Server, tag: str) -> Plan:
+        """Blow after blow."""
+        assert isinstance(params, KillBackends.Params)
+        if not seen.app:
+            raise InjectorError(f"{seen.role} has no session in {seen.database} that could be ended")
+        blow = [END_SOME, seen.role, seen.database, params.share]
+        return Plan(
+            says=f"{params.share * 100:g}% of {seen.role}'s sessions, {seen.app} now, ended every "
+            f"{human_duration(params.every)}",
+            job={"do": "scripts", "scripts": [script("admin", [], again=[blow], every_s=params.every)]},
+            claims=(seen.claim,),
+            memory={"killed": seen.counters.killed},
+        )
+
+    async def evidence(self, control: asyncpg.Connection[Any], recipe: Recipe, now: Count) -> Evidence:
+        """The server has counted sessions that were ended by somebody."""
+        counted = await server.counters(control, who(recipe)["database"])
+        ended = counted.killed - number(recipe.data["killed"])
+        says = f"{ended} sessions of {who(recipe)['database']} ended since; the application has {now.app}"
+        return Evidence(ok=True if ended > 0 else None, says=says, data={"ended": ended, "app": now.app})

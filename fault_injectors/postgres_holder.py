@@ -1,18 +1,22 @@
-"""The process that holds what `postgres.pool` takes: `python -m fault_injectors.postgres_holder TAG`, orders on stdin.
+"""The process that holds what a Postgres fault takes: `python -m fault_injectors.postgres_holder TAG`, orders on stdin.
 
-It outlives whoever started it, but never its deadline, which it keeps itself; newer servers keep it as well, by a
-session timeout. It ends when it is killed, or, from any host, when one of its sessions is ended. It says one line of
+It outlives whoever started it, but never its deadline, which it keeps itself; the server keeps it as well, by timeouts
+of the sessions. It ends when it is killed, or, from any host, when one of its sessions is ended. It says one line of
 JSON, `{"began": true}` or `{"error": …}`, and is silent from then on.
+
+What is to be done is a job: `slots` takes slots, `scripts` runs statements in sessions and stays in them, `storm`
+connects again and again, `fill` fills a tablespace.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +29,32 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 CALM_TICK_S = 0.2
 """How often to look once the application has no session and no slot is free."""
-GRABS_AT_ONCE = 64
-GRAB_S = 2.0
-LOCK_S = 5.0
-"""How long to wait for the lock; everybody else already waits behind us meanwhile."""
-ENDS_IDLE_SESSIONS = 140000
-"""First server version (as a number) that ends idle sessions by itself."""
+AT_ONCE = 64
+"""Connections that are being opened at one time."""
+CONNECT_S = 2.0
+FIRST_S = 5.0
+"""How long to wait for a lock; everybody else already waits behind us meanwhile."""
+IDLE_S = 10.0
+"""A session that has always something to do is ended by the server when it has been idle for so long."""
+TRIES = 3
+"""A deadlock with the application is somebody's to lose; when it was us we try again."""
+FILL_ROWS = 4000
+"""Rows written at a time, four a page of 8 KiB: 8 MB."""
+ROW_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What to take, and for how long. Arrives on stdin because it holds secrets."""
+    """What to do, and for how long. Arrives on stdin because it holds secrets."""
 
     dsn: str
     admin: str
     tag: str
     role: str
     database: str
-    capacity: int
-    """Take slots until so many are used in all."""
-    table: str
-    """Quoted name of the table to lock; empty = take slots."""
     seconds: float
-    version: int
+    job: Mapping[str, Any]
+    """`do` says which of `JOBS`, the rest is its own."""
 
 
 class Ended(Exception):
@@ -55,14 +62,16 @@ class Ended(Exception):
 
 
 async def hold_slots(orders: Orders) -> None:
-    """End the application's sessions and take their slots, again and again, until it has none."""
+    """Take slots until `capacity` are used; with `end`, end the application's sessions for it, again and again."""
     held: list[asyncpg.Connection[Any]] = []
     async with session(orders.admin, what="admin", application_name=orders.tag) as control:
         began = False
         while not any(connection.is_closed() for connection in held):
             now = await count(control, role=orders.role, database=orders.database, tag=orders.tag)
-            ended = await end_application(control, role=orders.role, database=orders.database) if now.app else 0
-            wanted = min(orders.capacity - now.used + ended, GRABS_AT_ONCE)
+            ended = 0
+            if now.app and orders.job["end"]:
+                ended = await end_application(control, role=orders.role, database=orders.database)
+            wanted = min(orders.job["capacity"] - now.used + ended, AT_ONCE)
             # All at once: whoever lost a session is knocking already, and slots go to whoever comes first.
             grabbed = await asyncio.gather(*(_grab(orders) for _ in range(wanted)))
             held += [connection for connection in grabbed if connection is not None]
@@ -73,42 +82,171 @@ async def hold_slots(orders: Orders) -> None:
         raise Ended
 
 
-async def hold_lock(orders: Orders) -> None:
-    """Lock the table against everybody."""
-    async with session(orders.dsn, what="dsn", application_name=orders.tag) as connection:
-        await connection.execute("SET statement_timeout = 0")
-        await connection.execute(f"SET lock_timeout = {int(LOCK_S * 1000)}")
-        await connection.execute(f"SET idle_in_transaction_session_timeout = {int(orders.seconds * 1000)}")
-        await connection.execute("BEGIN")
-        await connection.execute(f"LOCK TABLE {orders.table} IN ACCESS EXCLUSIVE MODE", timeout=LOCK_S * 2)
+async def run_scripts(orders: Orders) -> None:
+    """Run each script's `first` statements in its own sessions, then its `again` statements over and over, or stay."""
+    async with contextlib.AsyncExitStack() as stack:
+        running = []
+        for script in orders.job["scripts"]:
+            for _ in range(script["copies"]):
+                connection = await stack.enter_async_context(_script_session(orders, script))
+                await _begin(connection, script)
+                running.append((connection, script))
         _say({"began": True})
-        ended = asyncio.Event()
-        connection.add_termination_listener(lambda _: ended.set())
-        if not connection.is_closed():
-            await ended.wait()
+        async with asyncio.TaskGroup() as group:
+            for connection, script in running:
+                group.create_task(_stay(connection, script, orders.seconds))
+
+
+async def storm(orders: Orders) -> None:
+    """Connect as the application `per_s` times a second, and hang up at once."""
+    until_then: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+    async with session(orders.admin, what="admin", application_name=orders.tag) as control:
+        _say({"began": True})
+        due = loop.time()
+        while not control.is_closed():
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            due = max(due, loop.time() - 1.0) + 1 / orders.job["per_s"]
+            if len(until_then) < AT_ONCE:
+                task = asyncio.create_task(_knock(orders))
+                until_then.add(task)
+                task.add_done_callback(until_then.discard)
         raise Ended
+
+
+async def fill(orders: Orders) -> None:
+    """Make a tablespace of ours on `path`, and fill a table in it until no more than `floor` bytes are free there."""
+    import asyncpg
+
+    job = orders.job
+    admin = session(orders.admin, what="admin", application_name=orders.tag, database=orders.database)
+    async with admin as connection:
+        await _deadline(connection, orders.seconds, idle_s=IDLE_S)
+        for statement in job["first"]:
+            await connection.execute(statement)
+        _say({"began": True})
+        while True:
+            rows = min(free_bytes(job["path"]) - job["floor"], FILL_ROWS * ROW_BYTES) // ROW_BYTES
+            try:
+                if rows > 0:
+                    await connection.execute(job["again"], rows)
+            except asyncpg.DiskFullError:
+                pass  # somebody else took the rest
+            await asyncio.sleep(0.0 if rows > 0 else CALM_TICK_S)
+            await connection.execute("SELECT 1")  # notices that we have been ended, and that we are not idle
+
+
+JOBS: Mapping[str, Callable[[Orders], Awaitable[None]]] = {
+    "slots": hold_slots,
+    "scripts": run_scripts,
+    "storm": storm,
+    "fill": fill,
+}
+
+
+def free_bytes(path: str) -> int:
+    """What others than root may still take of a file system."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def _script_session(orders: Orders, script: Mapping[str, Any]) -> contextlib.AbstractAsyncContextManager[Any]:
+    if script["who"] == "dsn":
+        return _timed(orders, script, session(orders.dsn, what="dsn", application_name=orders.tag))
+    admin = session(orders.admin, what="admin", application_name=orders.tag, database=orders.database)
+    return _timed(orders, script, admin)
+
+
+@contextlib.asynccontextmanager
+async def _timed(orders: Orders, script: Mapping[str, Any], opening: Any) -> Any:
+    async with opening as connection:
+        idle_s = script["every_s"] + IDLE_S if script["again"] else orders.seconds
+        await _deadline(connection, orders.seconds, idle_s=min(idle_s, orders.seconds))
+        yield connection
+
+
+async def _deadline(connection: asyncpg.Connection[Any], seconds: float, *, idle_s: float) -> None:
+    """Have the server itself end the session."""
+    import asyncpg
+
+    await connection.execute(f"SET statement_timeout = {int(seconds * 1000)}")
+    await connection.execute(f"SET idle_session_timeout = {int(idle_s * 1000)}")
+    await connection.execute(f"SET idle_in_transaction_session_timeout = {int(idle_s * 1000)}")
+    try:
+        await connection.execute("SET client_connection_check_interval = 500")
+    except asyncpg.PostgresError:
+        pass  # a server whose system cannot tell; a running statement then ends by its own timeout
+
+
+async def _begin(connection: asyncpg.Connection[Any], script: Mapping[str, Any]) -> None:
+    import asyncpg
+
+    await connection.execute(f"SET lock_timeout = {int(FIRST_S * 1000)}")
+    for left in reversed(range(TRIES)):
+        try:
+            rows = await _run(connection, script["first"], FIRST_S * 2)
+        except asyncpg.DeadlockDetectedError:
+            await connection.execute("ROLLBACK")
+            if not left:
+                raise
+        else:
+            if script["nothing"] and not rows:
+                raise InjectorError(script["nothing"])
+            return
+
+
+async def _stay(connection: asyncpg.Connection[Any], script: Mapping[str, Any], seconds: float) -> None:
+    """Until the session is ended; then raises `Ended`."""
+    import asyncpg
+
+    ended = asyncio.Event()
+    connection.add_termination_listener(lambda _: ended.set())
+    while script["again"] and not connection.is_closed():
+        try:
+            await _run(connection, script["again"], seconds + FIRST_S)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            await connection.execute("ROLLBACK")  # the application was there first: the next turn is ours
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            break  # ended in the middle of it, or nothing that another turn would mend
+        await asyncio.sleep(script["every_s"])
+    if not script["again"] and not connection.is_closed():
+        await ended.wait()
+    raise Ended
+
+
+async def _run(connection: asyncpg.Connection[Any], statements: Sequence[Sequence[Any]], timeout_s: float) -> list[Any]:
+    """Each is a statement and its arguments. Returns the rows of the last one."""
+    rows: list[Any] = []
+    for statement, *arguments in statements:
+        # `fetch` and not `execute`: exactly one statement, whatever somebody wrote into a condition.
+        rows = await connection.fetch(statement, *arguments, timeout=timeout_s)
+    return rows
 
 
 async def _grab(orders: Orders) -> asyncpg.Connection[Any] | None:
     import asyncpg
 
-    settings = {"application_name": orders.tag}
-    if orders.version >= ENDS_IDLE_SESSIONS:
-        settings["idle_session_timeout"] = str(int(orders.seconds * 1000))
+    settings = {"application_name": orders.tag, "idle_session_timeout": str(int(orders.seconds * 1000))}
     try:
-        return await asyncpg.connect(orders.dsn, timeout=GRAB_S, statement_cache_size=0, server_settings=settings)
+        return await asyncpg.connect(orders.dsn, timeout=CONNECT_S, statement_cache_size=0, server_settings=settings)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return None  # somebody was quicker; the next round ends their session
+
+
+async def _knock(orders: Orders) -> None:
+    connection = await _grab(orders)
+    if connection is not None:
+        connection.terminate()
 
 
 async def _hold(orders: Orders) -> None:
     try:
         async with asyncio.timeout(orders.seconds):
-            await (hold_lock(orders) if orders.table else hold_slots(orders))
-    except (TimeoutError, Ended):
+            await JOBS[orders.job["do"]](orders)
+    except* (TimeoutError, Ended):
         pass
-    except InjectorError as error:
-        _say({"error": str(error)})
+    except* InjectorError as errors:
+        _say({"error": str(errors.exceptions[0])})
 
 
 def _say(answer: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from chaosrunner.errors import InjectorError
@@ -24,6 +25,12 @@ TAG_BYTES = 63
 _OF_APP = """usename = $1 AND datname = $2 AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND application_name NOT LIKE 'chaosrunner%'"""
 
+END_SOME = f"""WITH alive AS (SELECT pid, count(*) OVER () AS many FROM pg_stat_activity WHERE {_OF_APP}),
+    drawn AS (SELECT pid FROM alive ORDER BY random()
+        LIMIT (SELECT greatest(1, floor(max(many) * $3::float8))::bigint FROM alive))
+    SELECT pg_terminate_backend(pid) FROM drawn"""  # noqa: S608
+"""Ends a share ($3, 0..1, rounded down but at least one) of the sessions of a role ($1) in a database ($2)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
@@ -38,20 +45,23 @@ class Count:
 
 
 @asynccontextmanager
-async def session(dsn: str, *, what: str, application_name: str = CONTROL) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def session(
+    dsn: str, *, what: str, application_name: str = CONTROL, database: str | None = None
+) -> AsyncIterator[asyncpg.Connection[Any]]:
     """One session, closed at the end; what goes wrong with it is an InjectorError that never quotes the DSN.
 
     Args:
         dsn: where; its value is a secret.
         what: what an error calls it: `dsn of database`.
         application_name: what the server calls it.
+        database: instead of the one that the DSN names.
     """
     import asyncpg
 
     connection = None
     try:
         try:
-            connection = await _connect(dsn, application_name)
+            connection = await _connect(dsn, application_name, database)
         except ValueError as error:  # its text may quote the DSN
             raise InjectorError(f"{what} is not understood ({type(error).__name__})") from None
         yield connection
@@ -78,14 +88,29 @@ async def count(connection: asyncpg.Connection[Any], *, role: str, database: str
     return Count(app=row["app"], ours=row["ours"], used=row["used"])
 
 
-async def end_application(connection: asyncpg.Connection[Any], *, role: str, database: str) -> int:
-    """End the application's sessions; how many there were."""
+async def end_application(
+    connection: asyncpg.Connection[Any], *, role: str, database: str, before: datetime | None = None
+) -> int:
+    """End the application's sessions, or those of them that began before a moment; how many there were."""
     ended = await connection.fetch(
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OF_APP}",  # noqa: S608
+        f"""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE {_OF_APP} AND ($3::timestamptz IS NULL OR backend_start < $3)""",  # noqa: S608
         role,
         database,
+        before,
     )
     return len(ended)
+
+
+async def older(connection: asyncpg.Connection[Any], *, role: str, database: str, than: datetime) -> int:
+    """How many of the application's sessions began before a moment."""
+    found: int = await connection.fetchval(
+        f"SELECT count(*) FROM pg_stat_activity WHERE {_OF_APP} AND backend_start < $3",  # noqa: S608
+        role,
+        database,
+        than,
+    )
+    return found
 
 
 async def end_tagged(connection: asyncpg.Connection[Any], tag: str) -> None:
@@ -106,7 +131,7 @@ async def waiting_for(connection: asyncpg.Connection[Any], *, role: str, databas
     return waiting
 
 
-async def _connect(dsn: str, application_name: str) -> asyncpg.Connection[Any]:
+async def _connect(dsn: str, application_name: str, database: str | None) -> asyncpg.Connection[Any]:
     import asyncpg
 
     settings = {"application_name": application_name}
@@ -115,7 +140,12 @@ async def _connect(dsn: str, application_name: str) -> asyncpg.Connection[Any]:
     while True:
         try:
             return await asyncpg.connect(
-                dsn, timeout=CONNECT_S, command_timeout=CONNECT_S, statement_cache_size=0, server_settings=settings
+                dsn,
+                database=database,
+                timeout=CONNECT_S,
+                command_timeout=CONNECT_S,
+                statement_cache_size=0,
+                server_settings=settings,
             )
         except asyncpg.TooManyConnectionsError:
             if loop.time() > until:
