@@ -16,9 +16,10 @@ from chaosrunner.model.system import System
 from chaosrunner.model.units import Seconds, Share, human_duration
 from fault_injectors import postgres_server as server
 from fault_injectors.postgres_held import SETTLE_S, Held, Plan, number, script, whereabouts, who
+from fault_injectors.postgres_holder import AT_ONCE
 from fault_injectors.postgres_locks import lock_statements, waiting_evidence
-from fault_injectors.postgres_server import Server, Wanted
-from fault_injectors.postgres_sessions import END_SOME, Count
+from fault_injectors.postgres_server import Server, Wanted, literal
+from fault_injectors.postgres_sessions import Count, end_some
 
 if TYPE_CHECKING:
     import asyncpg
@@ -173,11 +174,11 @@ class ConnectionStorm(Held):
                 raise ValueError(f"'per_second' is at least 1 and at most {MOST_PER_S}")
 
     def plan(self, params: object, seen: Server, tag: str) -> Plan:
-        """Storm."""
+        """Storm, with at most a quarter of the slots at a time: somebody must be able to get in to undo it."""
         assert isinstance(params, ConnectionStorm.Params)
         return Plan(
             says=f"{params.per_second} connections a second as {seen.role}",
-            job={"do": "storm", "per_s": params.per_second},
+            job={"do": "storm", "per_s": params.per_second, "at_once": max(1, min(AT_ONCE, seen.slots // 4))},
             claims=(seen.claim,),
             memory={"sessions": seen.counters.sessions, "per_second": params.per_second},
         )
@@ -222,7 +223,7 @@ class KillBackends(Held):
         assert isinstance(params, KillBackends.Params)
         if not seen.app:
             raise InjectorError(f"{seen.role} has no session in {seen.database} that could be ended")
-        blow = [END_SOME, seen.role, seen.database, params.share]
+        blow = end_some(role=literal(seen.role), database=literal(seen.database), share=params.share)
         return Plan(
             says=f"{params.share * 100:g}% of {seen.role}'s sessions, {seen.app} now, ended every "
             f"{human_duration(params.every)}",

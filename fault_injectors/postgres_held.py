@@ -141,27 +141,16 @@ class Held:
         return Evidence(ok=True, says=f"no session of {tag} is left")
 
 
-def script(who: str, first: Sequence[object], **more: object) -> dict[str, object]:
+def script(role: str, first: Sequence[str], **more: object) -> dict[str, object]:
     """One or more sessions of the holder.
 
     Args:
-        who: `dsn` (the application's role) or `admin`, in the application's database.
-        first: statements that are run before the fault has begun; a statement is its text, or a list of it and its
-            arguments.
+        role: `dsn` (the application's) or `admin` (ours, in the application's database).
+        first: statements that are run before the fault has begun.
         **more: `again`, statements that are run over and over from then on, `every_s` seconds apart; `copies`, how many
-            sessions; `nothing`, what is wrong if the last of `first` gives no row.
+            sessions; `nothing`, what is wrong if the last of `first` selects no row.
     """
-    again = more.pop("again", ())
-    assert isinstance(again, list | tuple)
-    return {
-        "who": who,
-        "first": [_statement(one) for one in first],
-        "again": [_statement(one) for one in again],
-        "every_s": 0.0,
-        "copies": 1,
-        "nothing": "",
-        **more,
-    }
+    return {"who": role, "first": list(first), "again": [], "every_s": 0.0, "copies": 1, "nothing": "", **more}
 
 
 def place(fault: Fault, context: Context) -> tuple[Component, str]:
@@ -220,10 +209,6 @@ def number(value: object) -> int:
     """A whole number of a recipe."""
     assert isinstance(value, int)
     return value
-
-
-def _statement(one: object) -> list[object]:
-    return list(one) if isinstance(one, list | tuple) else [one]
 
 
 def _start(tag: str, orders: str) -> Mapping[str, Any]:

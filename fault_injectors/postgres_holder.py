@@ -65,6 +65,7 @@ async def hold_slots(orders: Orders) -> None:
     """Take slots until `capacity` are used; with `end`, end the application's sessions for it, again and again."""
     held: list[asyncpg.Connection[Any]] = []
     async with session(orders.admin, what="admin", application_name=orders.tag) as control:
+        await _deadline(control, orders.seconds, idle_s=IDLE_S)
         began = False
         while not any(connection.is_closed() for connection in held):
             now = await count(control, role=orders.role, database=orders.database, tag=orders.tag)
@@ -98,19 +99,20 @@ async def run_scripts(orders: Orders) -> None:
 
 
 async def storm(orders: Orders) -> None:
-    """Connect as the application `per_s` times a second, and hang up at once."""
-    until_then: set[asyncio.Task[None]] = set()
+    """Connect as the application `per_s` times a second, at most `at_once` at one time, and hang up at once."""
+    knocking: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
     async with session(orders.admin, what="admin", application_name=orders.tag) as control:
+        await _deadline(control, orders.seconds, idle_s=orders.seconds)
         _say({"began": True})
         due = loop.time()
         while not control.is_closed():
             await asyncio.sleep(max(0.0, due - loop.time()))
             due = max(due, loop.time() - 1.0) + 1 / orders.job["per_s"]
-            if len(until_then) < AT_ONCE:
+            if len(knocking) < orders.job["at_once"]:
                 task = asyncio.create_task(_knock(orders))
-                until_then.add(task)
-                task.add_done_callback(until_then.discard)
+                knocking.add(task)
+                task.add_done_callback(knocking.discard)
         raise Ended
 
 
@@ -123,13 +125,13 @@ async def fill(orders: Orders) -> None:
     async with admin as connection:
         await _deadline(connection, orders.seconds, idle_s=IDLE_S)
         for statement in job["first"]:
-            await connection.execute(statement)
+            await connection.execute(statement, timeout=FIRST_S * 2)
         _say({"began": True})
         while True:
             rows = min(free_bytes(job["path"]) - job["floor"], FILL_ROWS * ROW_BYTES) // ROW_BYTES
             try:
                 if rows > 0:
-                    await connection.execute(job["again"], rows)
+                    await connection.execute(f"{job['again']} generate_series(1, {rows})", timeout=orders.seconds)
             except asyncpg.DiskFullError:
                 pass  # somebody else took the rest
             await asyncio.sleep(0.0 if rows > 0 else CALM_TICK_S)
@@ -184,13 +186,13 @@ async def _begin(connection: asyncpg.Connection[Any], script: Mapping[str, Any])
     await connection.execute(f"SET lock_timeout = {int(FIRST_S * 1000)}")
     for left in reversed(range(TRIES)):
         try:
-            rows = await _run(connection, script["first"], FIRST_S * 2)
+            said = await _run(connection, script["first"], FIRST_S * 2)
         except asyncpg.DeadlockDetectedError:
             await connection.execute("ROLLBACK")
             if not left:
                 raise
         else:
-            if script["nothing"] and not rows:
+            if script["nothing"] and said == "SELECT 0":
                 raise InjectorError(script["nothing"])
             return
 
@@ -214,13 +216,13 @@ async def _stay(connection: asyncpg.Connection[Any], script: Mapping[str, Any], 
     raise Ended
 
 
-async def _run(connection: asyncpg.Connection[Any], statements: Sequence[Sequence[Any]], timeout_s: float) -> list[Any]:
-    """Each is a statement and its arguments. Returns the rows of the last one."""
-    rows: list[Any] = []
-    for statement, *arguments in statements:
-        # `fetch` and not `execute`: exactly one statement, whatever somebody wrote into a condition.
-        rows = await connection.fetch(statement, *arguments, timeout=timeout_s)
-    return rows
+async def _run(connection: asyncpg.Connection[Any], statements: Sequence[str], timeout_s: float) -> str:
+    """Run them one by one. Returns what the server says of the last one, such as `SELECT 3`."""
+    said = ""
+    for statement in statements:
+        # `execute`: one message each. Between the messages of the extended protocol no timeout of the server counts.
+        said = await connection.execute(statement, timeout=timeout_s)
+    return said
 
 
 async def _grab(orders: Orders) -> asyncpg.Connection[Any] | None:

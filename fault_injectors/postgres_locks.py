@@ -81,7 +81,7 @@ class LockTable(Held):
         if params.pulse:
             # Whoever waits for a lock makes others wait behind it: no longer than a pulse.
             patience = f"SET lock_timeout = {int(params.pulse * 1000)}"
-            pulse = [*lock, ["SELECT pg_sleep($1::float8)", params.pulse], "COMMIT"]
+            pulse = [*lock, f"SELECT pg_sleep({params.pulse})", "COMMIT"]
             held = script("dsn", [patience], again=pulse, every_s=params.pulse)
             how = f" {human_duration(params.pulse)} out of every {human_duration(2 * params.pulse)}"
         return Plan(
@@ -127,7 +127,7 @@ class LockRows(Held):
         """One session that locks."""
         assert isinstance(params, LockRows.Params)
         [table] = seen.tables
-        lock = f"SELECT 1 FROM {table} WHERE ({params.where}) LIMIT {params.rows} FOR UPDATE"  # noqa: S608
+        lock = f"SELECT 1 FROM {table} WHERE ({params.where}\n) LIMIT {params.rows} FOR UPDATE"  # noqa: S608
         nothing = f"no row of {table} where {params.where}"
         what = f"rows of {table} where {params.where}"
         return Plan(

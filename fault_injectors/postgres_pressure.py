@@ -20,7 +20,7 @@ from fault_injectors import postgres_server as server
 from fault_injectors.postgres_held import SETTLE_S, Held, Plan, in_database, number, revealed, script, whereabouts, who
 from fault_injectors.postgres_holder import FILL_ROWS, ROW_BYTES, free_bytes
 from fault_injectors.postgres_locks import MOST_SESSIONS, snapshots
-from fault_injectors.postgres_server import Server, quoted
+from fault_injectors.postgres_server import Server, literal, quoted
 from fault_injectors.postgres_sessions import Count, session
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _HEAVY = {
 }
 WAL_BYTES = 4_000_000
 """Written to the log before each checkpoint, so that there is something to sync."""
+DROP_S = 8.0
+"""Dropping a tablespace waits for a checkpoint."""
 CHURN_ROWS = 10_000
 """Rows of the table that is churned, about 1 MB."""
 _OURS = """tag LIKE 'chaosrunner/%' AND NOT EXISTS
@@ -102,7 +104,7 @@ class CheckpointPressure(Held):
         if not seen.admin_may_checkpoint:
             raise InjectorError("the role of 'admin' needs pg_checkpoint, or to be a superuser")
         # A message in the log is nobody's row: nothing is left of it but the log's own bytes.
-        write = [f"SELECT pg_logical_emit_message(false, 'chaosrunner', repeat('x', {WAL_BYTES}))"]
+        write = f"SELECT pg_logical_emit_message(false, 'chaosrunner', repeat('x', {WAL_BYTES}))"
         return Plan(
             says=f"a checkpoint after every {WAL_BYTES / 1e6:g} MB written to the log",
             job={"do": "scripts", "scripts": [script("admin", [], again=[write, "CHECKPOINT"], every_s=0.1)]},
@@ -141,7 +143,7 @@ class Owning(Held):
         async with in_database(recipe, tools) as control:
             await control.execute("SET lock_timeout = '3s'")
             for drop in self.drops(str(recipe.data["tag"])):
-                await control.execute(drop)
+                await control.execute(drop, timeout=DROP_S)
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
         """No holder, no session, and nothing that is called after the run."""
@@ -264,14 +266,13 @@ class DiskFull(Owning):
         if free <= params.floor:
             raise InjectorError(f"{params.path} has {free / 1e6:,.0f} MB free; nothing can be taken above the floor")
         table = quoted([tag, self.inside])
-        location = params.path.replace("'", "''")
         # Unlogged: the write-ahead log, which is somewhere else, does not grow with it.
         first = [
-            f"CREATE TABLESPACE {quoted([tag])} LOCATION '{location}'",
+            f"CREATE TABLESPACE {quoted([tag])} LOCATION {literal(params.path)}",
             f"CREATE SCHEMA {quoted([tag])}",
             f"CREATE UNLOGGED TABLE {table} (filler text) TABLESPACE {quoted([tag])}",
         ]
-        again = f"INSERT INTO {table} SELECT repeat('x', {ROW_BYTES - 100}) FROM generate_series(1, $1::bigint)"  # noqa: S608
+        again = f"INSERT INTO {table} SELECT repeat('x', {ROW_BYTES - 100}) FROM"
         return Plan(
             says=f"{(free - params.floor) / 1e6:,.0f} of {free / 1e6:,.0f} MB free at {params.path} taken",
             job={"do": "fill", "first": first, "again": again, "path": params.path, "floor": params.floor},

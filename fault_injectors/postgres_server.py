@@ -39,7 +39,8 @@ _BUSIEST = """SELECT format('%I.%I', schemaname, relname) AS quoted
     WHERE has_table_privilege(relid, 'UPDATE, DELETE, TRUNCATE') AND schemaname NOT LIKE 'chaosrunner/%' AND used > 0
     ORDER BY used DESC, 1 LIMIT $1"""
 _COUNTERS = """SELECT sessions, sessions_killed AS killed, xact_rollback AS rolled_back,
-    (SELECT {checkpoints}) AS checkpoints, pg_current_wal_lsn() - '0/0'::pg_lsn AS wal
+    (SELECT {checkpoints}) AS checkpoints,
+    CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_wal_lsn() - '0/0'::pg_lsn END AS wal
     FROM pg_stat_database WHERE datname = $1"""
 
 
@@ -68,7 +69,7 @@ class Counters:
     checkpoints: int
     """Checkpoints of the whole server that somebody asked for."""
     wal: int
-    """Bytes of write-ahead log ever written by the whole server."""
+    """Bytes of write-ahead log ever written by the whole server; 0 on a standby, which writes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +211,7 @@ async def _tables(connection: asyncpg.Connection[Any], wanted: Wanted) -> tuple[
         import asyncpg
 
         try:
-            await connection.prepare(f"SELECT 1 FROM {found[0]} WHERE ({wanted.where}) FOR UPDATE")  # noqa: S608
+            await connection.prepare(f"SELECT 1 FROM {found[0]} WHERE ({wanted.where}\n) FOR UPDATE")  # noqa: S608
         except asyncpg.PostgresError as error:
             raise InjectorError(f"where '{wanted.where}': {error}") from None
     return tuple(found)
@@ -228,6 +229,11 @@ async def _table(connection: asyncpg.Connection[Any], name: str) -> str:
     if len(found) != 1:
         raise InjectorError(f"table '{name}': expected one, found {', '.join(found) or 'none'}")
     return str(found[0])
+
+
+def literal(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def quoted(names: Sequence[str]) -> str:

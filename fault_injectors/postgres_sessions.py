@@ -25,12 +25,6 @@ TAG_BYTES = 63
 _OF_APP = """usename = $1 AND datname = $2 AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND application_name NOT LIKE 'chaosrunner%'"""
 
-END_SOME = f"""WITH alive AS (SELECT pid, count(*) OVER () AS many FROM pg_stat_activity WHERE {_OF_APP}),
-    drawn AS (SELECT pid FROM alive ORDER BY random()
-        LIMIT (SELECT greatest(1, floor(max(many) * $3::float8))::bigint FROM alive))
-    SELECT pg_terminate_backend(pid) FROM drawn"""  # noqa: S608
-"""Ends a share ($3, 0..1, rounded down but at least one) of the sessions of a role ($1) in a database ($2)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
@@ -100,6 +94,21 @@ async def end_application(
         before,
     )
     return len(ended)
+
+
+def end_some(*, role: str, database: str, share: float) -> str:
+    """A statement that ends a share of the application's sessions: 0..1, rounded down but at least one.
+
+    Args:
+        role: the application's, a literal of SQL.
+        database: likewise.
+        share: of those it has when the statement is run.
+    """
+    of_app = _OF_APP.replace("$1", role).replace("$2", database)
+    return f"""WITH alive AS (SELECT pid, count(*) OVER () AS many FROM pg_stat_activity WHERE {of_app}),
+        drawn AS (SELECT pid FROM alive ORDER BY random()
+            LIMIT (SELECT greatest(1, floor(max(many) * {share}))::bigint FROM alive))
+        SELECT pg_terminate_backend(pid) FROM drawn"""  # noqa: S608
 
 
 async def older(connection: asyncpg.Connection[Any], *, role: str, database: str, than: datetime) -> int:

@@ -18,7 +18,7 @@ from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Reci
 from chaosrunner.model.system import System
 from fault_injectors import postgres_server as server
 from fault_injectors.postgres_held import SETTLE_S, number, place, reveal, revealed, whereabouts, who
-from fault_injectors.postgres_server import quoted
+from fault_injectors.postgres_server import literal, quoted
 from fault_injectors.postgres_sessions import count, end_application, older, session
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LATE_S = 0.2
 """A session that is just being opened may have read the old setting, and be listed only so much later."""
-PATIENCE_S = 5.0
+TRIES = 20
 
 _SETTINGS = """SELECT unnest(setconfig) AS one FROM pg_db_role_setting s
     WHERE s.setrole = to_regrole(quote_ident($1))
@@ -258,12 +258,14 @@ async def _setting(control: asyncpg.Connection[Any], recipe: Recipe, name: str) 
 async def _end_older(control: asyncpg.Connection[Any], recipe: Recipe) -> None:
     """End the application's sessions that began before now, and see that none of them is left."""
     now = await control.fetchval("SELECT clock_timestamp()")
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            await end_application(control, **who(recipe), before=now)
-            await asyncio.sleep(LATE_S)
-            if not await older(control, **who(recipe), than=now):
-                return
+    left = 1
+    for _ in range(TRIES):
+        await end_application(control, **who(recipe), before=now)
+        await asyncio.sleep(LATE_S)
+        left = await older(control, **who(recipe), than=now)
+        if not left:
+            return
+    raise InjectorError(f"{left} sessions of the application were told to end, and have not yet")
 
 
 def _key(name: str) -> str:
@@ -278,4 +280,4 @@ def _altering(recipe: Recipe, setting: str, value: str | None) -> str:
     alter = f"ALTER ROLE {quoted([who(recipe)['role']])} IN DATABASE {quoted([who(recipe)['database']])}"
     if value is None:
         return f"{alter} RESET {setting}"
-    return f"{alter} SET {setting} = '" + value.replace("'", "''") + "'"
+    return f"{alter} SET {setting} = {literal(value)}"

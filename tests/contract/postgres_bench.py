@@ -99,6 +99,7 @@ class Application:
             await self.admin.execute(f'DROP SCHEMA "{row[0]}" CASCADE')
         await self.admin.execute("ALTER ROLE app IN DATABASE shop RESET ALL")
         await self.admin.execute("ALTER ROLE app CONNECTION LIMIT -1")
+        await self.admin.execute("ALTER DATABASE shop CONNECTION LIMIT -1")
         self.pool = self._pool()
         await self.pool
 

@@ -1,7 +1,7 @@
 """The laws, run over Postgres faults on a real server with an application that uses it.
 
-Every way of doing harm keeps every law: taking slots, holding locks, owning a schema, writing settings. Faults that
-do the same with other statements walk one path through the laws, because each law costs seconds.
+Every way of doing harm keeps every law: sessions that are held, a schema that is made, settings that are written. Faults
+that do the same with other statements walk one path through the laws, because each law costs seconds.
 """
 
 from __future__ import annotations
@@ -27,22 +27,19 @@ pytestmark = pytest.mark.postgres
 
 MECHANISMS = {
     "slots": (Pool, {"by": "slots"}),
-    "locks": (LockTable, {"tables": "things"}),
     "schema": (VacuumPressure, {}),
     "setting": (ReadOnly, {}),
 }
 OTHERS = {
     "pool by locks": (Pool, {"by": "locks"}),
-    "pulse": (LockTable, {"tables": "things", "mode": "exclusive", "pulse": Seconds(0.2)}),
+    "locks": (LockTable, {"tables": "things", "mode": "exclusive"}),
     "rows": (LockRows, {"table": "things", "where": "n > 0"}),
     "idle": (IdleInTransaction, {"sessions": 2}),
     "kill": (KillBackends, {"share": 0.5, "every": Seconds(0.2)}),
     "near": (NearExhaustion, {"leave": 2}),
     "storm": (ConnectionStorm, {"per_second": 20}),
-    "limit": (ConnectionLimit, {"limit": 1}),
-    "limit of database": (ConnectionLimit, {"of": "database"}),
-    "cpu": (HeavyQueries, {"sessions": 2}),
-    "disk": (HeavyQueries, {"work": "disk", "sessions": 1}),
+    "limit": (ConnectionLimit, {"of": "database"}),
+    "heavy": (HeavyQueries, {"work": "disk", "sessions": 2}),
     "checkpoint": (CheckpointPressure, {}),
 }
 

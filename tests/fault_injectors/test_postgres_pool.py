@@ -24,7 +24,8 @@ from chaosrunner.model.secret import Secret
 from chaosrunner.model.system import Component, System
 from chaosrunner.world.injectors import RealTools
 from fault_injectors import postgres_server, processes
-from fault_injectors.postgres import HOLDER, Pool
+from fault_injectors.postgres import NearExhaustion, Pool
+from fault_injectors.postgres_held import HOLDER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -148,7 +149,7 @@ async def test_a_lock_makes_the_applications_sessions_wait(server: Postgres, adm
     await admin.execute('ALTER TABLE odd."Or ders" OWNER TO app')
     async with application(server, 1) as [session]:
         recipe = await prepared(system_at(server), by="locks", table="Or ders")
-        assert recipe.data["table"] == 'odd."Or ders"'
+        assert recipe.data["what"] == 'odd."Or ders"'
         async with injected(recipe):
             assert (await Pool().verify(recipe, TOOLS)).ok is None
             query = asyncio.create_task(session.fetchval('SELECT n FROM odd."Or ders"'))
@@ -255,7 +256,7 @@ async def test_a_table_that_is_not_one_table_is_refused(server: Postgres, admin:
         await admin.execute(f"CREATE TABLE IF NOT EXISTS {schema}.twins (n int)")
     with pytest.raises(InjectorError, match=r"found one\.twins, two\.twins"):
         await prepared(system_at(server), by="locks", table="twins")
-    assert (await prepared(system_at(server), by="locks", table="two.twins")).data["table"] == "two.twins"
+    assert (await prepared(system_at(server), by="locks", table="two.twins")).data["what"] == "two.twins"
     with pytest.raises(InjectorError, match="found none"):
         await prepared(system_at(server), by="locks", table="nothing")
 
@@ -271,9 +272,7 @@ async def test_a_lock_without_the_right_to_it_fails_and_leaves_nothing(
     await until_ok(lambda: Pool().absent(recipe, TOOLS))
 
 
-@pytest.mark.parametrize(
-    "params", [{"by": "locks"}, {"table": "x"}, {"reserve": -1}, {"by": "locks", "table": "x", "reserve": 1}]
-)
+@pytest.mark.parametrize("params", [{"table": "x"}, {"reserve": -1}, {"by": "locks", "table": "x", "reserve": 1}])
 def test_parameters_that_contradict_each_other_are_refused(params: dict[str, Any]) -> None:
     """A table goes with locks, a reserve with slots."""
     with pytest.raises(ValueError, match="goes with"):
@@ -281,8 +280,9 @@ def test_parameters_that_contradict_each_other_are_refused(params: dict[str, Any
 
 
 SEEN = postgres_server.Server(
-    identity="1", version=180000, slots=20, kept=3, role="app", database="shop",
-    role_is_super=False, admin_is_super=True, admin_may_end=True, app=3, table="",
+    identity="1", version=180000, slots=20, kept=3, role="app", database="shop", role_is_super=False,
+    admin_is_super=True, admin_may_end=True, admin_may_checkpoint=True, app=3, tables=(), files="",
+    counters=postgres_server.Counters(sessions=0, killed=0, rolled_back=0, checkpoints=0, wal=0),
 )  # fmt: skip
 
 
@@ -297,14 +297,16 @@ SEEN = postgres_server.Server(
 def test_somebody_must_be_able_to_get_in_to_undo_it(seen: postgres_server.Server, reserve: int, says: str) -> None:
     """All slots are held only where those kept for superusers let the admin in."""
     with pytest.raises(InjectorError, match=says):
-        postgres_server.require(seen, reserve=reserve, slots=True)
+        Pool().plan(Pool.Params(reserve=reserve), seen, "chaosrunner/r/0")
+    with pytest.raises(InjectorError, match=says):
+        NearExhaustion().plan(NearExhaustion.Params(leave=reserve), seen, "chaosrunner/r/0")
 
 
 def test_a_reserve_is_enough_for_an_admin_that_is_no_superuser() -> None:
     """With a reserve the admin gets in like everybody; with locks no slot is taken at all."""
-    weak = replace(SEEN, admin_is_super=False)
-    postgres_server.require(weak, reserve=1, slots=True)
-    postgres_server.require(weak, reserve=0, slots=False)
+    weak = replace(SEEN, admin_is_super=False, tables=("public.things",))
+    assert Pool().plan(Pool.Params(reserve=1), weak, "t").job["capacity"] == 19
+    assert Pool().plan(Pool.Params(by="locks"), weak, "t").job["do"] == "scripts"
 
 
 def test_orders_that_do_not_arrive_whole_are_not_obeyed() -> None:
