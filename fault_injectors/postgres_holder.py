@@ -133,7 +133,7 @@ async def fill(orders: Orders) -> None:
                 if rows > 0:
                     await connection.execute(f"{job['again']} generate_series(1, {rows})", timeout=orders.seconds)
             except asyncpg.DiskFullError:
-                pass  # somebody else took the rest
+                rows = 0  # somebody else took the rest
             await asyncio.sleep(0.0 if rows > 0 else CALM_TICK_S)
             await connection.execute("SELECT 1")  # notices that we have been ended, and that we are not idle
 
@@ -203,17 +203,25 @@ async def _stay(connection: asyncpg.Connection[Any], script: Mapping[str, Any], 
 
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _: ended.set())
-    while script["again"] and not connection.is_closed():
+    while not connection.is_closed():
         try:
-            await _run(connection, script["again"], seconds + FIRST_S)
-        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-            await connection.execute("ROLLBACK")  # the application was there first: the next turn is ours
+            await _turn(connection, script["again"], seconds)
+            async with asyncio.timeout(script["every_s"] if script["again"] else None):
+                await ended.wait()
+        except TimeoutError:
+            continue
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             break  # ended in the middle of it, or nothing that another turn would mend
-        await asyncio.sleep(script["every_s"])
-    if not script["again"] and not connection.is_closed():
-        await ended.wait()
     raise Ended
+
+
+async def _turn(connection: asyncpg.Connection[Any], again: Sequence[str], seconds: float) -> None:
+    import asyncpg
+
+    try:
+        await _run(connection, again, seconds + FIRST_S)
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        await connection.execute("ROLLBACK")  # the application was there first: the next turn is ours
 
 
 async def _run(connection: asyncpg.Connection[Any], statements: Sequence[str], timeout_s: float) -> str:

@@ -190,14 +190,16 @@ class ReadOnly(Changed):
         return _altering(recipe, "default_transaction_read_only", value)
 
     async def evidence(self, control: asyncpg.Connection[Any], recipe: Recipe, since: datetime) -> Evidence:
-        """Every session of the application began under the setting."""
+        """Every session that the application had has been ended, and those it has began under the setting."""
         old = await older(control, **who(recipe), than=since)
         now = await count(control, **who(recipe), tag="")
         counted = await server.counters(control, who(recipe)["database"])
         failed = counted.rolled_back - number(recipe.data["rolled_back"])
-        says = f"{now.app - old} of the application's {now.app} sessions began read-only; {failed} rollbacks since"
+        before = number(recipe.data["app_before"])
+        says = f"{now.app - old} of the application's {now.app} sessions began read-only, it had {before} before; "
+        says += f"{failed} rollbacks since"
         data = {"app": now.app, "older": old, "rolled_back": failed}
-        return Evidence(ok=True if now.app and not old else None, says=says, data=data)
+        return Evidence(ok=True if (now.app or before) and not old else None, says=says, data=data)
 
 
 class ConnectionLimit(Changed):

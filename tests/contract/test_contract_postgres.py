@@ -1,7 +1,7 @@
 """The laws, run over Postgres faults on a real server with an application that uses it.
 
-Every way of doing harm keeps every law: sessions that are held, a schema that is made, settings that are written. Faults
-that do the same with other statements walk one path through the laws, because each law costs seconds.
+Every way of doing harm keeps every law: sessions that are held, a schema that is made, settings that are written.
+Faults that do the same with other statements walk one path through the laws, because each law costs seconds.
 """
 
 from __future__ import annotations
