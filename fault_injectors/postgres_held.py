@@ -56,6 +56,8 @@ class Held:
     needs: ClassVar[tuple[str, ...]] = ("dsn", "admin")
     reversible: ClassVar[bool] = True
     guard: ClassVar[str] = "target"
+    back: ClassVar[str] = "ending the holder"
+    """What an undo does, for people."""
     Params: ClassVar[type]
 
     def wanted(self, params: object) -> Wanted:
@@ -84,7 +86,7 @@ class Held:
         plan = self.plan(fault.params, seen, tag)
         return Recipe(
             injector=self.name,
-            says=f"{plan.says}, put back by ending the holder",
+            says=f"{plan.says}, put back by {self.back}",
             data={
                 **whereabouts(component, seen, tag),
                 "seconds": fault.for_s + GRACE_S,

@@ -17,7 +17,7 @@ from chaosrunner.model.fault import Context, Evidence, Fault, Recipe, Tools
 from chaosrunner.model.system import System
 from chaosrunner.model.units import Bytes
 from fault_injectors import postgres_server as server
-from fault_injectors.postgres_held import SETTLE_S, Held, Plan, in_database, number, revealed, script, whereabouts, who
+from fault_injectors.postgres_held import SETTLE_S, Held, Plan, in_database, number, script, whereabouts, who
 from fault_injectors.postgres_holder import FILL_ROWS, ROW_BYTES, free_bytes
 from fault_injectors.postgres_locks import MOST_SESSIONS, snapshots
 from fault_injectors.postgres_server import Server, literal, quoted
@@ -36,8 +36,9 @@ DROP_S = 8.0
 """Dropping a tablespace waits for a checkpoint."""
 CHURN_ROWS = 10_000
 """Rows of the table that is churned, about 1 MB."""
-_OURS = """tag LIKE 'chaosrunner/%' AND NOT EXISTS
-    (SELECT FROM pg_tables WHERE schemaname = tag AND tablename <> $1)"""
+_OURS = """tag LIKE 'chaosrunner/%' AND (EXISTS (SELECT FROM pg_tables WHERE schemaname = tag AND tablename = $1)
+    OR NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = tag AND tablename IN ('churn', 'filling')))"""
+"""With our tag, and either with the table of this fault ($1) or with that of none."""
 
 
 class HeavyQueries(Held):
@@ -128,6 +129,7 @@ class Owning(Held):
     """
 
     guard: ClassVar[str] = "runner"
+    back: ClassVar[str] = "ending the holder and dropping what is called after the run"
     inside: ClassVar[str]
     """The table."""
     named: ClassVar[str] = "SELECT nspname::text AS tag FROM pg_namespace"
@@ -155,20 +157,27 @@ class Owning(Held):
         return await super().absent(recipe, tools)
 
     async def scan(self, system: System, tools: Tools) -> list[Recipe]:
-        """Recipes that drop whatever any run has left in the application's databases."""
+        """Recipes that drop whatever any run has left, in any database: the application itself may be locked out."""
         found = []
         for component in system.components.values():
             if component.dsn is None or component.admin is None:
                 continue
-            seen = await server.look(*revealed(component, tools))
-            async with session(tools.reveal(component.admin), what="admin", database=seen.database) as control:
-                ours = f"SELECT DISTINCT tag FROM ({self.named}) AS found WHERE {_OURS}"  # noqa: S608
-                rows = await control.fetch(ours, self.inside)
-            for row in rows:
-                data = whereabouts(component, seen, row["tag"])
-                says = f"what is called {row['tag']} at {component.name}, put back by dropping it"
+            for tag, database in (await self._left(tools.reveal(component.admin))).items():
+                data = {**whereabouts(component, None, tag), "database": database}
+                says = f"what is called {tag} at {component.name}, put back by dropping it"
                 found.append(Recipe(injector=self.name, says=says, data=data, claims=(), settle_s=SETTLE_S))
         return found
+
+    async def _left(self, admin: str) -> dict[str, str]:
+        """Tags, and for each the database to drop it in: the one that has its schema, else any."""
+        anywhere: dict[str, str] = {}
+        inside: dict[str, str] = {}
+        for database in await server.databases(admin):
+            async with session(admin, what="admin", database=database) as control:
+                for names, where in ((self.named, anywhere), (Owning.named, inside)):
+                    ours = f"SELECT DISTINCT tag FROM ({names}) AS found WHERE {_OURS}"  # noqa: S608
+                    where.update({row["tag"]: database for row in await control.fetch(ours, self.inside)})
+        return anywhere | inside
 
 
 class VacuumPressure(Owning):

@@ -185,6 +185,15 @@ async def counters(control: asyncpg.Connection[Any], database: str) -> Counters:
     return Counters(**{key: int(value) for key, value in row.items()})
 
 
+async def databases(admin: str) -> list[str]:
+    """Databases of the server that the admin can connect to."""
+    ask = (
+        "SELECT datname::text FROM pg_database WHERE datallowconn AND has_database_privilege(oid, 'CONNECT') ORDER BY 1"
+    )
+    async with session(admin, what="admin") as control:
+        return [row["datname"] for row in await control.fetch(ask)]
+
+
 async def tags(admin: str) -> list[tuple[str, str]]:
     """Tags of ours that have sessions at the server, each with the server's identity."""
     async with session(admin, what="admin") as control:

@@ -19,7 +19,7 @@ from chaosrunner.model.system import System
 from fault_injectors import postgres_server as server
 from fault_injectors.postgres_held import SETTLE_S, number, place, reveal, revealed, whereabouts, who
 from fault_injectors.postgres_server import literal, quoted
-from fault_injectors.postgres_sessions import count, end_application, older, session
+from fault_injectors.postgres_sessions import count, end_application, end_tagged, older, session
 
 if TYPE_CHECKING:
     import asyncpg
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LATE_S = 0.2
 """A session that is just being opened may have read the old setting, and be listed only so much later."""
 TRIES = 20
+LOCK_MS = 500
+"""A change waits no longer for whoever else alters the same role or database: less than `SETTLE_S`."""
 
 _SETTINGS = """SELECT unnest(setconfig) AS one FROM pg_db_role_setting s
     WHERE s.setrole = to_regrole(quote_ident($1))
@@ -94,8 +96,13 @@ class Changed:
         )
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
-        """Write it and the note as one, then end the application's sessions so that it takes effect."""
-        async with session(reveal(recipe.data["admin"], tools), what="admin") as control:
+        """Write it and the note as one, then end the application's sessions so that it takes effect.
+
+        Should we die while the server lets us wait for somebody's lock, it gives up by itself before `SETTLE_S`.
+        """
+        tag = str(recipe.data["tag"])
+        async with session(reveal(recipe.data["admin"], tools), what="admin", application_name=tag) as control:
+            await control.execute(f"SET lock_timeout = {LOCK_MS}")
             async with control.transaction():
                 if await self._note(control, recipe) is not None:
                     raise InjectorError(f"{self.name} is at work there already, or its way back was lost")
@@ -118,6 +125,7 @@ class Changed:
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
         """Write back what it was, if it still is what we wrote; the note goes last, when all is done."""
         async with session(reveal(recipe.data["admin"], tools), what="admin") as control:
+            await end_tagged(control, str(recipe.data["tag"]))
             note = await self._ours(control, recipe)
             if note is None:
                 return
@@ -128,12 +136,14 @@ class Changed:
             await control.execute(_noting(self.name, recipe, None))
 
     async def absent(self, recipe: Recipe, tools: Tools) -> Evidence:
-        """No note of ours is there."""
+        """No note of ours is there, and no session that might still write one."""
+        tag = str(recipe.data["tag"])
         async with session(reveal(recipe.data["admin"], tools), what="admin") as control:
+            ours = (await count(control, **who(recipe), tag=tag)).ours
             note = await self._ours(control, recipe)
-        if note is not None:
-            return Evidence(ok=False, says=f"the note of {recipe.data['tag']} is still there")
-        return Evidence(ok=True, says=f"no note of {recipe.data['tag']} is left")
+        if note is not None or ours:
+            return Evidence(ok=False, says=f"a note or a session of {tag} is still there")
+        return Evidence(ok=True, says=f"no note of {tag} is left")
 
     async def scan(self, system: System, tools: Tools) -> list[Recipe]:
         """Recipes that undo whatever any run has left changed, found by its notes."""

@@ -149,6 +149,20 @@ async def test_a_limit_is_written_back_unless_somebody_else_has_changed_it(
     assert await admin.fetch(SETTINGS) == []
 
 
+async def test_a_change_that_has_to_wait_for_somebody_is_given_up(
+    server: Postgres, admin: asyncpg.Connection[Any]
+) -> None:
+    """While somebody else is altering the role nothing of ours can land, neither now nor when they are done."""
+    recipe = await prepared(ConnectionLimit(), system_at(server))
+    async with admin.transaction():
+        await admin.execute("ALTER ROLE app CONNECTION LIMIT 5")
+        with pytest.raises(InjectorError, match="lock timeout"):
+            await ConnectionLimit().inject(recipe, TOOLS)
+    assert (await until(lambda: ConnectionLimit().absent(recipe, TOOLS))).says.startswith("no note")
+    assert await admin.fetchval("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app'") == 5
+    await admin.execute("ALTER ROLE app CONNECTION LIMIT -1")
+
+
 async def test_rows_are_locked_by_a_condition_that_the_server_understands(
     server: Postgres, app: asyncpg.Connection[Any]
 ) -> None:
@@ -232,8 +246,8 @@ async def test_churn_stays_within_its_bound_and_what_a_stranger_adds_is_not_drop
             await VacuumPressure().undo(recipe, TOOLS)
         assert not (await VacuumPressure().absent(recipe, TOOLS)).ok
         assert await admin.fetchval(f'SELECT count(*) FROM "{tag}".precious') == 0
-        await admin.execute(f'DROP TABLE "{tag}".precious')
         [left] = await VacuumPressure().scan(system_at(server), TOOLS)
+        await admin.execute(f'DROP TABLE "{tag}".precious')
         await VacuumPressure().undo(left, TOOLS)
     assert await VacuumPressure().scan(system_at(server), TOOLS) == []
 
