@@ -30,8 +30,8 @@ BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
     "one-after-another": frozenset({"during: errors < 2%", "after: errors < 1%", NEVER}),
     "paused-replica": frozenset({"during: p95 <= 1s"}),
     "pool-exhausted": frozenset({"during: errors of log in < 1%", "during: errors < 60%", NEVER}),
-    "silent-dependency": frozenset({"during: errors < 1%", "after: errors < 1%", NEVER}),
     "read-only-database": frozenset({"during: errors of log in < 1%", NEVER}),
+    "silent-dependency": frozenset({"during: errors < 1%", "after: errors < 1%", NEVER}),
     "slow-database": frozenset({"during: p95 <= 1s"}),
     "slower-and-slower": frozenset({"during: errors < 2%", "after: errors < 1%", NEVER}),
 }
@@ -39,9 +39,11 @@ BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
 
 SELDOM = {
     "failing-dependency",
+    "locked-table",
     "lost-replica",
     "lost-replica-slow-database",
     "one-after-another",
+    "read-only-database",
     "silent-dependency",
 }
 """Played by `make questions` alone: what they rest on is played by the others as well."""
