@@ -151,22 +151,28 @@ class Injection:
                 f"the target changed while it was claimed: {', '.join(first.claims)} became {', '.join(again.claims)}"
             )
         if kit.reservation is not None:
-            await kit.reservation.also([*self._in_place(), (fault, again)])
+            await kit.reservation.also([*self._in_place(again), (fault, again)])
         # What is injected is what was written, bit by bit: what JSON would change, it has changed here.
         return recipe_from_json(json.loads(json.dumps(recipe_to_json(again))))
 
-    def _in_place(self) -> list[tuple[Fault, Recipe]]:
-        """What this run has under faults now, as far as the journal knows."""
+    def _in_place(self, newest: Recipe) -> list[tuple[Fault, Recipe]]:
+        """What this run has under faults now, as far as the journal and what `newest` has counted can say."""
         found = []
         for index, seen in self._journal.state.faults.items():
             if seen.recipe is None or seen.over:
                 continue
-            fault = self._kit.experiment.faults[index]
+            fault, recipe = self._kit.experiment.faults[index], recipe_from_json(seen.recipe)
             # What a kill has struck counts for as long as the fault should last; nobody undoes it.
             ends_ns = (seen.inject_answered_ns or self._kit.clock.now()) + int(fault.for_s * NANOS)
-            if seen.reversible or ends_ns > self._kit.clock.now():
-                found.append((fault, recipe_from_json(seen.recipe)))
+            if seen.reversible or ends_ns > self._kit.clock.now() or self._still_missing(fault, recipe, newest):
+                found.append((fault, recipe))
         return found
+
+    def _still_missing(self, kill: Fault, struck: Recipe, newest: Recipe) -> bool:
+        """Whether fewer live than when a kill struck: what it took has not come back, however short its `for` was."""
+        counted = self._kit.injectors[kill.injector].needs == self._injector.needs
+        same = kill.target and self._fault.target and kill.target.component == self._fault.target.component
+        return bool(counted and same and struck.live and newest.live and newest.live < struck.live)
 
     def _go_on(self) -> None:
         if self._wanted_back:
