@@ -13,7 +13,7 @@ from chaosrunner.errors import Exit, Mistake, Mistakes, worst_exit
 
 if TYPE_CHECKING:
     from chaosrunner.cli.interrupts import Interrupts
-    from chaosrunner.world.state_home import StateHome
+    from chaosrunner.world.state_home import Registered, StateHome
     from chaosrunner.world.succession import Payment
 
 
@@ -45,8 +45,10 @@ async def _abort(runs: tuple[str, ...], system: str | None, interrupts: Interrup
     heir = new_heir("abort")
     chosen = [run_dir_of(run, heir.home) for run in runs]
     if system or not runs:
-        chosen += _under_way(heir.home, system)
+        chosen += [run.run_dir for run in _under_way(heir.home, system)]
     if not chosen:
+        if system and (others := _under_way(heir.home, None)):
+            raise _not_that(system, others)
         tell("nothing is under way")
     signals: list[str] = []
     with interrupts.answered_by(signals.append):
@@ -55,12 +57,20 @@ async def _abort(runs: tuple[str, ...], system: str | None, interrupts: Interrup
     return worst_exit([*codes, Exit.INTERRUPTED] if signals else codes)
 
 
-def _under_way(home: StateHome, system: str | None) -> list[Path]:
+def _under_way(home: StateHome, system: str | None) -> list[Registered]:
     """Runs that somebody owns, and those of which nobody has put back what they owe."""
     from chaosrunner.world.lock import OWNER, held
     from chaosrunner.world.orphans import debts_of
 
-    return [run.run_dir for run in home.runs(system) if held(run.run_dir / OWNER) or debts_of(run.run_dir)]
+    return [run for run in home.runs(system) if held(run.run_dir / OWNER) or debts_of(run.run_dir)]
+
+
+def _not_that(system: str, others: list[Registered]) -> Mistakes:
+    """Whoever is in a hurry must not take a slip of the pen for the end of a fault."""
+    from chaosrunner.logic.parse.spelling import one_of, quoted
+
+    there = one_of(f"{run.run_dir.name} on {quoted(run.system)}" for run in others)
+    return Mistakes([Mistake("abort", 0, 0, f"nothing is under way on {quoted(system)}; did you mean {there}?")])
 
 
 def _told(run_dir: Path, came: list[Payment] | BaseException, repair: str) -> Exit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import termios
 import tty
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
 KEY = "a"
 HINT = f"press {KEY} to abort and put everything back"
 LATER_S = 0.5
-"""In the background somebody else reads the terminal; whether we are back is looked at this often."""
+"""In the background the terminal is somebody else's; whether we are back is looked at this often."""
+LOCAL = 3
+"""Where the modes of a person's terminal stand among its settings, termios(3)."""
 
 
 @contextmanager
@@ -56,46 +57,48 @@ class _Keyboard:
     def __init__(self, fd: int, pressed: Callable[[], object]) -> None:
         self._fd = fd
         self._pressed = pressed
-        self._loop = asyncio.get_running_loop()
         self._before = termios.tcgetattr(fd)
-        self._waiting: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._next: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
-        self._set()
-        self._loop.add_reader(self._fd, self._read)
-        # A shell gives a stopped program its own settings of the terminal back when it goes on.
-        self._loop.add_signal_handler(signal.SIGCONT, self._set)
+        self._tend()
 
     def close(self) -> None:
         self._loop.remove_reader(self._fd)
-        self._loop.remove_signal_handler(signal.SIGCONT)
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._next is not None:
+            self._next.cancel()
         if _in_front(self._fd):  # in the background the terminal is somebody else's, and so are its settings
             with suppress(termios.error, OSError):
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
 
-    def _set(self) -> None:
+    def _tend(self) -> None:
+        """Take the terminal whenever it is ours.
+
+        A shell gives it its own settings before it lets a stopped program go on, or one from the background come to
+        the front; of the latter no signal tells.
+        """
         if _in_front(self._fd):
             with suppress(termios.error, OSError):
-                tty.setcbreak(self._fd, termios.TCSANOW)
+                if termios.tcgetattr(self._fd)[LOCAL] & (termios.ICANON | termios.ECHO):
+                    tty.setcbreak(self._fd, termios.TCSANOW)
+            self._loop.add_reader(self._fd, self._read)
+        self._next = self._loop.call_later(LATER_S, self._tend)
 
     def _read(self) -> None:
         if not _in_front(self._fd):  # reading now would stop us
-            self._rest()
+            self._loop.remove_reader(self._fd)
             return
         try:
             said = os.read(self._fd, 256)
         except OSError:
             said = b""
-        if not said:
-            self._loop.remove_reader(self._fd)  # the terminal is gone
+        if not said:  # the terminal is gone
+            self._loop.remove_reader(self._fd)
+            if self._next is not None:
+                self._next.cancel()
         for _ in range(said.decode(errors="replace").lower().count(KEY)):
             self._pressed()
-
-    def _rest(self) -> None:
-        self._loop.remove_reader(self._fd)
-        self._waiting = self._loop.call_later(LATER_S, self._loop.add_reader, self._fd, self._read)
 
 
 def _in_front(fd: int) -> bool:

@@ -40,7 +40,8 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
     value = drawn(asked, chosen)
     injectors = injectors_of(value)
     plan = asyncio.run(resolve(value, injectors, chosen))
-    again = shlex.join([str(experiment), *(["--system", system] if system else []), "--plan", plan.hash])
+    once = ["--repeat", "1"] if asked.repeat > 1 else []
+    again = shlex.join([str(experiment), *(["--system", system] if system else []), *once, "--plan", plan.hash])
     for line in lines(value, plan):
         tell(line)
     tell(f"nothing was touched; play exactly this with:\n  chaosrunner run {again}")
@@ -73,6 +74,9 @@ def lines(experiment: Experiment, plan: Plan) -> Iterator[str]:
     for planned in imagine(experiment, without_undo=kills):
         yield f"{planned.at_s:7.1f} s  {sentence(experiment, planned)}"
     yield f"at most {human_duration(experiment.longest_s)} if recovery never comes"
+    if experiment.repeat > 1:
+        every = human_duration(experiment.repeat * experiment.longest_s)
+        yield f"repeat  {experiment.repeat} runs, each with a seed of its own, in at most {every}"
     yield ""
     yield from _needs(experiment)
     if why := not_now(experiment):

@@ -21,13 +21,12 @@ from chaosrunner.errors import Mistake, Mistakes
 @click.option(
     "--repeat",
     type=click.IntRange(1, 1000),
-    default=1,
     metavar="N",
-    help="Play it N times, and tell the time to recover over all.",
+    help="Play it N times, and tell the time to recover over all. [the file's `repeat`, else 1]",
 )
 @click.option("--control", is_flag=True, help="Break nothing: every fault is a noop of its length. Shows the noise.")
 @click.option("--quiet", is_flag=True, help="Print nothing but what went wrong.")
-def command(experiment: Path, system: str | None, repeat: int, **options: object) -> int:
+def command(experiment: Path, system: str | None, repeat: int | None, **options: object) -> int:
     """Play EXPERIMENT on its system and judge it."""
     from chaosrunner.cli.compose import read_experiment
     from chaosrunner.cli.diagnostics import configure
@@ -36,10 +35,11 @@ def command(experiment: Path, system: str | None, repeat: int, **options: object
 
     configure()
     value, wishes = read_experiment(experiment, system), Wishes(**options)  # type: ignore[arg-type]
-    if repeat > 1 or wishes.control:
+    runs = value.repeat if repeat is None else repeat
+    if runs > 1 or wishes.control:
         from chaosrunner.cli.repeats import repeat as play_repeatedly
 
         if wishes.plan:
-            raise Mistakes([Mistake("--plan", 0, 0, "a plan is of one run; leave out --repeat and --control")])
-        return run_interruptibly(lambda interrupts: play_repeatedly(value, wishes, repeat, interrupts))
+            raise Mistakes([Mistake("--plan", 0, 0, "a plan is of one run; leave out --control, and say --repeat 1")])
+        return run_interruptibly(lambda interrupts: play_repeatedly(value, wishes, runs, interrupts))
     return run_interruptibly(lambda interrupts: perform(value, wishes, interrupts))

@@ -164,7 +164,8 @@ def _seen(struck: Sequence[Struck], component: str) -> tuple[int, int]:
 
 
 def _over(limit: AtMost, count: int, live: int, what: str, struck: Sequence[Struck]) -> str:
-    allowed = limit.count if limit.count is not None else (limit.share or 0.0) * live
+    # Rounded: 29 % of 100 is 29, though not in binary fractions.
+    allowed = limit.count if limit.count is not None else round((limit.share or 0.0) * live, 6)
     if count <= allowed:
         return ""
     of = f"{count} of {live}" if live else f"{count}"

@@ -35,7 +35,7 @@ class RecoveryTarget:
     within_s: float = 120.0
     hold_s: float = 30.0
     margin: float | None = None
-    """Asked for: proven to be as before, but for this share of latency and goodput. None: what is proven is only told."""
+    """Asked for: proven to be as before, to this share of latency and goodput. None: what is proven is only told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,8 @@ class Experiment:
     unanswered_s: float = 2.0
     """Safeguards count a request unanswered after this long as an error."""
     seed: int | None = None
+    repeat: int = 1
+    """How many runs `run` plays, unless its command line says otherwise."""
     rules: Rules = field(default_factory=Rules)
     """What it allows itself, within what the system's owner allows."""
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from chaosrunner.world.aiming import prepared
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from chaosrunner.logic.fold import FaultState
     from chaosrunner.model.experiment import Experiment
     from chaosrunner.model.fault import Context, Fault, Injector, Recipe, Tools
     from chaosrunner.world.clock import Clock
@@ -159,20 +160,26 @@ class Injection:
         """What this run has under faults now, as far as the journal and what `newest` has counted can say."""
         found = []
         for index, seen in self._journal.state.faults.items():
-            if seen.recipe is None or seen.over:
+            if seen.recipe is None:
                 continue
             fault, recipe = self._kit.experiment.faults[index], recipe_from_json(seen.recipe)
-            # What a kill has struck counts for as long as the fault should last; nobody undoes it.
-            ends_ns = (seen.inject_answered_ns or self._kit.clock.now()) + int(fault.for_s * NANOS)
-            if seen.reversible or ends_ns > self._kit.clock.now() or self._still_missing(fault, recipe, newest):
+            if seen.debt or (not seen.reversible and self._counts(fault, recipe, newest, seen)):
                 found.append((fault, recipe))
         return found
 
-    def _still_missing(self, kill: Fault, struck: Recipe, newest: Recipe) -> bool:
-        """Whether fewer live than when a kill struck: what it took has not come back, however short its `for` was."""
-        counted = self._kit.injectors[kill.injector].needs == self._injector.needs
+    def _counts(self, kill: Fault, struck: Recipe, newest: Recipe, seen: FaultState) -> bool:
+        """Whether what a kill has struck still counts: for as long as it should last, and until its like are back.
+
+        Back means that as many live as when it struck, by the count of a fault that looks for the same; so a kill with
+        a short `for` is no way round a limit.
+        """
+        if seen.over:
+            return False  # it has failed
+        ends_ns = (seen.inject_answered_ns or self._kit.clock.now()) + int(kill.for_s * NANOS)
+        alike = self._kit.injectors[kill.injector].needs == self._injector.needs
         same = kill.target and self._fault.target and kill.target.component == self._fault.target.component
-        return bool(counted and same and struck.live and newest.live and newest.live < struck.live)
+        missing = bool(alike and same and 0 < newest.live < struck.live)
+        return missing or ends_ns > self._kit.clock.now()
 
     def _go_on(self) -> None:
         if self._wanted_back:

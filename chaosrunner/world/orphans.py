@@ -81,6 +81,21 @@ def orphaned(home: StateHome, system: str | None = None) -> list[Registered]:
     return found
 
 
+def being_paid(home: StateHome, system: str | None = None) -> list[Registered]:
+    """Runs that are over and owe, whose runner or heir is at it just now."""
+    found = []
+    for run in home.runs(system):
+        if not held(run.run_dir / OWNER):
+            continue
+        try:
+            state = known(run.run_dir)
+        except FileNotFoundError:
+            continue  # it has only just begun
+        if state.debts() and (state.ended or state.epoch):
+            found.append(run)
+    return found
+
+
 def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = "") -> None:
     """Look for orphaned debts on a system, before anything is touched.
 
@@ -94,7 +109,7 @@ def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = ""
             until they are.
     """
     home = home or StateHome.find()
-    if paying := _being_paid(home, system):
+    if paying := being_paid(home, system):
         raise Orphaned(
             f"a fault of an earlier run on {system} is still being undone",
             advice="chaosrunner abort " + " ".join(shlex.quote(str(run.run_dir)) for run in paying),
@@ -113,21 +128,6 @@ def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = ""
         f"an earlier run on {system} may have left a fault in place: {said}",
         advice=advice([run.run_dir for run in found]),
     )
-
-
-def _being_paid(home: StateHome, system: str) -> list[Registered]:
-    """Runs that are over and owe, whose runner or heir is at it just now."""
-    found = []
-    for run in home.runs(system):
-        if not held(run.run_dir / OWNER):
-            continue
-        try:
-            state = known(run.run_dir)
-        except FileNotFoundError:
-            continue  # it has only just begun
-        if state.debts() and (state.ended or state.epoch):
-            found.append(run)
-    return found
 
 
 def advice(run_dirs: Sequence[Path]) -> str:

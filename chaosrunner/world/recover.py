@@ -11,7 +11,7 @@ from chaosrunner.model.fault import recipe_to_json
 from chaosrunner.world import claims
 from chaosrunner.world.journal import Journal
 from chaosrunner.world.lock import OWNER, held
-from chaosrunner.world.orphans import debts, orphaned
+from chaosrunner.world.orphans import being_paid, debts, debts_of, orphaned
 from chaosrunner.world.paper import NoPaper
 from chaosrunner.world.payment import Payer
 from chaosrunner.world.succession import Payment, succeed
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from chaosrunner.model.system import System
     from chaosrunner.world.succession import Heir
 
+AT_IT = "another process is undoing it just now; ask again"
+
 
 async def recover(run_dir: Path, heir: Heir) -> list[Payment]:
     """Pay what a dead run owes.
@@ -37,16 +39,20 @@ async def recover(run_dir: Path, heir: Heir) -> list[Payment]:
 
 
 async def recover_all(heir: Heir, system: str | None = None) -> list[Payment]:
-    """Pay what all dead runs of the state directory owe, on one system or on all. A lost journal is left for `scan`."""
+    """Pay what all dead runs of the state directory owe, on one system or on all. A lost journal is left for `scan`.
+
+    What somebody else is paying just now is not touched, and is told as not yet paid.
+    """
     payments: list[Payment] = []
     for run in orphaned(heir.home, system):
         try:
             payments += await succeed(run.run_dir, heir)
         except Busy:
-            continue  # somebody else is at it
+            continue  # somebody else is at it, and is told below
         except JournalBroken as error:
             payments.append(Payment(run.run_dir, -1, f"run {run.run} on {run.system}", False, str(error)))
-    return payments
+    under_way = [(run.run_dir, debt) for run in being_paid(heir.home, system) for debt in debts_of(run.run_dir)]
+    return [*payments, *(Payment(run_dir, it.fault, it.recipe.says, False, AT_IT) for run_dir, it in under_way)]
 
 
 async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> list[Payment]:

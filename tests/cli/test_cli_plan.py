@@ -20,9 +20,11 @@ def shown(desk: Desk, *args: str) -> tuple[str, list[str]]:
 
 def test_a_plan_says_all_and_touches_nothing(desk: Desk) -> None:
     """Target, time, load, way back and time line fit in 80 columns; server, files and state stay as they are."""
-    desk.experiment(question="Is it still there?")
+    desk.experiment(question="Is it still there?", more="repeat: 3")
     before = sorted(desk.home.rglob("*"))
-    text, _ = shown(desk)
+    text, again = shown(desk)
+    assert "repeat  3 runs, each with a seed of its own, in at most 24 s" in text
+    assert again[2:5] == ["--repeat", "1", "--plan"], "a plan is of one run"
     assert sorted(desk.home.rglob("*")) == before
     assert desk.server.stat()[0] != "T"
     assert f"pid {desk.server.process.pid}" in text

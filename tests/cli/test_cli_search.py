@@ -66,9 +66,10 @@ def test_a_capacity_is_found_between_two_loads(limited: Desk) -> None:
 
 
 def test_a_repeated_control_is_compared_with_itself(desk: Desk) -> None:
-    """`--repeat --control` breaks nothing, tells all runs together, and two runs are too few to compare."""
-    desk.experiment("{process.pause: {target: server}, for: 300ms, accept: unguarded}", baseline="1s", recover=SHORT)
-    done = desk.run("run", "own.yaml", "--repeat", "2", "--control", "--seed", "3")
+    """`repeat: 2` in the file and `--control` break nothing, tell all runs together, and two are too few to compare."""
+    fault = "{process.pause: {target: server}, for: 300ms, accept: unguarded}"
+    desk.experiment(fault, baseline="1s", recover=SHORT, more="repeat: 2")
+    done = desk.run("run", "own.yaml", "--control", "--seed", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     folder, data = left(desk, "control", "repeats")
     assert [run["outcome"] for run in data["runs"]] == ["HELD", "HELD"]
@@ -94,6 +95,8 @@ def test_a_repeated_control_is_compared_with_itself(desk: Desk) -> None:
         (["matrix", "own.yaml", "--loads", "5/s,many"], "--loads: 'many' is no load"),
         (["compare", "nowhere", "nowhere"], "nowhere: no run is here"),
         (["run", "own.yaml", "--repeat", "2", "--plan", "x"], "--plan: a plan is of one run"),
+        (["run", "thrice.yaml", "--plan", "x"], "--plan: a plan is of one run"),
+        (["run", "thrice.yaml", "--repeat", "1", "--plan", "x"], "--plan: 'x' is no plan hash"),
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_one_line(
@@ -101,6 +104,7 @@ def test_what_is_wrong_on_the_command_line_is_one_line(
 ) -> None:
     """A mistake is said before anything is touched: no directory is made."""
     monkeypatch.chdir(desk.home)
+    desk.experiment(file="thrice.yaml", more="repeat: 3")
     with pytest.raises(Mistakes) as caught:
         cli.main(args=words, standalone_mode=False)
     assert str(caught.value).startswith(why)

@@ -316,9 +316,9 @@ async def work(
     books = Books()
     commands = asyncio.StreamReader()
     steerings: list[tuple[Callable[[Books], bool], float]] = orders.pop("steer", [])  # type: ignore[assignment]
-    waiting: int = orders.pop("waiting", 0)  # type: ignore[assignment]
+    unheard: int = orders.pop("waiting", 0)  # type: ignore[assignment]
     given = Orders(profile=load, entry=entry, longest_s=longest_s, **{"shard": 0, "of": 1, "seed": 1, **orders})  # type: ignore[arg-type]
-    worker = Worker(given, commands, Pipe(books, commands, waiting))  # type: ignore[arg-type]
+    worker = Worker(given, commands, Pipe(books, commands, unheard))  # type: ignore[arg-type]
     async with asyncio.timeout(DEADLINE_S):
         running = asyncio.create_task(worker.run())
         for condition, factor in steerings:

@@ -71,7 +71,7 @@ async def test_what_a_killed_worker_left_is_named_by_the_next_load_and_dropped_o
             await books.until(lambda books: books.all.finished >= 5)
             (pid,) = driver.pids()
             os.kill(pid, signal.SIGKILL)
-        (comment,) = await admin.fetchrow(COMMENT)
+        comment = await admin.fetchval(COMMENT)
         assert comment.startswith("made by chaosrunner for its run killed; over by ")
         while await admin.fetchval(STILL_THERE):  # noqa: ASYNC110 - the server tells nobody when a session is gone
             await asyncio.sleep(0.02)
@@ -84,7 +84,7 @@ async def test_what_a_killed_worker_left_is_named_by_the_next_load_and_dropped_o
         )
         (dropped,) = (await play(short, server.dsn, until=finished(5))).notes("postgres schema of a dead run")
         assert dropped["dropped"]
-        assert await admin.fetchrow(COMMENT) is None
+        assert await admin.fetchval(COMMENT) is None
 
 
 COMMENT = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'chaosrunner_killed'"

@@ -110,7 +110,7 @@ def test_windows_of_merged_slots_hold_what_was_due_in_them() -> None:
 def test_sums_of_a_phase_count_in_its_sample_and_in_no_window() -> None:
     """What is only summed is part of its phase, and of no ten seconds of it."""
     state = busy()
-    for first in [number for number in state.slots if number < 100]:
+    for first in [slot for slot in state.slots if slot < 100]:
         for name, slot in state.slots.pop(first).items():
             state.coarse[state.phase_of_slot(first) or Phase.AFTER, name] = slot
     state.coarse_until = 100

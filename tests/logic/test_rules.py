@@ -99,6 +99,13 @@ def test_one_instance_under_two_faults_counts_once() -> None:
     assert too_much([limited("1 of api")], [struck("api", "api-1"), struck("api", "shop-api-1")])
 
 
+def test_a_share_is_exact() -> None:
+    """29 of 100 is 29 %, whatever binary fractions make of it; 30 of 100 is more."""
+    names = [f"api-{nth}" for nth in range(30)]
+    assert too_much([limited("29% of api")], [struck("api", *names[:29], live=100)]) == ""
+    assert too_much([limited("29% of api")], [struck("api", *names, live=100)]).startswith("30 of 100 api would be")
+
+
 def test_what_a_target_surely_is() -> None:
     """Before anybody has looked, only what no live system could make right is too much."""
     half = Target(component="api", share=0.5)

@@ -14,9 +14,9 @@ from samples import SCENARIOS, hostile, sample
 from chaosrunner.model.load import Closed, LoadProfile
 from chaosrunner.model.verdict import Outcome
 from chaosrunner.report.json import SCHEMA, verdict_json
-from chaosrunner.report.numbers import number
 from chaosrunner.report.junit import junit_xml
 from chaosrunner.report.markdown import markdown
+from chaosrunner.report.numbers import number
 from chaosrunner.report.write import write_all
 
 

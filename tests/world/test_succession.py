@@ -182,13 +182,15 @@ async def test_recovering_writes_down_who_did_it(tmp_path):
 
 
 async def test_an_active_run_is_never_touched(tmp_path):
-    """While somebody owns a run, recover is refused, the guard passes by, and nothing is orphaned."""
+    """While somebody looks after a run, recover is refused, all are recovered but it, and it is not called put back."""
     home, run_dir = await died(tmp_path)
     owner = Journal.take_over(run_dir, RealClock(), "runner")
     assert orphaned(home) == []
     with pytest.raises(Busy):
         await recover(run_dir, heir(home))
-    assert await recover_all(heir(home)) == []
+    (payment,) = await recover_all(heir(home))
+    assert not payment.paid
+    assert "just now" in payment.why
     assert broken(tmp_path) == ["r1"]
     await owner.close()
     assert len(await recover_all(heir(home))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -12,9 +13,11 @@ from chaosrunner.errors import InjectorError
 from chaosrunner.logic.fold import FaultStatus
 from chaosrunner.model import events as e
 from chaosrunner.model.fault import Evidence, Recipe, recipe_to_json
+from chaosrunner.model.rules import AtMost, Rules
 from chaosrunner.testing import FakeClock, MemoryJournal
 from chaosrunner.world.orphans import debts
 from chaosrunner.world.payment import Payer
+from chaosrunner.world.reservations import reserving
 from chaosrunner.world.shield import unshakable
 from chaosrunner.world.undo import undoing
 
@@ -251,6 +254,43 @@ async def test_a_kill_leaves_no_debt(tmp_path):
         await until(journal, lambda state: state.fault(0).proven)
     assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified"]
     assert journal.state.debts() == []
+
+
+class Culling(Kill):
+    """Kills one of those that live, and says how many do."""
+
+    live = 3
+
+    async def prepare(self, fault, context):
+        """Another one each time."""
+        context.drawn((f"c0-{self.live}",), self.live)
+        return replace(await Kill.prepare(self, fault, context), claims=(f"test:{fault.index}",))
+
+    async def inject(self, recipe, tools):
+        """One fewer lives."""
+        self.live -= 1
+        await Kill.inject(self, recipe, tools)
+
+
+async def test_a_kill_counts_until_as_many_live_as_before(tmp_path):
+    """However short a kill's own time: the next one is too much for `1 of c0` until the first victim is back."""
+    clock, culling = FakeClock(), Culling()
+    journal = MemoryJournal(clock)
+    limit = AtMost(text="1 of c0", file="system.yaml", line=3, component="c0", count=1)
+    asked = experiment_on(tmp_path, *["test.kill"] * 3, for_s=0.1, same=True)
+    asked = replace(asked, system=replace(asked.system, rules=Rules(at_most=(limit,))))
+    kit = kit_for(asked, tmp_path, culling, clock=clock)
+    with reserving(kit.home, asked, kit.run_dir) as reservation:
+        async with undoing(replace(kit, reservation=reservation), journal) as undo:
+            for index, came_back in ((0, 0), (1, 1), (2, 0)):
+                undo.inject(index)
+                await until(journal, lambda state, nth=index: state.fault(nth).proven or state.fault(nth).why)
+                await clock.sleep_until(clock.now() + 10**9)
+                culling.live += came_back
+    seen = [journal.state.fault(index) for index in range(3)]
+    assert [fault.proven for fault in seen] == [True, None, True]
+    assert "2 of 3 c0 would be under faults at once" in seen[1].why
+    assert "system.yaml:3: '1 of c0'" in seen[1].why
 
 
 class Shy(Flag):

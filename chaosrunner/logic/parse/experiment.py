@@ -28,10 +28,11 @@ from chaosrunner.model.system import System
 
 KEYS = (
     "question", "system", "load", "baseline", "faults", "hypothesis", "recover", "abort", "probes", "seed",
-    "environments", "rules",
+    "repeat", "environments", "rules",
 )  # fmt: skip
 SUFFIXES = (".yaml", ".yml")
 DEFAULT_BASELINE_S = 30.0
+MOST_RUNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _read(desk: Desk, root: Table, source: Source, system: System | None, around
         probes=probes,
         unanswered_s=load.unanswered_s,
         seed=fields.read("seed", lambda text: whole(text, 0, 2**63 - 1), None),
+        repeat=fields.count("repeat", 1, most=MOST_RUNS),
         rules=replace(rules, environments=read_environments(fields)),
     )
     # A duration that could not be read has its default here: what compares durations would only mislead.

@@ -22,6 +22,8 @@ from chaosrunner.model.rules import EACH, IN_ALL, AtMost, Dates, Hours, Pattern,
 
 KEYS = ("faults", "at_most", "only", "never", "protect")
 PROTECT_KEYS = ("names", "labels", "namespaces")
+EMPTY = dict.fromkeys(PROTECT_KEYS, "protect nothing") | {"never": "forbid nothing"}
+"""What an empty list would do; any other would allow nothing."""
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 DAY = "|".join(DAYS)
@@ -145,8 +147,11 @@ def zone(name: str, known: Callable[[], Collection[str]] = available_timezones) 
         names = sorted(known())
     if not names:
         raise ReadingError(f"{quoted(name)} is no time zone; this host has no list of them, so it knows only UTC")
-    near = did_you_mean(name, names)
-    raise ReadingError(f"{quoted(name)} is no time zone{near if near.endswith('?') else '; expected one such as UTC'}")
+    # Abbreviations are near to others of another meaning: CEST is not EST, and not the whole year either.
+    near = "" if name.isupper() else did_you_mean(name, names)
+    raise ReadingError(
+        f"{quoted(name)} is no time zone{near if near.endswith('?') else '; expected UTC or one such as Europe/Berlin'}"
+    )
 
 
 def _protections(desk: Desk, node: Node | None) -> Protections:
@@ -165,7 +170,7 @@ def _each(fields: Fields, key: str, parse: Read[R]) -> tuple[R, ...]:
     desk, node, found = fields.desk, fields.node(key), []
     texts = fields.texts(key)
     if node is not None and not texts and not desk.mistakes:
-        desk.wrong(node, f"{key} is empty, and would allow nothing; leave it out")
+        desk.wrong(node, f"{key} is empty, and would {EMPTY.get(key, 'allow nothing')}; leave it out")
     for scalar in texts:
         try:
             found.append(parse(scalar.text, desk.file, scalar.line))

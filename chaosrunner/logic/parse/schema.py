@@ -108,6 +108,7 @@ def experiment_schema(injectors: Iterable[Injector]) -> Schema:
             "abort": _ref("aborts", "Conditions to give up and heal at once, such as `errors > 30% for 10s`."),
             "probes": {"type": ["array", "null"], "items": {"$ref": "#/$defs/probe"}},
             "seed": _number("Of every choice made by chance.", least=0),
+            "repeat": _number("How many runs `run` plays; `run --repeat` wins.", least=1, most=1000),
             "environments": environments(),
             "rules": rules(),
         },

@@ -79,6 +79,10 @@ def test_the_example_of_the_manual_reads_line_by_line() -> None:
         ("baseline: 15s", "basline: 15s", "10:1: 'basline' is no key; did you mean 'baseline'?"),
         ("baseline: 15s", "seed: -1", "10:7: seed '-1': expected 0 to 9,223,372,036,854,775,807"),
         ("baseline: 15s", "seed: 1.5", "10:7: seed '1.5': expected a whole number, such as 1"),
+        ("baseline: 15s", "repeat: 0", "10:9: repeat '0': expected 1 to 1,000"),
+        ("baseline: 15s", "repeat: 5 times", "10:9: repeat '5 times': expected a whole number, such as 1"),
+        ("baseline: 15s", "repeat: [5]", "10:9: repeat: expected a single value, found a list"),
+        ("baseline: 15s", "repeats: 5", "10:1: 'repeats' is no key; did you mean 'repeat'?"),
         ("baseline: 15s", "seed: 014", "10:7: seed '014': a number does not begin with zero; write 14, or quote it"),
         ("recover: within 20s, hold 10s", "recover: soon", "18:10: recover 'soon': expected 'within 2min, hold 30s'"),
         (

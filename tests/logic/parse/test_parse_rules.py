@@ -81,6 +81,8 @@ def test_an_experiment_says_less_than_its_system() -> None:
         ("rules: {fault: noop}\n", "17:9: 'fault' is no key of rules; did you mean 'faults'?"),
         ("rules: [a]\n", "17:8: rules: expected a mapping of keys, found a list"),
         ("rules: {faults: []}\n", "17:17: faults is empty, and would allow nothing; leave it out"),
+        ("rules: {never: []}\n", "17:16: never is empty, and would forbid nothing; leave it out"),
+        ("rules: {protect: {names: []}}\n", "17:26: names is empty, and would protect nothing; leave it out"),
         (
             "rules: {faults: a b}\n",
             "17:17: faults 'a b': expected a name, or a part of one with '*', such as 'proxy.*'",
@@ -103,7 +105,8 @@ def test_an_experiment_says_less_than_its_system() -> None:
             "rules: {only: Mon Europe/Berlim}\n",
             "17:15: only 'Mon Europe/Berlim': 'Europe/Berlim' is no time zone; did you mean 'Europe/Berlin'?",
         ),
-        ("rules: {only: Mon Xq}\n", "17:15: only 'Mon Xq': 'Xq' is no time zone"),
+        ("rules: {only: Mon Xq}\n", "17:15: only 'Mon Xq': 'Xq' is no time zone; expected UTC or one such as Europe/B"),
+        ("rules: {only: Mon CEST}\n", "17:15: only 'Mon CEST': 'CEST' is no time zone; expected UTC or one such as Eu"),
         ("rules: {never: 24.12.2026 UTC}\n", "17:16: never '24.12.2026 UTC': expected dates and a time zone"),
         ("rules: {never: 2026-02-30 UTC}\n", "17:16: never '2026-02-30 UTC': '2026-02-30' is no date"),
         (
