@@ -58,7 +58,7 @@ def choose(fault: Fault, context: Context, live: Sequence[T], traits: Callable[[
     """
     assert fault.target is not None
     known = [traits(instance) for instance in live]
-    _refuse_protected(context, known)
+    refuse_protected(context, known)
     try:
         count = fault.target.how_many(len(live))
     except ValueError as error:
@@ -70,7 +70,8 @@ def choose(fault: Fault, context: Context, live: Sequence[T], traits: Callable[[
     return [live[index] for index in drawn]
 
 
-def _refuse_protected(context: Context, known: Iterable[Traits]) -> None:
+def refuse_protected(context: Context, known: Iterable[Traits]) -> None:
+    """Raises InjectorError when a rule protects one of these instances."""
     for one in known:
         for rules in context.rules:
             found = rules.protect.against((one.name, *one.others), one.labels, one.namespaces)

@@ -6,7 +6,7 @@ A container is its id: another one of the same name is a stranger, whose setting
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from chaosrunner.errors import InjectorError
@@ -14,7 +14,7 @@ from chaosrunner.model.fault import Context, Fault, Recipe
 from chaosrunner.model.system import Component, Containers
 from fault_injectors import docker_engine as engine
 from fault_injectors import processes
-from fault_injectors.aim import Traits, choose, component_of
+from fault_injectors.aim import Traits, choose, component_of, refuse_protected
 from fault_injectors.docker_engine import Json
 from fault_injectors.processes import Process
 
@@ -83,6 +83,7 @@ async def aim(fault: Fault, context: Context) -> Aim:
     component = component_of(fault, context)
     where, live = await running(component)
     _refuse_protected(live)
+    await _refuse_guests(context, where, live)
     chosen = choose(fault, context, live, _traits)
     spared = context.spare()
     seen: dict[str, Json] = {}
@@ -238,6 +239,18 @@ def _refuse_protected(live: Iterable[Json]) -> None:
     for summary in live:
         if (summary.get("Labels") or {}).get(PROTECTED, "false").lower() != "false":
             raise InjectorError(f"{_name(summary)} is protected by its label {PROTECTED}; select without it")
+
+
+async def _refuse_guests(context: Context, where: str, live: Sequence[Json]) -> None:
+    """A container that has joined the network of another is hit with it."""
+    everything: list[Json] = await engine.ask(where, lambda api: api.containers())
+    for host in live:
+        guests = [one for one in everything if one["HostConfig"].get("NetworkMode") == f"container:{host['Id']}"]
+        try:
+            _refuse_protected(guests)
+            refuse_protected(context, map(_traits, guests))
+        except InjectorError as why:
+            raise InjectorError(f"{_name(host)} shares its network: {why}") from None
 
 
 def _refuse_ours(container: str, name: str, spared: frozenset[int]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Fault, Recipe
 from fault_injectors import processes
-from fault_injectors.aim import Traits, choose, component_of
+from fault_injectors.aim import Traits, choose, component_of, refuse_protected
 from fault_injectors.processes import Process
 
 CAP_SYS_NICE = 23
@@ -37,9 +40,11 @@ def targets_of(fault: Fault, context: Context, *, with_children: bool = False) -
     spared = context.spare() | {1, os.getpid()}
     chosen = choose(fault, context, processes.instances(component_of(fault, context), spared), _traits)
     targets = chosen + [child for head in chosen if with_children for child in processes.descendants(head)]
+    refuse_protected(context, map(_traits, targets))
     for target in targets:
         if target.pid in spared:
             raise InjectorError(f"{target.says} is never touched: pid 1, or chaosrunner's own family")
+        _refuse_unseen(context, target)
         if not processes.send(target, 0):
             raise InjectorError(f"{target.says} ended while it was looked at")
     return targets
@@ -58,12 +63,39 @@ def said(targets: Sequence[Process]) -> str:
 
 
 def _traits(process: Process) -> Traits:
-    """By what people call it; its program's name may be protected as well."""
+    """By what people call it; its program may be protected as well, by any name that it goes by.
+
+    The kernel's own name for it ends after 15 letters, so that alone would miss a longer one.
+    """
+    place = processes.PROC / str(process.pid)
+    names = {_read(place / "comm").strip(), Path(_read(place / "cmdline").partition("\0")[0]).name}
+    with suppress(OSError):
+        names.add((place / "exe").readlink().name.removesuffix(" (deleted)"))
+    return Traits(name=process.says, others=tuple(sorted(names - {""})))
+
+
+def _refuse_unseen(context: Context, target: Process) -> None:
+    """A process in a container that may be a protected one: neither its name nor its labels can be seen from here."""
+    mine = _containers("self")
+    for container in _containers(target.pid) - mine:
+        for protect in (rules.protect for rules in context.rules):
+            for rule in (*protect.labels, *protect.names):
+                raise InjectorError(
+                    f"{target.says} runs in container {container[:12]}, whose name and labels are not known here, "
+                    f"and some are protected: {rule}; aim a docker fault at it"
+                )
+
+
+def _containers(pid: int | str) -> set[str]:
+    """Ids of the containers around a process, as its control groups are called."""
+    return set(re.findall(r"[0-9a-f]{64}", _read(processes.PROC / str(pid) / "cgroup")))
+
+
+def _read(file: Path) -> str:
     try:
-        program = (processes.PROC / str(process.pid) / "comm").read_text().strip()
+        return file.read_text(errors="replace")
     except OSError:
-        program = ""  # it has just ended
-    return Traits(name=process.says, others=(program,) if program else ())
+        return ""  # it has just ended
 
 
 def capable(number: int) -> bool:

@@ -62,7 +62,11 @@ def _under_way(home: StateHome, system: str | None) -> list[Registered]:
     from chaosrunner.world.lock import OWNER, held
     from chaosrunner.world.orphans import debts_of
 
-    return [run for run in home.runs(system) if held(run.run_dir / OWNER) or debts_of(run.run_dir)]
+    def lives(run: Registered) -> bool:
+        # A directory that somebody has moved or removed: nobody can tell, so it is said.
+        return not run.run_dir.exists() or held(run.run_dir / OWNER) or bool(debts_of(run.run_dir))
+
+    return [run for run in home.runs(system) if lives(run)]
 
 
 def _not_that(system: str, others: list[Registered]) -> Mistakes:
@@ -75,6 +79,10 @@ def _not_that(system: str, others: list[Registered]) -> Mistakes:
 
 def _told(run_dir: Path, came: list[Payment] | BaseException, repair: str) -> Exit:
     """Say what became of one run."""
+    if isinstance(came, FileNotFoundError):
+        tell(f"{run_dir.name}: NOT ABORTED: {run_dir} is gone; end its runner with SIGTERM, should it live, and look")
+        tell("  what is left with: chaosrunner recover --scan SYSTEM")
+        return Exit.NOT_RESTORED
     if isinstance(came, BaseException):
         tell(f"{run_dir.name}: NOT ABORTED: {came}")
         return Exit.NOT_RESTORED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def command(one: Path, other: Path, noise: Path | None, margin: str, as_json: bo
     """
     from chaosrunner.logic.parse.scalars import share
     from chaosrunner.logic.parse.spelling import ReadingError
-    from chaosrunner.logic.search.versus import Groups, differences, too_few
+    from chaosrunner.logic.search.versus import Groups, differences, too_few, unlike
     from chaosrunner.report.search import plain, show_telling
 
     try:
@@ -47,9 +48,8 @@ def command(one: Path, other: Path, noise: Path | None, margin: str, as_json: bo
         noise=tuple(runs_in(noise) if noise else ()),
         margin=allowed,
     )
-    questions = {run.question for run in (*groups.one, *groups.other)}
-    if len(questions) > 1:
-        raise Mistakes([Mistake(str(other), 0, 0, f"it answers another question: {' / '.join(sorted(questions))}")])
+    if why := unlike(groups):
+        raise Mistakes([Mistake("compare", 0, 0, why)])
     found, few = differences(groups), too_few(groups)
     told = _telling(groups, found, few, (one, other))
     if as_json:
@@ -77,6 +77,15 @@ def runs_in(folder: Path) -> list[Figures]:
     return found
 
 
+def texts_in(folder: Path) -> set[str]:
+    """The texts that the runs in a directory were played from; of a journal that cannot be read, none."""
+    found = set()
+    for file in folder.glob("*/events.jsonl"):
+        with suppress(OSError, ValueError, LookupError), file.open() as lines:
+            found.add(str(json.loads(lines.readline())["event"]["source"]))
+    return found
+
+
 def _telling(groups: Groups, found: Sequence[Difference], few: str, folders: tuple[Path, Path]) -> Telling:
     from chaosrunner.cli.repeats import recovered
     from chaosrunner.logic.search.versus import Claim
@@ -92,6 +101,8 @@ def _telling(groups: Groups, found: Sequence[Difference], few: str, folders: tup
     }[code]
     facts = [("A recovered", recovered(groups.one)), ("B recovered", recovered(groups.other))]
     facts += [(one.metric, said(one)) for one in found]
+    if texts_in(folders[0]) != texts_in(folders[1]):
+        facts.append(("beware", "A and B were played from different texts: what differs may be the experiment"))
     left_out = [run.run for run in (*groups.one, *groups.other) if not run.usable]
     if left_out:
         facts.append(("not counted", f"UNKNOWN: {', '.join(left_out)}"))

@@ -86,6 +86,8 @@ class Expedition:
             seen = await performed(experiment, wishes, interrupts)
         except ChaosrunnerError as error:
             if not self.played:
+                with suppress(OSError):  # with a run in it, it stays
+                    self.folder.rmdir()
                 raise
             code = Exit.UNKNOWN if isinstance(error, Mistakes) else error.exit_code
             raise Stopped(code, f"another run was not possible: {error}") from error

@@ -85,7 +85,7 @@ def _telling(trip: Expedition, verdict: Verdict, ramps: Ramps, asked: str) -> Te
     else:
         up, down = words.share(widest.up.success), words.share(widest.down.success)
         facts.append(("both ways", f"at {widest.level:,.5g}/s {up} succeeded on the way up, {down} on the way down"))
-    facts.append(("lost", f"{words.share(max(0.0, ramps.lost))} of the goodput at equal load"))
+        facts.append(("lost", f"{words.share(max(0.0, ramps.lost))} of the goodput at equal load"))
     headline = {
         Exit.HELD: "goodput returned after the overload" + (", later than the load did" if widest else ""),
         Exit.BROKEN: "what the overload broke was not well again in time after it was gone",

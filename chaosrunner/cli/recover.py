@@ -79,7 +79,8 @@ def run_dir_of(run: str, home: StateHome) -> Path:
     if not known:
         known = [folder for folder in (Path("runs") / run,) if (folder / EVENTS).is_file()]
     if not known:
-        raise Mistakes([Mistake(run, 0, 0, "no journal is here, and no run of that id has been left; see --scan")])
+        why = "no journal is here, and no run of that id owes anything (any more); name its directory, or see --scan"
+        raise Mistakes([Mistake(run, 0, 0, why)])
     return known[0]
 
 

@@ -103,7 +103,7 @@ def recovered(seen: Sequence[Figures]) -> str:
     """The median time to recover with its interval, and what it rests on."""
     found = times(seen)
     if not found:
-        return "not known of any run"
+        return "not known of any run" if any(run.faults for run in seen) else "nothing was broken"
     cut = sum(not one.seen for one in found)
     text = f"{_median(median(found))}, half of all runs (Kaplan–Meier, {words.plural(len(found), 'run')}"
     return text + (f", {cut} cut off before)" if cut else ")")
@@ -119,7 +119,7 @@ def _median(seen: Median) -> str:
 
 def _time(run: Figures) -> str:
     if run.time is None:
-        return "not known"
+        return "not known" if run.faults else "from nothing"
     return human_duration(run.time.seconds) if run.time.seen else f"not within {human_duration(run.time.seconds)}"
 
 
@@ -127,7 +127,7 @@ def _spread(name: str, found: Sequence[float]) -> str:
     say = {"goodput": words.rate, "errors": words.share}.get(name, words.seconds)
     text = f"{say(min(found))} to {say(max(found))} during the faults"
     floor = noise_floor([found]) if max(found) < float("inf") else None
-    return text if floor is None else f"{text}; alike halves differ by up to {say(floor)}"
+    return text if floor is None else f"{text}; alike halves differ by up to {say(round(floor, 9))}"
 
 
 def _sections(seen: Sequence[Figures]) -> list[Child]:

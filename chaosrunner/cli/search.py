@@ -33,7 +33,14 @@ OPTIONS = (
 ASKED = (
     click.option("--precision", default="5%", show_default=True, help="How narrow the interval is to be."),
     click.option("--confidence", default="95%", show_default=True, help="How sure it is to be."),
-    click.option("--most", default=40, show_default=True, help="Trials after which it is given up."),
+    click.option(
+        "--most",
+        type=click.IntRange(1, 1000),
+        default=40,
+        show_default=True,
+        metavar="N",
+        help="Trials after which it is given up.",
+    ),
     click.option("--at-least", default="", metavar="LEVEL", help="Exit 1 if less holds, 0 if this or more does."),
 )
 

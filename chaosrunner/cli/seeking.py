@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from chaosrunner.cli.expedition import Stopped
 from chaosrunner.cli.search import required, wrong
 from chaosrunner.errors import Exit
+from chaosrunner.logic.foresight import foresee
 from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.search.boundary import Ladder, left, next_level, so_far
 from chaosrunner.logic.search.boundary import found as boundary_found
 from chaosrunner.logic.search.curve import Curve, curve_of, next_point
 from chaosrunner.logic.search.draft import Draft
-from chaosrunner.logic.search.outcome import trial_of
+from chaosrunner.logic.search.outcome import trial_of, without_room
 from chaosrunner.logic.search.vary import (
     alone,
     at_load,
@@ -112,7 +113,9 @@ class Search:
 
     async def _trial(self, quest: Quest, level: float, remaining: int, interrupts: Interrupts) -> Trial:
         played = await self.trip.playing(quest.draft(level), level, remaining, interrupts)
-        return trial_of(played.experiment, played.state, level, of_load=quest.of_load)
+        trial = trial_of(played.experiment, played.state, level, of_load=quest.of_load)
+        load = played.experiment.load
+        return without_room(trial, quest.all, load.connections) if quest.of_load and not load.closed else trial
 
     def curve(self) -> Curve:
         """Of the first quest."""
@@ -282,15 +285,18 @@ def _check(search: Search, quest: Quest) -> None:
     """Read the experiment at both ends of the ladder, so that what is wrong there is said before anything is touched.
 
     Raises:
-        Mistakes: a level makes a file that is wrong.
+        Mistakes: a level makes a file that is wrong, or the lowest load is looked at for too short to say anything.
     """
     try:
-        for level in (quest.ladder.rungs[0], quest.ladder.rungs[-1]):
-            search.trip.read(quest.draft(level))
+        first, _ = [search.trip.read(quest.draft(level)) for level in (quest.ladder.rungs[0], quest.ladder.rungs[-1])]
     except KeyError as error:
         raise wrong(
             search.trip.experiment.file, f"{error.args[0]!r} must be written in the file to be varied"
         ) from None
+    short = next((need for need in foresee(first) if need.short and need.phase == "before"), None)
+    if quest.of_load and short is not None:
+        where = f"at {search.unit.say(quest.ladder.rungs[0])} {short.what!r} {short.says}"
+        raise wrong("--for", f"{where}; look longer, or begin higher")
 
 
 async def _pursue(search: Search, work: Callable[[], object]) -> Exit:

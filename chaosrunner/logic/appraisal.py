@@ -29,7 +29,13 @@ from chaosrunner.logic.trace import Trace
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Stat
 from chaosrunner.model.units import human_duration
-from chaosrunner.model.verdict import Impact, Recovery, Relapse, Return
+from chaosrunner.model.verdict import Change, Impact, Recovery, Relapse, Return
+
+ILL = frozenset({Return.NOT_RECOVERED, Return.RELAPSED})
+"""Verdicts that speak against the target."""
+
+TOLD = 2
+"""Relapses that are put into words; the JSON has all."""
 
 
 def appraisal(experiment: Experiment, state: State, now: int, side: float = SIDE) -> Recovery:
@@ -103,11 +109,52 @@ def _with_verdict(seen: Recovery, there: Comparison) -> Recovery:
         verdict = Return.NOT_RECOVERED
     if seen.state == "unknown":
         verdict, why = Return.INCONCLUSIVE, seen.why
-    if seen.relapses:
-        told = "; ".join(_told(one) for one in seen.relapses)
-        why = told if verdict is Return.RECOVERED else f"{told}; {verdict}: {why}"
-        verdict = Return.RELAPSED
-    return replace(seen, residuals=remains, verdict=verdict, verdict_why=why)
+    seen = replace(seen, residuals=remains, verdict=verdict, verdict_why=why)
+    return _relapsed(seen, verdict, why) if seen.relapses else seen
+
+
+def doubted(plain: Recovery, view: Recovery, why: str) -> Recovery:
+    """A bad verdict without what a kinder view does not show: neither a relapse nor a change for the worse is proven
+    by what the target did not do.
+
+    Args:
+        plain: as seen; of another verdict than NOT RECOVERED and RELAPSED it is left as it is.
+        view: the same from the traffic without what is not the target's doing.
+        why: what that was, in words: `the generator's own lag decides`.
+    """
+    if plain.verdict not in ILL:
+        return plain
+    worse = {one.metric for one in view.residuals if one.proves is Change.WORSE}
+    kept = tuple(
+        replace(one, proves=Change.UNCLEAR, why=f"{why}: with it {changed(one)}")
+        if one.proves is Change.WORSE and one.metric not in worse
+        else one
+        for one in plain.residuals
+    )
+    seen = replace(plain, residuals=kept)
+    if view.verdict not in ILL:
+        bad = f"RELAPSED: {_ill_again(plain)}" if plain.relapses else plain.verdict_why
+        why = f"{why}: with it {bad}"
+        return replace(seen, verdict=Return.INCONCLUSIVE, verdict_why=why, relapses=view.relapses)
+    if plain.relapses and not view.relapses:
+        return replace(seen, verdict=view.verdict, verdict_why=view.verdict_why, relapses=())
+    if plain.relapses and kept != plain.residuals and plain.state != "never":
+        return _relapsed(seen, *concluded(kept))
+    return seen
+
+
+def _relapsed(seen: Recovery, verdict: Return, why: str) -> Recovery:
+    """What it was ill of again, and what it would be without that."""
+    told = _ill_again(seen)
+    whole = told if verdict is Return.RECOVERED else f"{told}; {verdict}: {why}"
+    return replace(seen, verdict=Return.RELAPSED, verdict_why=whole)
+
+
+def _ill_again(seen: Recovery) -> str:
+    """The relapses in words, the first few of many."""
+    more = len(seen.relapses) - TOLD
+    told = [*map(_told, seen.relapses[:TOLD]), *([f"and {more} more"] if more > 0 else [])]
+    return "; ".join(told)
 
 
 def _told(one: Relapse) -> str:
@@ -118,9 +165,16 @@ def _told(one: Relapse) -> str:
 
 
 def _with_relapses(seen: Recovery, found: Sight) -> Recovery:
-    watch = found.watch
-    ill = relapses(_traces(found), found.effect.last_inject_us, watch.begin_us, watch.until_us)
-    return replace(seen, relapses=ill)
+    watch, effect = found.watch, found.effect
+    ill = relapses(_traces(found), effect.last_inject_us, watch.begin_us, watch.until_us)
+    # They are told as the time to recover is: from the end of the effect as it was answered.
+    late_s = max(0, effect.answered_us - watch.begin_us) / 1e6
+    return replace(seen, relapses=tuple(_later(one, late_s) for one in ill))
+
+
+def _later(one: Relapse, late_s: float) -> Relapse:
+    well, begin, end = (max(0.0, at_s - late_s) for at_s in (one.well_s, one.begin_s, one.end_s))
+    return Relapse(well_s=well, begin_s=begin, end_s=end)
 
 
 def _traces(found: Sight) -> list[Trace]:

@@ -150,7 +150,8 @@ def _proof(experiment: Experiment, prior: Prior | None) -> Need:
         factor = max(factor, (POWER * visible / bound) ** 2)
     says = ", ".join(told)
     if factor > 1:
-        says += f"; {_s(experiment.baseline_s * factor)} of baseline and {_s(hold_s * factor)} of hold would prove it"
+        says += f"; at least {_s(experiment.baseline_s * factor)} of baseline and {_s(hold_s * factor)} of hold "
+        says += "would prove it"
     return Need(phase="proof", what=what, says=says, short=factor > 1)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
-from chaosrunner.logic.appraisal import appraisal, glance
+from chaosrunner.logic.appraisal import ILL, appraisal, doubted, glance
 from chaosrunner.logic.doubt import unfit_abort, unfit_recovery
 from chaosrunner.logic.findings import findings_of, guarded
 from chaosrunner.logic.fold import FaultState, State
@@ -110,13 +110,14 @@ def _appraised(traffic: Traffic) -> Recovery:
     until, error = state.covered_ns(), side(experiment, state)
     try:
         plain = appraisal(experiment, state, until, error)
-        if plain.verdict is not Return.NOT_RECOVERED:
-            return plain
-        if glance(experiment, without_lag(state), until, error).verdict is not Return.NOT_RECOVERED:
-            return _inconclusive(plain, f"the generator's own lag decides: with it {plain.verdict_why}")
-        kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER})) if traffic.lack else traffic
-        if kinder is not traffic and glance(experiment, kinder.state, until, error).verdict is not Return.NOT_RECOVERED:
-            return _inconclusive(plain, f"a CPU was missing, and that decides: with it {plain.verdict_why}")
+        if plain.verdict in ILL:
+            view = glance(experiment, without_lag(state), until, error)
+            plain = doubted(plain, view, "the generator's own lag decides")
+        if plain.verdict in ILL and traffic.lack:
+            kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER}))
+            plain = doubted(
+                plain, glance(experiment, kinder.state, until, error), "a CPU was missing, and that decides"
+            )
         return plain
     except Exception as failure:
         why = f"measuring failed: {type(failure).__name__}: {failure}"

@@ -5,12 +5,14 @@ the CPUs while the target's threads waited for one. *Ourselves*: a load worker s
 come were not seen. Both are known by the second, never by the request, so the kindest assumptions are made:
 
 - A response may owe all that was missing in the second it was due in and in the one before (a queue outlives its
-  cause), and the same share of the time it took itself.
+  cause), and the same share of the time it took itself, but no more of that than was missing while it took it.
 - Our own standing still delays a hit twice at most, when it is fired and when its answer is seen, each time by the
   longest stall there was. (A worker that cannot keep up is another matter: `chaosrunner.logic.doubt.unfit_worker`.)
 - Where the target's busiest thread never slept, its queue was never empty: then what was missing before is owed, too.
-- Of ten seconds, the slowest responses are those of the worst seconds. (Ten, because slots of a long run are merged to
-  that, see `chaosrunner.world.compaction`, and judging must not depend on whether they were.)
+- Of ten seconds, the slowest responses are those of the worst seconds, and slower than all are those that were given
+  up. (Ten, because slots of a long run are merged to that, see `chaosrunner.world.compaction`, and judging must not
+  depend on whether they were.)
+- Who was given up and may owe that would have been answered as late as he was given up, less what he owes.
 
 A finding that is BROKEN as seen and not in this view is UNKNOWN (`chaosrunner.logic.doubt`). A target that is slow by
 itself is BROKEN in both: a stranger's 200 ms do not explain two seconds, and where target and load fill the CPUs by
@@ -19,12 +21,12 @@ themselves nothing is taken off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from math import ceil, floor
+from math import ceil, floor, fsum
 from typing import TYPE_CHECKING
 
-from chaosrunner.model.histogram import Histogram, cell_of, highest_in
+from chaosrunner.model.histogram import Histogram, cell_of, highest_in, lowest_in
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.units import NANOS, SLOT_NS
 
@@ -46,6 +48,9 @@ NEVER_ASLEEP = 0.9
 DOUBTFUL = 0.25
 """Share of its age that a request which was given up must owe to missing CPU before that may be why."""
 
+LIFE_S = 10
+"""Seconds for which it is known one by one what was missing while a request was open; beyond, its share is taken."""
+
 GROUP_SLOTS = 100
 SLOTS_A_SECOND = NANOS // SLOT_NS
 SECOND_US = 1_000_000
@@ -64,10 +69,14 @@ class Owed:
     """However long it took."""
     share: float = 0.0
     """Of the time it took."""
+    ahead: tuple[float, ...] = field(default=(), compare=False)
+    """What was missing in the second it was due in and in each of the next ones: it cannot owe more while it lasts."""
 
     def of(self, micros: int) -> int:
         """The part of a response in µs, which may exceed it."""
-        return round(self.seconds * SECOND_US + self.share * micros)
+        took_s = micros / SECOND_US
+        lasting = fsum(self.ahead[: ceil(took_s) + 1]) + self.share * max(0.0, took_s - LIFE_S)
+        return round((self.seconds + min(self.share * took_s, lasting)) * SECOND_US)
 
 
 NOTHING = Owed()
@@ -95,7 +104,8 @@ class Missing:
         """What a request due in that second may owe."""
         before, here, after = (self.others.get(near, 0.0) for near in (second - 1, second, second + 1))
         still = max(self.ours.get(near, 0.0) for near in (second - 1, second, second + 1))
-        return Owed(max(before, self.piled.get(second, 0.0)) + here + 2 * still, max(here, after))
+        ahead = tuple(self.others.get(later, 0.0) for later in range(second, second + LIFE_S + 1))
+        return Owed(max(before, self.piled.get(second, 0.0)) + here + 2 * still, max(here, after), ahead)
 
     def seconds(self) -> set[int]:
         """Every second in which a response may owe anything."""
@@ -202,17 +212,32 @@ def _coarse(state: State, lack: Missing, phases: frozenset[Phase]) -> dict[tuple
 def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed]) -> dict[int, dict[int, Slot]]:
     """Slots of the same stretch of time, each name's slowest responses taken to be of the worst seconds."""
     worst_first = sorted(owed, reverse=True)
-    sums: dict[int, Histogram] = {}
-    for names in slots.values():
-        for name, slot in names.items():
-            whole = sums.setdefault(name, Histogram())
+    fresh: dict[int, dict[int, Slot]] = {number: {} for number in slots}
+    for name in sorted({name for names in slots.values() for name in names}):
+        own = {number: names[name] for number, names in slots.items() if name in names}
+        whole = Histogram()
+        for slot in own.values():
             whole.add(slot.ok)
             whole.add(slot.adjusted)
-    moves = {name: _moves(whole, worst_first) for name, whole in sums.items()}
-    return {
-        number: {name: _slot(slot, moves[name], worst_first[0]) for name, slot in names.items()}
-        for number, names in slots.items()
-    }
+        moves, excused = _moves(whole, worst_first), _excused(own.values(), worst_first)
+        for (number, slot), count in zip(own.items(), excused, strict=True):
+            fresh[number][name] = _slot(slot, moves, count, worst_first[0])
+    return fresh
+
+
+def _excused(slots: Collection[Slot], owed: list[Owed]) -> Iterator[int]:
+    """How many of those given up in each slot may owe it: no more than there were hits in the doubtful seconds."""
+    given = [sum(slot.done.get(outcome, 0) for outcome in GIVEN_UP) for slot in slots]
+    hits = sum(given) + sum(slot.ok.total for slot in slots)
+    age_us = max((slot.failed.max() or 0.0 for slot in slots), default=0.0)
+    doubtful = sum(_in_doubt(round(age_us), one) for one in owed)
+    most = min(sum(given), ceil(hits * doubtful / len(owed)))
+    seen = told = 0
+    for count in given:
+        seen += count
+        upto = most * seen // max(1, sum(given))
+        yield upto - told
+        told = upto
 
 
 def _moves(whole: Histogram, owed: list[Owed]) -> Moves:
@@ -226,14 +251,18 @@ def _moves(whole: Histogram, owed: list[Owed]) -> Moves:
     return moves
 
 
-def _slot(slot: Slot, moves: Moves, worst: Owed) -> Slot:
+def _slot(slot: Slot, moves: Moves, excused: int, worst: Owed) -> Slot:
     ok, adjusted, done = _moved(slot.ok, moves), _moved(slot.adjusted, moves), dict(slot.done)
-    given_up = sum(done.get(outcome, 0) for outcome in GIVEN_UP)
-    if given_up and _in_doubt(round(slot.failed.max() or 0.0), worst):
-        done = {outcome: count for outcome, count in done.items() if outcome not in GIVEN_UP}
-        done[Outcome.OK] = done.get(Outcome.OK, 0) + given_up
-        ok.add(Histogram({0: given_up}, given_up))
-        adjusted.add(Histogram({0: given_up}, given_up))
+    if excused:
+        left = excused
+        for outcome in sorted(GIVEN_UP & done.keys()):
+            taken_back = min(left, done[outcome])
+            done[outcome], left = done[outcome] - taken_back, left - taken_back
+        done = {outcome: count for outcome, count in done.items() if count}
+        done[Outcome.OK] = done.get(Outcome.OK, 0) + excused
+        cell = cell_of(_less(lowest_in(min(slot.failed.cells, default=0)), worst))
+        for histogram in (ok, adjusted):
+            histogram.add(Histogram({cell: excused}, excused))
     return replace(slot, ok=ok, adjusted=adjusted, done=done)
 
 
@@ -254,6 +283,7 @@ def _in_doubt(age_us: int, owed: Owed) -> bool:
 
 
 def _quicker(hit: Hit, owed: Owed) -> Hit:
-    if hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, owed):
-        return replace(hit, outcome=Outcome.OK, response_us=0)
-    return replace(hit, response_us=_less(hit.response_us, owed)) if hit.outcome is Outcome.OK else hit
+    given_up = hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, owed)
+    if not given_up and hit.outcome is not Outcome.OK:
+        return hit
+    return replace(hit, outcome=Outcome.OK, response_us=_less(hit.response_us, owed))

@@ -130,7 +130,9 @@ def concluded(seen: Sequence[Residual]) -> tuple[Return, str]:
 
 
 def changed(one: Residual) -> str:
-    """`p50 +25 % (+23 % to +27 %), +10 % is allowed`."""
+    """`p50 +25 % (+23 % to +27 %), +10 % is allowed`; `p95 failed` where it falls on a failed request."""
+    if one.change == math.inf:
+        return f"{one.metric} failed"
     sign = "-" if one.metric.startswith(Stat.RATE.value) else "+"
     unit = "points" if one.scale == "difference" else "%"
     return f"{one.metric} {_relative(one, one.change)} ({_range(one)}), {sign}{one.margin * 100:.3g} {unit} is allowed"

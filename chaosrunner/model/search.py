@@ -33,6 +33,10 @@ class Trial:
     p99: float | None = None
     inside: float = 0.0
     """Requests in the system at once, on average: responses added up, per second (Little's law)."""
+    service: float | None = None
+    """p95 of done − sent in seconds, of what succeeded: what the target took once it had been asked."""
+    taken: float = 0.0
+    """Connections of ours that were taken at once, on average; 0 where hardly any request had to wait for one."""
     lasted_s: float = 0.0
     """The whole run, with all that came before and after it."""
 

@@ -65,7 +65,7 @@ def explain_errors(verdict: Verdict, phase: Phase, name: str = "") -> str:
     seen = verdict.recovery
     if phase is Phase.FAULT and seen.detected_s is not None:
         lasted = f", last {seconds(seen.outage_s)} later" if seen.outage_s is not None else ""
-        parts.append(f"first {seconds(seen.detected_s)} after the injection{lasted}")
+        parts.append(f"'after' violated first {seconds(seen.detected_s)} after the injection{lasted}")
     return "; ".join(parts)
 
 

@@ -31,7 +31,7 @@ def recovery_section(verdict: Verdict, experiment: Experiment) -> ET.Element:
     facts: list[tuple[str, str]] = [
         ("target", target),
         ("users noticed", _detected(seen)),
-        ("outage, first to last failure", bounded(seen.outage_s, seen.outage_low_s, seen.outage_high_s)),
+        ("“after” violated, first to last bad request", bounded(seen.outage_s, seen.outage_low_s, seen.outage_high_s)),
         ("depth, worst second", _depth(seen)),
         ("lost", lost(seen)),
         ("p95 after ÷ before", f"{seen.residual:.2f}" if seen.residual is not None else words.NOTHING),

@@ -13,6 +13,9 @@ from chaosrunner.report.search import Fact
 
 Say = Callable[[float], str]
 
+FITS = 0.2
+"""A law that is off by more than this (rms of the relative errors) says nothing of the target, and is not told."""
+
 
 def headline_of(boundary: Boundary, say: Say, what: str) -> str:
     """One line: `the load holds up to 412/s`."""
@@ -50,6 +53,8 @@ def capacity_facts(curve: Curve, say: Say) -> list[Fact]:
     facts: list[Fact] = []
     if curve.knee is not None:
         facts.append(("knee", f"{_place(curve.knee, say)}: from there on waiting grows faster than goodput"))
+    elif curve.levels:
+        facts.append(("knee", f"none seen up to {say(curve.levels[-1].level)}"))
     if curve.best is not None:
         facts.append(("best", f"{words.rate(curve.best.goodput)} succeeded, at {say(curve.best.level)}"))
         highest = curve.levels[-1]
@@ -104,6 +109,8 @@ def _law(law: Law | None) -> str:
     """λ, σ and κ, and what they are worth."""
     if law is None:
         return "too few levels that differ enough to fit the Universal Scalability Law"
+    if law.error > FITS:
+        return f"does not follow the Universal Scalability Law: off by {words.share(law.error)} (rms)"
     text = f"X(N) with λ = {law.rate:.4g}/s, σ = {law.contention:.3g}, κ = {law.coherence:.3g}"
     text += f"; off by {words.share(law.error)} (rms) over {law.points} levels up to N = {law.reached:.3g}"
     if law.peak is None:

@@ -8,7 +8,7 @@ from chaosrunner.logic.fold import FaultState, State
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat
 from chaosrunner.model.units import NANOS, human_duration
-from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery, Verdict
+from chaosrunner.model.verdict import FaultReport, Finding, Outcome, Recovery, Return, Verdict
 from chaosrunner.report import composites, words
 from chaosrunner.report.markup import Child, el, table
 from chaosrunner.report.prose import (
@@ -243,8 +243,10 @@ def _was(verdict: Verdict) -> str:
 
 
 def _recovery_figure(seen: Recovery) -> tuple[str, str]:
-    """The time, and its bounds and target."""
+    """The time, and its bounds and target; a verdict that speaks against it comes last."""
     target = f"target {human_duration(seen.target_s)}"
+    if seen.verdict in (Return.NOT_RECOVERED, Return.RELAPSED):
+        target += f", {seen.verdict}"
     if seen.time_s is None:
         return SHORT_STATES.get(seen.state, words.NOTHING), target
     time, _, bounds = bounded(seen.time_s, seen.low_s, seen.high_s).partition(" (")

@@ -62,8 +62,13 @@ async def watch_requests(run_dir: Path, *, clock: Clock, report: Callable[[Event
     report(Signalled(signal=ABORT))
 
 
-async def abort(run_dir: Path, heir: Heir) -> list[Payment]:
+async def abort(run_dir: Path, heir: Heir, *, deaf_s: float = DEAF_S) -> list[Payment]:
     """Abort a run and return when everything is put back, or cannot be; a run that is over is only looked at.
+
+    Args:
+        run_dir: of the run.
+        heir: pays in its place, should nobody else be left.
+        deaf_s: how long the runner and its watchdog have to begin.
 
     Returns:
         One payment for each fault that was prepared and can be undone.
@@ -86,7 +91,7 @@ async def abort(run_dir: Path, heir: Heir) -> list[Payment]:
             except Busy:
                 continue  # its watchdog was quicker
             return _payments(run_dir, known(run_dir))
-        if waited_s > DEAF_S and not state.aborted and not state.ended and not state.epoch:
+        if waited_s > deaf_s and not state.aborted and not state.ended and not state.epoch:
             _kill_owner(run_dir)
         if waited_s > heir.budget_s + SLOW_S:
             return _payments(run_dir, state)

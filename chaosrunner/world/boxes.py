@@ -85,7 +85,7 @@ def ask(system: System, answers_s: float = ANSWERS_S) -> Boxes:
             near = _near(one, live)
             if any(_address(way.engine) == engine and is_meant(one, way) for way in wanted):
                 meant |= near
-            behind |= {int(port["PublicPort"]): near for port in one.get("Ports") or () if port.get("PublicPort")}
+            behind |= dict.fromkeys(_published(one), near)
     return Boxes(frozenset(meant), behind)
 
 
@@ -143,6 +143,13 @@ def _running(engine: str, answers_s: float) -> list[Json]:
         return []
     finally:
         api.close()
+
+
+def _published(summary: Json) -> Iterator[int]:
+    """The TCP ports of this host that lead into a container."""
+    for port in summary.get("Ports") or ():
+        if port.get("PublicPort") and port["Type"] == "tcp":
+            yield int(port["PublicPort"])
 
 
 def _near(one: Json, live: Iterable[Json]) -> frozenset[str]:

@@ -14,6 +14,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 GRACE_S = 10.0
 """A fault ends by itself this long after it should have ended."""
 BUDGET_S = 120.0
+FORGOTTEN_S = 86_400.0
 LOOK_EVERY_S = 0.25
 READY_S = 20.0
 HANDS = "hands"
@@ -70,6 +72,7 @@ async def _obey(order: dict[str, Any]) -> dict[str, Any]:
     injector, folder = reached(load(recipe.injector)), _folder(order["tag"])
     match order["do"]:
         case "inject":
+            _sweep(folder.parent)
             with _locked(folder):
                 if (folder / UNDONE).exists():
                     raise InjectorError("it was undone before its inject came")
@@ -110,14 +113,21 @@ async def _prepare(fault: Fault, given: dict[str, Any], state: Any) -> dict[str,
 
 
 def _folder(tag: str) -> Path:
-    folder = StateHome.find().folder(HANDS) / re.sub(r"[^0-9A-Za-z_.-]", "_", tag)
-    folder.mkdir(exist_ok=True)
-    return folder
+    """Where a fault's marks are; there is none until something is done about it: to look leaves nothing behind."""
+    return StateHome.find().folder(HANDS) / re.sub(r"[^0-9A-Za-z_.-]", "_", tag)
+
+
+def _sweep(hands: Path) -> None:
+    """Forget what was gone long ago: no order about it can still be on its way."""
+    for mark in hands.glob(f"*/{GONE}"):
+        if time.time() - mark.stat().st_mtime > FORGOTTEN_S:
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Nobody else does anything about this fault meanwhile. Waits; whoever holds it is ended in time."""
+    folder.mkdir(exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -170,10 +180,12 @@ def guard(place: str) -> None:
 
 
 async def _put_back(injector: Injector, recipe: Any, tools: RealTools) -> bool:
+    """Undo once, and look. What hangs or fails, however it does, has not put it back, and is tried again."""
     try:
-        await injector.undo(recipe, tools)
-        return (await injector.absent(recipe, tools)).ok is True
-    except InjectorError:
+        async with asyncio.timeout(ANSWERS_S):  # whoever comes by ssh waits for our lock
+            await injector.undo(recipe, tools)
+            return (await injector.absent(recipe, tools)).ok is True
+    except Exception:  # a stranger's injector may raise anything
         return False
 
 

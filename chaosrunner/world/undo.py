@@ -136,9 +136,12 @@ class Undo:
         await course.injection.look_last()
 
     def _newer(self, course: _Course) -> list[_Course]:
-        """Faults begun after this one that are being healed already: theirs is the first attempt."""
+        """Faults begun after this one that are being healed already: theirs is the first attempt.
+
+        One that is wanted back before its inject was called will never be called: nobody need wait for its `prepare`.
+        """
         begun = list(self._courses.values())
-        return [other for other in begun[begun.index(course) + 1 :] if other.heal is not None]
+        return [one for one in begun[begun.index(course) + 1 :] if one.heal is not None and one.injection.called]
 
     async def _in_order(self, newer: list[_Course]) -> None:
         for other in newer:

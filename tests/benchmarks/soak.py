@@ -45,6 +45,8 @@ UNMERGED_S = 50.0
 """The newest slots on disk, beside `CALM_HITS`, that are not merged; they do not count."""
 MOST_MB_PER_HOUR = 25.0
 GROWTH_MB = 5.0
+OWN_DESCRIPTORS = 20
+"""Of a worker, beside its connections, of which a crowded minute may open all it has."""
 MOST_MB = 150.0
 """Of the runner. What it keeps of the run, packed, may grow to its bound; the rest of its memory must not."""
 
@@ -73,10 +75,15 @@ class Watched:
     def look(self, playing: LoadDriver, state: State) -> None:
         """Take note of memory and descriptors."""
         self.kept_mb.append(sum(kind.size() for kind in (state.slots, state.series) if isinstance(kind, Shelf)) / MB)
-        workers = [psutil.Process(pid) for pid in playing.pids()]
         self.runner_mb.append(psutil.Process().memory_info().rss / MB)
-        self.worker_mb.append(sum(worker.memory_info().rss for worker in workers) / MB)
-        self.descriptors.append(sum(worker.num_fds() for worker in workers))
+        try:
+            workers = [psutil.Process(pid) for pid in playing.pids()]
+            worker_mb = sum(worker.memory_info().rss for worker in workers) / MB
+            descriptors = sum(worker.num_fds() for worker in workers)
+        except psutil.NoSuchProcess:
+            return  # the load has just ended
+        self.worker_mb.append(worker_mb)
+        self.descriptors.append(descriptors)
 
     def line(self, minutes: float) -> str:
         """The minute that has passed; the next one begins."""
@@ -151,7 +158,9 @@ def _verdict(job: Job, watched: Watched, disk: float | None) -> int:
         print(f"{name}: {median(values):.0f} MB, grew by {grew:.1f} MB from the second quarter to the last")
         if grew > GROWTH_MB:
             wrong.append(f"the memory of the {name} grew")
-    if _growth([float(count) for count in watched.descriptors]) > 0:
+    if _growth([float(count) for count in watched.descriptors]) > 0 and (
+        max(watched.descriptors) > job.connections + OWN_DESCRIPTORS
+    ):
         wrong.append("descriptors leaked")
     print("disk: too short to say" if disk is None else f"disk: {disk:.1f} MB/h once merged")
     if disk is not None and disk > MOST_MB_PER_HOUR:

@@ -10,7 +10,7 @@ import sys
 import termios
 
 import pytest
-from cli_rig import LONG_PAUSE, Desk, Program, Server, end_watchdog, until
+from cli_rig import LONG_PAUSE, Desk, Program, Server, until
 
 FLAG = "{stranger.flag: {}, for: 300ms}"
 
@@ -21,11 +21,10 @@ def rules(desk: Desk, text: str, name: str = "own") -> None:
     path.write_text(f"{path.read_text()}rules: {{{text}}}\n")
 
 
-@pytest.mark.parametrize("verb", ["validate", "plan", "run"])
-def test_a_fault_that_the_owner_does_not_allow_is_refused(desk: Desk, verb: str) -> None:
-    """Every verb refuses it with exit 2 and the owner's rule, and no run begins."""
+def test_a_fault_that_the_owner_does_not_allow_is_refused(desk: Desk) -> None:
+    """It is exit 2 with the owner's rule, and no run begins."""
     rules(desk, "faults: proxy.*")
-    refused = desk.run(verb, "own.yaml")
+    refused = desk.run("run", "own.yaml")
     assert refused.returncode == 2
     assert "own.yaml:9:1: process.pause on server: 'process.pause' is not among the faults" in refused.stderr
     assert "allowed: systems/own.yaml:3: 'proxy.*'" in refused.stderr
@@ -55,15 +54,12 @@ def test_what_is_protected_is_refused_by_its_name(desk: Desk) -> None:
 
 
 def test_two_faults_of_a_run_on_one_resource_are_refused(desk: Desk) -> None:
-    """Both want the flag at once: exit 2 at plan and at run, nothing begins."""
+    """Both want the flag at once: exit 2, nothing begins."""
     desk.experiment(FLAG, FLAG)
-    for verb in ("plan", "run"):
-        refused = desk.run(verb, "own.yaml")
-        assert refused.returncode == 2
-        assert (
-            "own.yaml:10:1: stranger.flag would begin while stranger.flag (line 9) still has stranger:flag"
-            in refused.stderr
-        )
+    refused = desk.run("run", "own.yaml")
+    assert refused.returncode == 2
+    met = "own.yaml:10:1: stranger.flag would begin while stranger.flag (line 9) still has stranger:flag"
+    assert met in refused.stderr
     assert desk.runs == []
 
 
@@ -81,8 +77,16 @@ def test_of_two_runs_that_start_at_once_one_is_refused(desk: Desk) -> None:
     assert desk.events("Residue") == []
 
 
-def test_the_owners_limit_holds_over_all_runs_of_a_system(desk: Desk) -> None:
-    """One of two servers may be under a fault; a second run that would take the other is refused with the rule."""
+def aborted(desk: Desk, *args: str) -> str:
+    """What the abort command says; it ends with 0 and the server runs again."""
+    done = desk.run("abort", *args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not desk.server.paused
+    return done.stdout
+
+
+def test_the_owners_limit_holds_over_runs_and_one_command_aborts_them_all(desk: Desk) -> None:
+    """While one of two servers is under a fault the other is refused; `abort` waits until all is put back, exit 3."""
     other = Server.start(desk.home / "other-sick")
     try:
         ports = f"[{desk.server.port}, {other.port}]"
@@ -99,30 +103,28 @@ def test_the_owners_limit_holds_over_all_runs_of_a_system(desk: Desk) -> None:
         assert f"of run {desk.runs[0].name})" in refused.stderr
         assert "systems/own.yaml:5: '1 in all' allows" in refused.stderr
         assert not other.paused
-        program.send(signal.SIGTERM)
-        assert program.exit() == 130
+        said = aborted(desk)
     finally:
         other.end()
-
-
-def aborted(desk: Desk, *args: str) -> str:
-    """What the abort command says; it ends with 0 and the server runs again."""
-    done = desk.run("abort", *args)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not desk.server.paused
-    return done.stdout
-
-
-def test_one_command_aborts_everything(desk: Desk) -> None:
-    """It waits until all is put back and says so; the run itself is UNKNOWN, exit 3, by its own account."""
-    program = desk.paused_run()
-    said = aborted(desk)
     assert f"{desk.runs[0].name}: aborted, nothing of it is left" in said
     assert "put back by SIGCONT: put back" in said
     assert program.exit() == 3
     assert "exit 3: played to the end: aborted by hand, by command or key" in program.out
-    assert desk.run("judge", str(desk.runs[0])).returncode == 3
+
+
+def test_what_cannot_be_aborted_is_said(desk: Desk) -> None:
+    """No run: so it is said; a wrong name is exit 2 with the right one; a run whose directory is gone is exit 4."""
     assert desk.run("abort", "--system", "own").stdout == "nothing is under way\n"
+    registered = desk.state / "systems/own/4711"
+    registered.parent.mkdir(parents=True)
+    registered.write_text(f"{desk.home}/runs/4711\n")
+    slip = desk.run("abort", "--system", "owm")
+    assert slip.returncode == 2
+    assert "nothing is under way on 'owm'; did you mean 4711 on 'own'?" in slip.stderr
+    said = desk.run("abort")
+    assert said.returncode == 4, said.stderr
+    assert "4711: NOT ABORTED" in said.stdout
+    assert "chaosrunner recover --scan SYSTEM" in said.stdout
 
 
 def test_a_stopped_runner_is_aborted_by_its_watchdog(desk: Desk) -> None:
@@ -133,17 +135,6 @@ def test_a_stopped_runner_is_aborted_by_its_watchdog(desk: Desk) -> None:
     assert "put back" in said
     assert program.exit() == -signal.SIGKILL
     assert [event["who"] for event in desk.events("OwnerChanged")] == ["watchdog"]
-
-
-def test_with_nobody_left_the_command_does_it_itself(desk: Desk) -> None:
-    """Runner stopped and watchdog dead: the command kills the one and stands in for the other."""
-    program = desk.paused_run()
-    (ready,) = desk.events("WatchdogReady")
-    program.send(signal.SIGSTOP)
-    end_watchdog(int(str(ready["pid"])), desk.runs[0])
-    aborted(desk, "--all")
-    assert program.exit() == -signal.SIGKILL
-    assert [event["who"] for event in desk.events("OwnerChanged")] == ["abort"]
 
 
 def on_terminal(desk: Desk, *args: str) -> tuple[Program, int]:

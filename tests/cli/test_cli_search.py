@@ -43,11 +43,11 @@ def left(desk: Desk, kind: str, name: str) -> tuple[Path, dict[str, Any]]:
 def test_a_capacity_is_found_between_two_loads(limited: Desk) -> None:
     """A server of 120 requests a second holds up to about that; each trial is a run, none far beyond what held."""
     limited.experiment(hypothesis="  before: [errors < 10%]\n  after: [errors < 10%]", baseline="1s")
-    words = ("--from", "40/s", "--to", "640/s", "--precision", "40%", "--confidence", "80%", "--most", "7")
+    words = ("--from", "80/s", "--to", "320/s", "--precision", "50%", "--confidence", "60%", "--most", "7")
     done = limited.run("search", "capacity", "own.yaml", *words, "--rest", "0s", "--at-least", "60/s")
     folder, data = left(limited, "capacity", "search")
     assert done.returncode == data["exit"] == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[0].split()[:3] == ["1", "40/s", "HELD"]
+    assert done.stdout.splitlines()[0].split()[:3] == ["1", "80/s", "HELD"]
     assert "at least 60/s was asked for" in " ".join(done.stdout.split())
     [quest] = data["quests"]
     boundary = quest["boundary"]
@@ -94,6 +94,7 @@ def test_a_repeated_control_is_compared_with_itself(desk: Desk) -> None:
         (["search", "hysteresis", "own.yaml", "--from", "9/s", "--to", "5/s"], "--to: expected a higher load"),
         (["matrix", "own.yaml", "--loads", "5/s,many"], "--loads: 'many' is no load"),
         (["compare", "nowhere", "nowhere"], "nowhere: no run is here"),
+        (["search", "capacity", "own.yaml", "--from", "1/s"], "--for: at 1/s 'errors < 5%' needs "),
         (["run", "own.yaml", "--repeat", "2", "--plan", "x"], "--plan: a plan is of one run"),
         (["run", "thrice.yaml", "--plan", "x"], "--plan: a plan is of one run"),
         (["run", "thrice.yaml", "--repeat", "1", "--plan", "x"], "--plan: 'x' is no plan hash"),

@@ -39,10 +39,12 @@ BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
 
 SELDOM = {
     "failing-dependency",
+    "jittery-dependency",
     "locked-table",
     "lost-replica",
     "lost-replica-slow-database",
     "one-after-another",
+    "paused-replica",
     "read-only-database",
     "silent-dependency",
 }

@@ -15,7 +15,7 @@ from docker_rig import IMAGE, Yard, running_engine
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Evidence, Injector, Recipe, Target
 from chaosrunner.model.rules import Pattern, Protections, Rules
-from chaosrunner.model.system import Component, System
+from chaosrunner.model.system import Component, Processes, System
 from chaosrunner.world.injectors import RealTools
 from fault_injectors.docker_bandwidth import Bandwidth
 from fault_injectors.docker_down import Kill, Stop
@@ -24,6 +24,7 @@ from fault_injectors.docker_limits import Cpu, Memory
 from fault_injectors.docker_network import Disconnect
 from fault_injectors.docker_packets import Drop, Loss, Reject
 from fault_injectors.docker_state import Crash, Pause, Restart
+from fault_injectors.process import Pause as PauseProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,6 +135,29 @@ async def test_a_container_is_protected_by_the_owners_rules(yard: Yard, protect:
     context = replace(context_of(yard.system(names=API)), rules=(Rules(), Rules(protect=protect)))
     with pytest.raises(InjectorError, match=met):
         await Pause().prepare(fault_of(Pause(), Target(component="api", count=1, of=3)), context)
+
+
+async def test_who_shares_the_network_of_a_protected_container_is_refused(yard: Yard) -> None:
+    """A sidecar is hit with the container whose network it has joined, so its protection holds for both."""
+    yard.run("sidecar", labels={"tier": "critical"}, host={"network_mode": "container:other"})
+    critical = Protections(labels=(Pattern(text="tier=critical", file="shop.yaml", line=7),))
+    try:
+        context = replace(context_of(yard.system(names=("other",))), rules=(Rules(protect=critical),))
+        with pytest.raises(InjectorError, match=r"other shares its network: sidecar is protected by its label 'tier="):
+            await Reject().prepare(fault_of(Reject(), ONE), context)
+    finally:
+        yard.remove("sidecar")
+
+
+@pytest.mark.parametrize("what", ["names", "labels"])
+async def test_a_process_in_a_container_is_refused_where_containers_are_protected(yard: Yard, what: str) -> None:
+    """A process says neither name nor labels of its container, so a rule about them is not got round by its pid."""
+    component = Component(name="api", processes=Processes(pids=(yard.pid("api-1"),)))
+    context = context_of(System(name="s", file="s.yaml", components={"api": component}))
+    assert (await PauseProcess().prepare(fault_of(PauseProcess(), ONE), context)).claims
+    protect = Protections(**{what: (Pattern(text="api-*", file="shop.yaml", line=7),)})
+    with pytest.raises(InjectorError, match=r"runs in container .* some are protected: shop.yaml:7: 'api-\*'"):
+        await PauseProcess().prepare(fault_of(PauseProcess(), ONE), replace(context, rules=(Rules(protect=protect),)))
 
 
 async def test_the_container_of_the_runner_is_refused(yard: Yard) -> None:

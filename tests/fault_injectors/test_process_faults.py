@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from contract_rig import api_of, fault_of, servers, system_of
 
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Target
+from chaosrunner.model.rules import Pattern, Protections, Rules
 from chaosrunner.model.system import Component, Processes, System
 from chaosrunner.world.injectors import RealTools
 from fault_injectors import processes
@@ -256,6 +258,20 @@ async def test_a_recipe_names_the_instance() -> None:
         number, server = next((i, s) for i, s in enumerate(started, 1) if f"pid {s.pid}," in recipe.says)
         assert f"api-{number} (pid {server.pid}, port {server.port})" in recipe.says
         assert recipe.reversible is False
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["itself", "its child"])
+async def test_a_program_is_protected_by_its_whole_name(tmp_path: Path, head: bool) -> None:
+    """Also past the 15 letters that the kernel keeps, and also as a child of a harmless process."""
+    program = tmp_path / "billing-service-primary"
+    shutil.copy("/bin/sleep", program)
+    protect = Protections(names=(Pattern(text="*-primary", file="shop.yaml", line=7),))
+    code = "import subprocess, sys, time; print(subprocess.Popen([sys.argv[1], '60']).pid, flush=True); time.sleep(60)"
+    async with python(code, str(program)) as (parent, child):
+        pid = int(child) if head else parent.pid
+        context = replace(context_of(system_by(pids=(pid,))), rules=(Rules(protect=protect),))
+        with pytest.raises(InjectorError, match=r"is protected by its name 'billing-service-primary': shop.yaml:7"):
+            await Pause().prepare(fault_of(Pause(), ONE, with_children=True), context)
 
 
 async def test_an_unknown_or_protected_component_is_refused() -> None:

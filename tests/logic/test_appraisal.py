@@ -12,7 +12,7 @@ import pytest
 from building import Answer, Script, away, errors, experiment, ns, p95, tolerance, well
 
 from chaosrunner.errors import Exit
-from chaosrunner.logic.appraisal import appraisal, glance
+from chaosrunner.logic.appraisal import appraisal, doubted, glance
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.residual import concluded, margin_of, metrics, tail
@@ -20,7 +20,7 @@ from chaosrunner.logic.traffic import Traffic
 from chaosrunner.model.experiment import Experiment, RecoveryTarget
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
 from chaosrunner.model.load import Closed, Outcome, Stage
-from chaosrunner.model.verdict import Change, Degradation, Recovery, Residual, Return
+from chaosrunner.model.verdict import Change, Degradation, Recovery, Relapse, Residual, Return
 
 LATER = ns(1000.0)
 P50, P95 = (Metric(stat=Stat.QUANTILE, quantile=share) for share in (0.5, 0.95))
@@ -163,6 +163,63 @@ def test_the_generators_lag_blames_nobody() -> None:
     assert "generator's own lag" in seen.recovery.verdict_why
 
 
+def worse(*metrics: str) -> tuple[Residual, ...]:
+    """p50 and p95, some of which are a quarter slower than before."""
+    plain = Residual(metric="", scale="ratio", before=1.0, after=1.25, margin=0.1, change=1.25, low=1.2, high=1.3)
+    proven = {True: Change.WORSE, False: Change.EQUAL}
+    return tuple(replace(plain, metric=name, proves=proven[name in metrics]) for name in ("p50", "p95"))
+
+
+AGAIN = tuple(Relapse(well_s=at, begin_s=at + 1, end_s=at + 2) for at in (1.0, 3.0, 5.0, 7.0))
+WELL = Recovery(state="recovered", target_s=20.0, verdict=Return.RECOVERED, residuals=worse())
+SLOW = replace(WELL, verdict=Return.NOT_RECOVERED, verdict_why="p50, p95", residuals=worse("p50", "p95"))
+ILL_AGAIN = replace(SLOW, verdict=Return.RELAPSED, verdict_why="again; NOT RECOVERED: p50, p95", relapses=AGAIN)
+
+
+@pytest.mark.parametrize(
+    ("plain", "view", "verdict", "why", "proven"),
+    [
+        pytest.param(WELL, SLOW, Return.RECOVERED, "", [Change.EQUAL] * 2, id="nothing to doubt"),
+        pytest.param(SLOW, SLOW, Return.NOT_RECOVERED, "p50, p95", [Change.WORSE] * 2, id="the same"),
+        pytest.param(
+            SLOW, WELL, Return.INCONCLUSIVE, "lag decides: with it p50, p95", [Change.UNCLEAR] * 2, id="not slow"
+        ),
+        pytest.param(
+            ILL_AGAIN,
+            WELL,
+            Return.INCONCLUSIVE,
+            "lag decides: with it RELAPSED: well 1 s after the last fault, ill again from 2 s to 3 s; "
+            "well 3 s after the last fault, ill again from 4 s to 5 s; and 2 more",
+            [Change.UNCLEAR] * 2,
+            id="no relapse",
+        ),
+        pytest.param(
+            ILL_AGAIN, SLOW, Return.NOT_RECOVERED, "p50, p95", [Change.WORSE] * 2, id="slow, but without a relapse"
+        ),
+        pytest.param(
+            replace(ILL_AGAIN, relapses=AGAIN[:1]),
+            replace(ILL_AGAIN, residuals=worse()),
+            Return.RELAPSED,
+            "well 1 s after the last fault, ill again from 2 s to 3 s; INCONCLUSIVE: "
+            "p50: lag decides: with it p50 +25 % (+20 % to +30 %), +10 % is allowed; "
+            "p95: lag decides: with it p95 +25 % (+20 % to +30 %), +10 % is allowed",
+            [Change.UNCLEAR] * 2,
+            id="a relapse, but not slow",
+        ),
+        pytest.param(
+            ILL_AGAIN, ILL_AGAIN, Return.RELAPSED, ILL_AGAIN.verdict_why, [Change.WORSE] * 2, id="relapsed in both"
+        ),
+    ],
+)
+def test_a_bad_verdict_needs_the_kinder_view_too(
+    plain: Recovery, view: Recovery, verdict: Return, why: str, proven: list[Change]
+) -> None:
+    """Neither a relapse nor a change for the worse is said where a view without others' doing does not have it."""
+    seen = doubted(plain, view, "lag decides")
+    assert (seen.verdict, seen.verdict_why, [one.proves for one in seen.residuals]) == (verdict, why, proven)
+    assert bool(seen.relapses) == (verdict is Return.RELAPSED)
+
+
 def _lagged(state: State, slots: dict[int, dict[int, object]]) -> State:
     """From 29 s on every response is 2 ms longer, by the generator's doing."""
     from chaosrunner.model.slots import Slot
@@ -264,6 +321,7 @@ def test_what_follows_from_what_remains() -> None:
         Return.NOT_RECOVERED,
         "p50 +0 % (-10 % to any amount), +10 % is allowed",
     )
+    assert concluded([replace(worse, change=math.inf)])[1] == "p50 failed"
     assert concluded([equal, replace(worse, judged=False)])[0] is Return.RECOVERED
     assert concluded([replace(worse, change=None, metric="rate")])[1].endswith("-10 % is allowed")
 

@@ -63,6 +63,7 @@ def test_a_proof_says_what_it_takes() -> None:
     *_, proof = foresee(experiment(), None)
     assert (proof.phase, proof.short) == ("proof", True)
     assert proof.says.startswith("errors to +0.")
+    assert "; at least " in proof.says
     assert proof.says.endswith("of hold would prove it")
     steady = experiment(baseline_s=60.0, recover=RecoveryTarget(hold_s=60.0, margin=0.2))
     *_, enough = foresee(steady, SEEN)

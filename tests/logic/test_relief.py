@@ -196,8 +196,8 @@ def test_sums_of_a_phase_are_relieved_by_all_its_seconds() -> None:
 def test_failures_that_missing_cpu_may_explain(outcome: Outcome, age_us: int, share: float, excused: bool) -> None:
     """A request given up may owe that to missing CPU if much of its time was missing; a refused one never does."""
     state = in_fault({0: {0: slot({5_000: 4}, {outcome: 2}, age_us)}})
-    state.hits = [Hit(500_000, 0, outcome, age_us, 0), Hit(5_000_000, 0, outcome, age_us, 0)]
-    view = relieved(state, Missing(others={0: share}), EVERYWHERE)
+    state.hits = [Hit(500_000, 0, outcome, age_us, 0), Hit(15_000_000, 0, outcome, age_us, 0)]
+    view = relieved(state, Missing(others=dict.fromkeys(range(10), share)), EVERYWHERE)
     seen = view.slots[0][0]
     assert seen.due == 6
     assert seen.done == ({Outcome.OK: 6} if excused else {Outcome.OK: 4, outcome: 2})
@@ -206,12 +206,32 @@ def test_failures_that_missing_cpu_may_explain(outcome: Outcome, age_us: int, sh
     assert view.hits[1] == state.hits[1]
 
 
+def test_one_bad_second_excuses_no_more_requests_than_a_second_has() -> None:
+    """Of ten seconds of timeouts one second without CPU explains a tenth, and those took all but what they owe."""
+    state = in_fault({n: {0: slot({}, {Outcome.TIMEOUT: 1, Outcome.POOL: 1}, 3_000_000)} for n in range(100)})
+    view = relieved(state, Missing(others={4: 0.5}), EVERYWHERE)
+    whole = Slot()
+    for names in view.slots.values():
+        whole.add(names[0])
+    assert whole.done == {Outcome.OK: 20, Outcome.TIMEOUT: 100, Outcome.POOL: 80}
+    assert whole.ok.total == whole.adjusted.total == 20
+    assert whole.ok.quantile(0.0) == pytest.approx(2_000_000, rel=0.02)
+
+
+def test_a_long_wait_owes_no_more_than_was_missing_while_it_lasted() -> None:
+    """Half a second missing takes half a second off three; beyond ten seconds the same share is taken of the rest."""
+    lack = Missing(others={4: 0.5})
+    assert lack.owed(4).of(3_000_000) == 1_000_000
+    assert lack.owed(4).of(12_000_000) == 2_000_000
+    assert lack.owed(3).of(500_000) == 250_000
+
+
 def test_raw_hits_are_relieved_by_their_own_second() -> None:
     """A hit is quicker by what was missing when it was due and before, and by that share of the time it took."""
     state = in_fault({})
     state.hits = [Hit(at, 0, Outcome.OK, 2_000_000, 0) for at in (500_000, 1_500_000, 2_500_000, 3_500_000)]
     view = relieved(state, Missing(others={1: 0.5}), EVERYWHERE)
-    assert [hit.response_us for hit in view.hits] == [1_000_000, 500_000, 1_500_000, 2_000_000]
+    assert [hit.response_us for hit in view.hits] == [1_500_000, 1_000_000, 1_500_000, 2_000_000]
     assert relieved(state, Missing(others={1: 0.5}), frozenset()).hits == state.hits
 
 

@@ -102,8 +102,8 @@ def test_one_instance_under_two_faults_counts_once() -> None:
 def test_a_share_is_exact() -> None:
     """29 of 100 is 29 %, whatever binary fractions make of it; 30 of 100 is more."""
     names = [f"api-{nth}" for nth in range(30)]
-    assert too_much([limited("29% of api")], [struck("api", *names[:29], live=100)]) == ""
-    assert too_much([limited("29% of api")], [struck("api", *names, live=100)]).startswith("30 of 100 api would be")
+    assert too_much([limited("29% of api")], [struck("api", " ".join(names[:29]), live=100)]) == ""
+    assert too_much([limited("29% of api")], [struck("api", " ".join(names), live=100)]).startswith("30 of 100 api wo")
 
 
 def test_what_a_target_surely_is() -> None:

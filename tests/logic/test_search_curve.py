@@ -128,9 +128,16 @@ def test_a_level_where_nobody_waited_is_no_knee() -> None:
     first = curve_of([trial(10, 10, 1), trial(20, 20, 9), trial(30, 30, 99)]).knee
     assert first is not None
     assert (first.below, first.above) == (None, 20)
-    last = curve_of([trial(10, 10, 2), trial(20, 20, 3), trial(30, 30, 4)]).knee
-    assert last is not None
-    assert last.above is None
+
+
+def test_a_knee_is_seen_only_where_it_gets_worse_beyond() -> None:
+    """The highest level measured is no knee, nor is one where most is refused quickly: a failure is not fast."""
+    rising = [trial(10, 10, 2), trial(20, 20, 3), trial(30, 30, 4)]
+    assert curve_of(rising).knee is None
+    refusing = curve_of([*rising, trial(60, 30, 1, Outcome.BROKEN)]).knee
+    assert refusing is not None
+    assert (refusing.level, refusing.above) == (30, 60)
+    assert curve_of([trial(nth, 0, 1, Outcome.BROKEN) for nth in (10, 20, 30)]).knee is None
 
 
 def test_the_curve_is_looked_at_on_both_sides_and_never_far_beyond_what_held() -> None:

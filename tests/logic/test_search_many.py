@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 from statistics import median as middle
@@ -22,7 +23,7 @@ from chaosrunner.logic.search.permute import (
     smallest_p,
 )
 from chaosrunner.logic.search.survival import Median, Time, curve, log_rank, median
-from chaosrunner.logic.search.versus import TIME, Claim, Difference, Groups, differences, too_few
+from chaosrunner.logic.search.versus import TIME, Claim, Difference, Groups, differences, too_few, unlike
 
 QUICK = settings(deadline=None, max_examples=30)
 SECONDS = st.floats(0.1, 100).map(lambda value: round(value, 2))
@@ -232,6 +233,38 @@ def test_what_failed_has_no_ratio_and_what_is_missing_is_not_known() -> None:
     assert {one.claim for one in few} == {Claim.UNCLEAR}
 
 
+PAUSED = replace(run(0), load="40 users/s", faults=("process.pause on api",))
+NOOP = replace(PAUSED, faults=("noop",))
+
+
+@pytest.mark.parametrize(
+    ("other", "noise", "why"),
+    [
+        ([PAUSED], [NOOP], ""),
+        (
+            [replace(PAUSED, question="Else?")],
+            [],
+            "runs of different questions are no versions of one thing: ? / Else?",
+        ),
+        ([replace(PAUSED, load="80 users/s")], [], "different loads are no versions of one thing: 40 users/s / 80"),
+        ([PAUSED], [replace(NOOP, load="5 users/s")], "runs of different loads"),
+        ([NOOP], [], "runs of different faults are no versions of one thing: process.pause on api / noop"),
+        ([replace(PAUSED, faults=())], [], "process.pause on api / none"),
+        ([NOOP, PAUSED], [], ""),
+    ],
+)
+def test_only_what_was_done_alike_is_compared(other: list[Figures], noise: list[Figures], why: str) -> None:
+    """Another question, load or fault is refused; A/A runs have faults of their own, and chance may choose others."""
+    found = unlike(Groups(one=(PAUSED,), other=tuple(other), noise=tuple(noise)))
+    assert why in found
+    assert bool(found) is bool(why)
+
+
+def test_load_tests_have_nothing_to_compare() -> None:
+    """Runs in which nothing was broken have no time in which something was."""
+    assert "nothing was broken" in unlike(Groups(one=group(), other=group()))
+
+
 def test_a_few_runs_can_never_differ_for_sure() -> None:
     """Six metrics and four runs each are too little; five each can do."""
     assert "it takes 5 and 5" in too_few(Groups(one=group(runs=4), other=group(runs=4)))
@@ -244,6 +277,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
     phase = {"phase": "fault", "name": "", "hits": 200, "errors": 2, "p50_s": 0.1, "p95_s": "Infinity", "p99_s": None}
     plain = {
         "schema": "chaosrunner/verdict/v1", "run": "a1", "question": "?", "outcome": "HELD", "headline": "well",
+        "load": {"asked": "40 users/s"}, "faults": [{"title": "noop"}],
         "recovery": {"state": "recovered", "time_s": 2.5, "target_s": 9.0},
         "phases": [{"phase": "baseline", "name": ""}, phase | {"ok_per_s": 99.0}],
     }  # fmt: skip
@@ -256,6 +290,7 @@ def test_figures_are_those_of_the_time_in_which_faults_were_in_place() -> None:
     assert seen.time == Time(2.5)
     assert seen.values == {"p50": 0.1, "p95": math.inf, "goodput": 99.0, "errors": 0.01}
     assert seen.usable
+    assert (seen.load, seen.faults) == ("40 users/s", ("noop",))
     assert (times([seen]), values([seen], "errors"), values([seen], "p99")) == ([Time(2.5)], [0.01], [])
 
 
@@ -272,6 +307,7 @@ def test_figures_are_those_of_the_time_in_which_faults_were_in_place() -> None:
 def test_a_recovery_that_did_not_come_is_a_time_cut_off(recovery: dict[str, Any], time: Time | None) -> None:
     """None to recover from is no time at all, never is longer than was watched, unknown is nothing."""
     assert figures_of(verdict(recovery=recovery)).time == time
+    assert figures_of(verdict(recovery=recovery, faults=[])).time is None, "nothing was broken: nothing to recover from"
 
 
 def test_a_run_without_traffic_during_faults_has_no_figures() -> None:
@@ -284,12 +320,20 @@ def test_a_run_without_traffic_during_faults_has_no_figures() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"schema": "x"}, {"recovery": 5}, {"recovery": {"state": "late", "time_s": "soon"}}, {"phases": {}}],
+    [
+        {"schema": "x"},
+        {"recovery": 5},
+        {"recovery": {"state": "late", "time_s": "soon"}},
+        {"phases": {}},
+        {"faults": 1},
+    ],
 )
 def test_what_is_no_verdict_is_refused(wrong: dict[str, Any]) -> None:
     """Another schema, or fields of another kind, are an error and not a run without figures."""
     with pytest.raises(ValueError, match="verdict"):
         figures_of(verdict(**wrong))
+    with pytest.raises(ValueError, match="verdict"):
+        figures_of([])
 
 
 def test_the_middle_of_all_differences_is_the_shift() -> None:

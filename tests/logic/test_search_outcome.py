@@ -8,13 +8,15 @@ import pytest
 from building import Script, errors, experiment, p95, well
 
 from chaosrunner.logic.search.grid import Cell, cell_of, score_of
-from chaosrunner.logic.search.outcome import trial_of
-from chaosrunner.logic.search.ramp import Ramps, ramps_of
+from chaosrunner.logic.search.outcome import taken, trial_of, without_room
+from chaosrunner.logic.search.ramp import Ramps, Side, Strip, ramps_of
 from chaosrunner.logic.search.vary import lead_s
 from chaosrunner.logic.traffic import Traffic
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Hypothesis
 from chaosrunner.model.load import Outcome
+from chaosrunner.model.search import Trial
+from chaosrunner.model.slots import Slot
 from chaosrunner.model.verdict import Outcome as Judged
 
 CALM = experiment(faults=(), hypothesis=Hypothesis(before=(p95(0.1), errors(0.01))))
@@ -102,6 +104,48 @@ def test_what_fails_only_on_the_way_down_is_hysteresis() -> None:
     assert (seen.widest.up.success, seen.widest.down.success) == (1.0, 0.0)
     assert seen.widest.gap > 0.5
     assert seen.lost == pytest.approx(4 / 9, abs=0.03)
+
+
+def slot(wait_s: float, **done: int) -> Slot:
+    """A thousand requests that took a second each once they were sent, and what became of others."""
+    seen = Slot(due=1000 + sum(done.values()), done={Outcome(name): count for name, count in done.items()})
+    for _ in range(1000):
+        seen.service.record(1_000_000)
+        seen.wait.record(round(wait_s * 1e6))
+    return seen
+
+
+def test_connections_are_taken_where_requests_wait_for_one() -> None:
+    """A thousand seconds of service in five are 200 connections; none where nobody waits, or the target refuses."""
+    assert taken(slot(2.0), 5.0) == pytest.approx(200.0, rel=0.05)
+    assert taken(slot(2.0, shed=100, unfinished=100, timeout=100), 5.0) == pytest.approx(200.0, rel=0.05)
+    assert taken(slot(0.001), 5.0) == 0.0
+    assert taken(slot(2.0, status=100), 5.0) == 0.0
+    assert taken(Slot(), 5.0) == 0.0
+
+
+def test_too_few_connections_are_not_blamed_on_the_target() -> None:
+    """A level at which all of ours were taken while answers were as quick as ever is UNKNOWN and says what to do."""
+    held = Trial(level=100.0, outcome=Judged.HELD, service=1.0)
+    full = Trial(level=300.0, outcome=Judged.BROKEN, service=1.05, taken=199.0, why="p95")
+    seen = without_room(full, [held, replace(held, level=190.0, service=0.1)], 200)
+    assert seen.outcome is Judged.UNKNOWN
+    assert seen.why.startswith("p95 (all 200 connections of ours were taken")
+    for other, before in (
+        (replace(full, service=2.0), [held]),  # overloaded: it answers late
+        (replace(full, service=None), [held]),  # it answers nobody
+        (replace(full, taken=100.0), [held]),
+        (full, []),  # nothing says how quick it can be
+        (replace(full, outcome=Judged.HELD), [held]),
+    ):
+        assert without_room(other, before, 200) is other
+
+
+def test_requests_that_nobody_sent_are_no_loss() -> None:
+    """Where fewer became due on the way down but all of them succeeded, nothing is lost."""
+    side = Side(offered=10.0, goodput=10.0, success=1.0, low=0.9, high=1.0, p95=0.1)
+    seen = Ramps((Strip(level=10.0, up=side, down=replace(side, offered=8.0, goodput=8.0)),))
+    assert seen.lost == 0.0
 
 
 def test_a_ramp_that_was_not_reached_has_no_strips() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_what_breaks_what_contradicts_and_what_was_not_counted_is_said() -> None
     said = dict(capacity_facts(curve_of(TRIALS), SAY))
     assert set(said) == {"knee", "best", "collapse", "scaling"}
     assert said["collapse"].startswith("none seen up to 800/s")
+
+
+def test_a_law_that_does_not_fit_and_a_knee_that_was_not_seen_are_not_told() -> None:
+    """A law off by a fifth or more says so instead of its numbers, and a curve that only rises has no knee."""
+    rising = tuple(replace(trial(level, Outcome.HELD), goodput=level, inside=level / 20) for level in RUNGS[:60:10])
+    assert dict(capacity_facts(curve_of(rising), SAY))["knee"] == f"none seen up to {SAY(RUNGS[50])}"
+    odd = tuple(replace(one, inside=one.level * (5.0 if nth % 2 else 0.05)) for nth, one in enumerate(rising))
+    told = dict(capacity_facts(curve_of(odd), SAY))["scaling"]
+    assert told.startswith("does not follow the Universal Scalability Law: off by ")
 
 
 def test_what_a_fault_costs_has_an_interval() -> None:

@@ -19,6 +19,7 @@ from world_rig import Flag, LateFlag, PlainTools, broken, eventually, python
 from chaosrunner.errors import Exit, Orphaned
 from chaosrunner.logic.fold import FaultStatus, fold
 from chaosrunner.model import events as e
+from chaosrunner.world.abort import abort
 from chaosrunner.world.clock import RealClock
 from chaosrunner.world.journal import read
 from chaosrunner.world.lock import OWNER, held
@@ -286,6 +287,35 @@ async def test_no_number_of_signals_ends_an_undo(tmp_path):
     assert victim.state().epoch == 0
 
 
+def heir(who, home):
+    """One that knows the victim's injectors."""
+    return Heir(
+        who=who,
+        clock=RealClock(),
+        tools=PlainTools(),
+        home=home,
+        injector={"test.flag": Flag(), "test.late": LateFlag()}.__getitem__,
+        budget_s=5.0,
+    )
+
+
+async def test_with_nobody_left_whoever_aborts_stands_in(tmp_path):
+    """Runner stopped and watchdog dead: the one who asks kills the runner and pays in its place."""
+    victim = await Victim.start(tmp_path / "v", hold_s=30.0)
+    await victim.begun()
+    await eventually(lambda: victim.state().fault(1).proven)
+    victim.process.send_signal(signal.SIGSTOP)
+    await eventually(victim.is_stopped)
+    os.kill(victim.state().watchdog_pid, signal.SIGKILL)
+    payments = await abort(victim.folder / "run", heir("abort", StateHome(victim.folder / "state")), deaf_s=0.5)
+    assert [payment.paid for payment in payments] == [True, True]
+    await victim.ended()
+    assert victim.process.returncode == -signal.SIGKILL
+    owners = [entry.event.who for entry in read(tmp_path / "v/run") if isinstance(entry.event, e.OwnerChanged)]
+    assert owners == ["abort"]
+    victim.check()
+
+
 async def test_when_all_of_it_dies_a_new_run_refuses_and_recover_pays(tmp_path):
     """Runner and watchdog killed at once: the debt is orphaned, exit 4 names the command, and the command pays."""
     victim = await Victim.start(tmp_path / "v", hold_s=30.0)
@@ -301,15 +331,7 @@ async def test_when_all_of_it_dies_a_new_run_refuses_and_recover_pays(tmp_path):
         refuse_orphans("test-system", home)
     assert refused.value.exit_code is Exit.NOT_RESTORED
     assert refused.value.advice == f"chaosrunner recover {run_dir}"
-    heir = Heir(
-        who="recover",
-        clock=RealClock(),
-        tools=PlainTools(),
-        home=home,
-        injector={"test.flag": Flag(), "test.late": LateFlag()}.__getitem__,
-        budget_s=5.0,
-    )
-    payments = await recover(run_dir, heir)
+    payments = await recover(run_dir, heir("recover", home))
     assert all(payment.paid for payment in payments)
     await victim.settled()
     victim.check()

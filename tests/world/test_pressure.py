@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from world_rig import eventually
 
-from chaosrunner.logic import relief
+from chaosrunner.logic import detail, relief
 from chaosrunner.model.events import Pressure
 from chaosrunner.model.units import NANOS
 from chaosrunner.testing import FakeClock
-from chaosrunner.world import compaction
 from chaosrunner.world.clock import RealClock
 from chaosrunner.world.pressure import (
     Look,
@@ -192,4 +191,4 @@ def test_kernel_files_are_read_as_documented(tmp_path: Path) -> None:
 
 def test_ten_seconds_are_what_slots_are_merged_to() -> None:
     """The kindest view of a run looks at the same ten seconds that slots of a long run are merged to."""
-    assert relief.GROUP_SLOTS == compaction.GROUP
+    assert relief.GROUP_SLOTS == detail.GROUP

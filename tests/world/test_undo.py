@@ -19,7 +19,7 @@ from chaosrunner.world.orphans import debts
 from chaosrunner.world.payment import Payer
 from chaosrunner.world.reservations import reserving
 from chaosrunner.world.shield import unshakable
-from chaosrunner.world.undo import undoing
+from chaosrunner.world.undo import IN_ORDER_S, undoing
 
 
 def kinds(journal, fault=None):
@@ -344,6 +344,41 @@ async def test_a_target_that_changes_while_it_is_claimed_is_not_hit(tmp_path):
         await until(journal, lambda state: state.fault(0).status is FaultStatus.FAILED)
     assert kinds(journal) == ["InjectFailed"]
     assert "changed while it was claimed" in journal.state.fault(0).why
+
+
+class Looking(Flag):
+    """Looks for its target until somebody lets it."""
+
+    name: ClassVar[str] = "test.looking"
+
+    def __init__(self):
+        self.looks, self.enough = asyncio.Event(), asyncio.Event()
+
+    async def prepare(self, fault, context):
+        """It takes a while."""
+        self.looks.set()
+        await self.enough.wait()
+        return await Flag.prepare(self, fault, context)
+
+
+async def test_no_heal_waits_for_a_newer_fault_that_is_still_looking(tmp_path):
+    """What has not been called and is wanted back will not be, so older faults are healed at once."""
+    clock, looking = FakeClock(), Looking()
+    journal = MemoryJournal(clock)
+    kit = kit_for(experiment_on(tmp_path, "test.flag", "test.looking"), tmp_path, looking, clock=clock)
+    async with undoing(kit, journal) as undo:
+        undo.inject(0)
+        await until(journal, lambda state: state.fault(0).proven)
+        undo.inject(1)
+        await looking.looks.wait()
+        began = clock.now()
+        undo.heal(1)
+        undo.heal(0)
+        await until(journal, lambda state: state.fault(0).status is FaultStatus.PAID)
+        assert clock.now() - began < IN_ORDER_S * 10**9
+        looking.enough.set()
+    assert kinds(journal, 1) == ["InjectFailed"]
+    assert broken(tmp_path) == []
 
 
 async def test_two_faults_of_one_run_never_overlap_on_a_claim(tmp_path):

@@ -63,15 +63,14 @@ def unsure(name: str, comment: str, now: datetime) -> str:
         comment: what the server keeps beside it.
         now: by the server's clock.
     """
-    _, _, until = comment.rpartition(OVER)
+    made, _, until = comment.rpartition(OVER)
     try:
-        over = datetime.fromisoformat(until)
-        late = over - now
+        over = datetime.fromisoformat(until) <= now
     except (ValueError, TypeError):  # TypeError: an instant without a zone
+        made, over = "", False
+    if made != f"{MADE}{name.removeprefix(PREFIX)}":
         return "its comment does not say that it is ours, and until when"
-    if comment.removesuffix(f"{OVER}{until}") != f"{MADE}{name.removeprefix(PREFIX)}":
-        return "its comment does not say that it is ours, and until when"
-    return f"its run may last until {until}" if late.total_seconds() > 0 else ""
+    return "" if over else f"its run may last until {until}"
 
 
 async def _end(connection: Connection, oid: int, name: str, doubt: str) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from chaosrunner.logic.composite import lay_out
+from chaosrunner.logic.parse.desk import Desk
 from chaosrunner.logic.parse.faults import Grounds, entry_key, read_accept, read_fault
 from chaosrunner.logic.parse.fields import Fields, items, some_time, table, whole
 from chaosrunner.logic.parse.scalars import duration_text
@@ -127,10 +128,16 @@ def _together(grounds: Grounds, fields: Fields, key: Scalar, accept: frozenset[s
 
 def _inside(grounds: Grounds, fields: Fields, key: Scalar, accept: frozenset[str]) -> tuple[Part, ...]:
     node = fields.node(key.text) or key
-    members = items(grounds.desk, node, key.text)
-    if not members:
-        grounds.desk.wrong(key, f"{quoted(key.text)} holds no fault; begin each with its own '- '")
-    return _parts(grounds, members, _Place(key.text, accept))
+    return _parts(grounds, _members(grounds.desk, node, key, key.text), _Place(key.text, accept))
+
+
+def _members(desk: Desk, node: Node, place: Node, what: str) -> tuple[Node, ...]:
+    """The faults under a key, of which there must be some; otherwise one mistake is noted, at the node or the place."""
+    before = len(desk.mistakes)
+    members = items(desk, node, what)
+    if not members and len(desk.mistakes) == before:
+        desk.wrong(place, f"{quoted(what)} holds no fault; begin each with its own '- '")
+    return members
 
 
 def _at_random(grounds: Grounds, fields: Fields, key: Scalar, accept: frozenset[str]) -> Part | None:
@@ -142,13 +149,11 @@ def _at_random(grounds: Grounds, fields: Fields, key: Scalar, accept: frozenset[
     of = asked.need("of", "list the faults to choose from")
     asked.need("choose", "say how many of them, such as 'choose: 1'")
     asked.need("within", "say in how much time, such as 'within: 60s'")
-    members = items(desk, of, "of") if of else ()
+    members = _members(desk, of, asked.place("of"), "of") if of else ()
     choose = asked.read("choose", lambda text: whole(text, 1, len(members) or MOST), 1)
     within_s = asked.seconds("within", 0.0)
     before = len(desk.mistakes)
     parts = _parts(grounds, members, _Place("random", accept))
-    if of and not members:
-        desk.wrong(asked.place("of"), "'of' holds no fault; begin each with its own '- '")
     longest_s = sum(sorted(map(span_s, parts), reverse=True)[:choose])
     if within_s and len(desk.mistakes) == before and longest_s > within_s + TIGHT_S:
         lasts = f"{choose} of these may last {duration_text(longest_s)} one after the other"

@@ -55,7 +55,8 @@ def entry_key(grounds: Grounds, node: Node) -> Scalar | None:
         desk.wrong(strange[0], said)
         return None
     said = f"{names} in one entry; begin each fault with its own '- '" if keys else "no fault is named here"
-    desk.wrong(keys[1] if keys else node, f"{said}; beside the fault only 'for', 'at' and 'accept' may stand")
+    beside = "beside a fault may stand 'for', 'at', 'accept', 'steps' and 'every'"
+    desk.wrong(keys[1] if keys else node, f"{said}; {beside}")
     return None
 
 
@@ -94,17 +95,18 @@ def _injector(
 ) -> tuple[Target | None, Sequence[object]]:
     """The target, and the parameters of each step, read by the injector that the key names."""
     injector = _find(grounds, key)
-    steps = fields.count("steps", 1, most=MOST_STEPS)
+    steps = fields.count("steps", 0, most=MOST_STEPS)  # 0: not said, or said in a way that has been noted
     known = injector is not None or grounds.around.lenient
     mapping = table(grounds.desk, fields.table.get(key.text) or fields.table, key.text) if known else None
     if mapping is None or injector is None:
-        return (None if mapping is None else _stranger(grounds.desk, mapping)), [None] * steps
+        return (None if mapping is None else _stranger(grounds.desk, mapping)), [None] * (steps or 1)
     target = _target(grounds, mapping, injector, key)
     if target is not None and hits_all(target) and "all" not in accept:
         where = mapping.get("target") or key
         grounds.desk.wrong(where, f"'{target}' leaves none of them; say 'accept: all' beside the fault if you mean it")
-    ramp = Ramp(grounds.desk, mapping, injector, steps if fields.node("steps") else None)
-    return target, ramp.read(fields.place("steps"), key)
+    if fields.node("steps") and not steps:
+        return target, [None]
+    return target, Ramp(grounds.desk, mapping, injector, steps or None).read(fields.place("steps"), key)
 
 
 def _find(grounds: Grounds, key: Scalar) -> Injector | None:

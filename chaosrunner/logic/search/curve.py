@@ -41,7 +41,7 @@ class Curve:
     """The level with the highest goodput."""
     knee: Place | None
     """Where goodput per waiting is highest: Kleinrock's power, throughput ÷ response time (ICC 1979); beyond it waiting
-    grows faster than goodput."""
+    grows faster than goodput. None if that was not seen."""
     collapse: Place | None
     """The lowest level from which on goodput is below 90 % of its best; None if that was not seen."""
     law: Law | None
@@ -102,11 +102,18 @@ def _levels(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _knee(levels: Sequence[Trial]) -> Place | None:
-    """Where goodput · offered ÷ inside is highest: goodput over the mean response, which is inside ÷ offered."""
-    if len(levels) < 3:
-        return None
-    powers = [one.goodput * one.offered / one.inside if one.inside else 0.0 for one in levels]
-    return _place(levels, powers.index(max(powers)))
+    """Where the power is highest; None unless it was seen to fall from there on."""
+    powers = [_power(one) for one in levels]
+    best = max(powers, default=0.0)
+    return _place(levels, powers.index(best)) if len(levels) >= 3 and powers[-1] < FALLEN * best else None
+
+
+def _power(one: Trial) -> float:
+    """Goodput · offered ÷ inside: goodput over the mean response, which is inside ÷ offered.
+
+    Zero where more than a tenth fails: a failure is infinitely slow, however quickly it is said.
+    """
+    return one.goodput * one.offered / one.inside if one.inside and one.goodput >= FALLEN * one.offered else 0.0
 
 
 def _collapse(levels: Sequence[Trial], best: Trial | None) -> Place | None:

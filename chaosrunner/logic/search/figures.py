@@ -22,10 +22,13 @@ class Figures:
 
     run: str
     question: str
+    load: str = ""
+    """As the file asked for it."""
+    faults: tuple[str, ...] = ()
     outcome: str
     headline: str
     time: Time | None
-    """Until it had recovered, or for how long it was seen not to; None if that is not known."""
+    """Until it had recovered, or for how long it was seen not to; None if that is not known, or nothing was broken."""
     values: Mapping[str, float] = field(default_factory=dict)
     """Of `QUANTITIES` what there is; requests a second, a share, seconds. Infinite where a quantile is a failure."""
 
@@ -35,24 +38,28 @@ class Figures:
         return self.outcome != "UNKNOWN"
 
 
-def figures_of(data: Mapping[str, object]) -> Figures:
+def figures_of(data: object) -> Figures:
     """The figures of a `verdict.json`.
 
     Raises:
         ValueError: it is none of this version.
     """
-    if data.get("schema") != SCHEMA:
+    if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
         raise ValueError(f"expected a verdict of schema {SCHEMA}")
     try:
-        recovery, phases = _table(data["recovery"]), data["phases"]
+        recovery, phases, broken = _table(data["recovery"]), data["phases"], data["faults"]
         assert isinstance(phases, list)
+        assert isinstance(broken, list)
+        faults = tuple(str(fault["title"]) for fault in broken)
         during = next((one for one in phases if one["phase"] == PHASE and not one["name"]), None)
         return Figures(
             run=str(data["run"]),
             question=str(data["question"]),
+            load=str(_table(data["load"])["asked"]),
+            faults=faults,
             outcome=str(data["outcome"]),
             headline=str(data["headline"]),
-            time=_time(recovery),
+            time=_time(recovery) if faults else None,
             values=_values(during) if during else {},
         )
     except (KeyError, TypeError, AssertionError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from chaosrunner.logic.findings import findings_of
@@ -9,11 +11,25 @@ from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.traffic import Sample, Traffic
 from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.load import Outcome as Reply
 from chaosrunner.model.search import Trial
+from chaosrunner.model.slots import Slot
 from chaosrunner.model.verdict import Finding, Outcome
 
 MOST = 2
 """Findings that a reason names; the run's own report has all."""
+
+FULL = 0.9
+"""From this share on of our connections all of them count as taken."""
+
+AS_QUICK = 1.5
+"""Answers that take at most so many times as long as at the lowest level that held are as quick as ever."""
+
+LATE, WORTH = 0.95, 0.1
+"""The quantile that is looked at, and the share of a service time from which on a wait is one."""
+
+WAITING = (Reply.SHED, Reply.UNFINISHED, Reply.TIMEOUT)
+"""What becomes of requests that wait too long for a connection."""
 
 
 def trial_of(experiment: Experiment, state: State, level: float, *, of_load: bool = True) -> Trial:
@@ -43,6 +59,43 @@ def trial_of(experiment: Experiment, state: State, level: float, *, of_load: boo
     return trial if span is None else _measured(trial, traffic.sample(span))
 
 
+def without_room(trial: Trial, others: Sequence[Trial], connections: int) -> Trial:
+    """The trial, UNKNOWN where our own connections were the limit, and not the target.
+
+    They are if nearly all of them were taken (Little's law) and requests waited for one, while the target answered what
+    it got as quickly as at the lowest level that held: with more connections it would have served more. A target that
+    is overloaded takes all of them, too, but by answering late.
+
+    Args:
+        trial: of a load in the open model.
+        others: trials before it.
+        connections: that may be open at once.
+    """
+    held = [one for one in others if one.outcome is Outcome.HELD and one.service]
+    least = min(held, key=lambda one: one.level, default=None)
+    if trial.outcome is not Outcome.BROKEN or trial.taken < FULL * connections or least is None:
+        return trial
+    if (trial.service or math.inf) > AS_QUICK * (least.service or 0.0):
+        return trial
+    why = (
+        f"all {connections} connections of ours were taken and the target was as quick as ever; use more `connections`"
+    )
+    return replace(trial, outcome=Outcome.UNKNOWN, why=f"{trial.why} ({why})")
+
+
+def taken(slot: Slot, seconds: float) -> float:
+    """Connections taken at once, on average: what succeeded per second times how long it had one (Little's law).
+
+    0 where nobody waited for one, and where more than one request in a hundred was refused or answered wrongly: what
+    breaks there is the target.
+    """
+    wait, service = slot.wait.quantile(LATE), slot.service.quantile(LATE)
+    refused = slot.errors - sum(slot.done.get(outcome, 0) for outcome in WAITING)
+    if wait is None or service is None or wait < WORTH * service or refused > 0.01 * slot.due:
+        return 0.0
+    return (slot.service.mean() or 0.0) * slot.service.total / 1e6 / seconds
+
+
 def _before(experiment: Experiment, state: State) -> list[Finding]:
     """The findings of the baseline as of an experiment without faults: there it is the test itself."""
     return findings_of(Traffic(replace(experiment, faults=()), state), Phase.BASELINE)
@@ -57,6 +110,7 @@ def _measured(trial: Trial, sample: Sample) -> Trial:
     if not sample.seconds or not sample.hits:
         return trial
     slot = sample.slot
+    service = slot.service.quantile(LATE)
     waited_us = sum((one.mean() or 0.0) * one.total for one in (slot.ok, slot.failed))
     return replace(
         trial,
@@ -68,4 +122,6 @@ def _measured(trial: Trial, sample: Sample) -> Trial:
         p95=sample.quantile(0.95),
         p99=sample.quantile(0.99),
         inside=waited_us / 1e6 / sample.seconds,
+        service=None if service is None else service / 1e6,
+        taken=taken(slot, sample.seconds),
     )

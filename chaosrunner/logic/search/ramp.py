@@ -67,9 +67,12 @@ class Ramps:
 
     @property
     def lost(self) -> float:
-        """The share of the requests succeeding on the way up that did not on the way down; below 0 if more did."""
+        """The share of the requests succeeding on the way up that did not on the way down; below 0 if more did.
+
+        Both ways are weighed by what came on the way up: that fewer came on the way down is no loss.
+        """
         up = sum(strip.up.goodput for strip in self.strips)
-        return 1 - sum(strip.down.goodput for strip in self.strips) / up if up else 0.0
+        return 1 - sum(strip.up.offered * strip.down.success for strip in self.strips) / up if up else 0.0
 
 
 def ramps_of(traffic: Traffic, levels: tuple[float, float], seconds: float) -> Ramps:

@@ -82,6 +82,25 @@ def differences(groups: Groups) -> list[Difference]:
     return [_claimed(replace(one, p=p)) for one, p in zip(found, corrected, strict=True)]
 
 
+def unlike(groups: Groups) -> str:
+    """Why these runs cannot be compared at all, because not the same was done; empty when they can.
+
+    A/A runs break nothing, so their faults are their own. Faults that chance chooses differ among alike runs, too: they
+    are held against the other side only where each side always had the same.
+    """
+    every = (*groups.one, *groups.other, *groups.noise)
+    for what, found in (("questions", {run.question for run in every}), ("loads", {run.load for run in every})):
+        if len(found) > 1:
+            return f"runs of different {what} are no versions of one thing: {' / '.join(sorted(found))}"
+    if not any(run.faults for run in (*groups.one, *groups.other)):
+        return "nothing was broken in these runs, and what is compared is what users saw while something was"
+    sides = [{run.faults for run in side} for side in (groups.one, groups.other)]
+    if sides[0] != sides[1] and max(map(len, sides)) == 1:
+        said = [", ".join(*side) or "none" for side in sides]
+        return f"runs of different faults are no versions of one thing: {said[0]} / {said[1]}"
+    return ""
+
+
 def too_few(groups: Groups) -> str:
     """Why no comparison can ever show anything; empty when it can."""
     sizes = [sum(run.usable for run in runs) for runs in (groups.one, groups.other)]

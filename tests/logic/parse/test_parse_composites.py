@@ -194,3 +194,23 @@ def test_an_experiment_without_composites_is_plain() -> None:
 def test_what_a_composite_may_not_say(text: str, problem: str) -> None:
     """Each slip in a composite has its place and its advice."""
     assert any(problem in mistake for mistake in said(text)), said(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("  - in turn: nothing\n", "12:14: in turn: expected a list, each entry beginning with '- '"),
+        (
+            "  - random: {choose: 1, of: {noop: {}, for: 1s}, within: 5s}\n",
+            "12:29: of: expected a list, each entry beginning with '- '",
+        ),
+        (
+            "  - proxy.latency: {target: database, add: 50ms to 300ms}\n    for: 90s\n    steps: 51\n",
+            "14:12: steps '51': expected 1 to 50",
+        ),
+    ],
+)
+def test_one_slip_is_one_mistake(text: str, problem: str) -> None:
+    """A list that is none, or too many steps, is said once, without mistakes that would only follow from it."""
+    (found,) = said(text)
+    assert problem in found

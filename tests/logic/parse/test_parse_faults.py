@@ -40,7 +40,10 @@ def test_a_fault_says_what_when_and_how_long() -> None:
     [
         ("  - noop\n", "12:5: write 'noop: {}', so that it can have parameters"),
         ("  - nop\n", "12:5: expected a fault, such as '- proxy.latency: {target: database, add: 300ms}'"),
-        ("  - for: 3s\n", "12:5: no fault is named here; beside the fault only 'for', 'at' and 'accept' may stand"),
+        (
+            "  - for: 3s\n",
+            "12:5: no fault is named here; beside a fault may stand 'for', 'at', 'accept', 'steps' and 'every'",
+        ),
         ("  - noop: {}\n    fr: 3s\n", "13:5: 'fr' is no key of a fault; did you mean 'for'?"),
         ("  - nop: {}\n", "12:5: 'nop' is no fault; did you mean 'noop'?"),
         ("  - test.broken: {}\n", "12:5: 'test.broken' is installed, which fails"),
