@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -77,7 +77,7 @@ class Ruled:
     async def prepare(self, fault: Fault, context: Context) -> Recipe:
         """Find the namespaces and write the rules."""
         spaces = namespace.targets_of(fault, context)
-        table = PREFIX + re.sub(r"\W", "_", context.tag(fault).removeprefix("chaosrunner/"))
+        table = table_of(context.tag(fault))
         rules = _table(table, context.tag(fault), self.aim(fault.params), self.fates(fault.params))
         return self._recipe(spaces, table, rules, f"{self.says(fault.params)} in {said(spaces)}", fault.for_s)
 
@@ -210,55 +210,40 @@ class Reject(Ruled):
         return f"packets {_aimed(self.aim(params))} refused"
 
 
-class Dns(Ruled):
-    """Takes names away: questions get no answer, or are refused. A resolver on loopback is hit as well."""
-
-    name: ClassVar[str] = "network.dns"
-    about: ClassVar[str] = "Lets DNS questions go unanswered, or refuses them, in a network namespace (nftables)."
-
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class Params:
-        """How."""
-
-        answer: Literal["none", "refused"] = field(
-            default="none", metadata={"help": "none: answers are lost on their way back; refused: told at once."}
-        )
-
-    def aim(self, params: object) -> Aim:
-        """Lost on their way back, because a sender is told of a datagram that is dropped on its way out."""
-        assert isinstance(params, Dns.Params)
-        return Aim(port=53, way="in" if params.answer == "none" else "out")
-
-    def fates(self, params: object) -> tuple[str, ...]:
-        """Dropped or refused."""
-        assert isinstance(params, Dns.Params)
-        return ("counter drop",) if params.answer == "none" else Reject().fates(params)
-
-    def says(self, params: object) -> str:
-        """The fault for people."""
-        assert isinstance(params, Dns.Params)
-        return "DNS answers lost" if params.answer == "none" else "DNS questions refused"
-
-
 def _aimed(aim: Aim) -> str:
     way = {"both": "both ways", "in": "coming in", "out": "going out"}[aim.way]
     return way + (f" of peer {aim.peer}" if aim.peer else "") + (f" of port {aim.port}" if aim.port else "")
 
 
-def _table(table: str, tag: str, aim: Aim, fates: tuple[str, ...]) -> str:
-    """The table as nft reads it; LASTS stands for its time."""
-    chains = "\n".join(
-        f"  chain {way} {{\n    type filter hook {hook} priority -150; policy accept;\n"
-        + "\n".join(f"    meta nfproto @lease {match}{fate}" for match in _matches(aim, way) for fate in fates)
-        + "\n  }"
-        for way, hook in (("in", "input"), ("out", "output"))
-        if aim.way in (way, "both")
+def table_of(tag: str) -> str:
+    """The name of a fault's table."""
+    return PREFIX + re.sub(r"\W", "_", tag.removeprefix("chaosrunner/"))
+
+
+def table_text(table: str, tag: str, chains: Iterable[tuple[str, str, Iterable[str]]]) -> str:
+    """A table as nft reads it, from the name, hook and rules of its chains; LASTS stands for its time."""
+    written = "\n".join(
+        f"  chain {name} {{\n    {hook}; policy accept;\n    " + "\n    ".join(rules) + "\n  }"
+        for name, hook, rules in chains
     )
     lease = "elements = { ipv4 timeout LASTS, ipv6 timeout LASTS }"
     return (
         f'add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n  comment "{tag}"\n'
-        f"  set lease {{ typeof meta nfproto; flags timeout; {lease}; }}\n{chains}\n}}\n"
+        f"  set lease {{ typeof meta nfproto; flags timeout; {lease}; }}\n{written}\n}}\n"
     )
+
+
+def _table(table: str, tag: str, aim: Aim, fates: tuple[str, ...]) -> str:
+    chains = [
+        (
+            way,
+            f"type filter hook {hook} priority -150",
+            [f"meta nfproto @lease {match}{fate}" for match in _matches(aim, way) for fate in fates],
+        )
+        for way, hook in (("in", "input"), ("out", "output"))
+        if aim.way in (way, "both")
+    ]
+    return table_text(table, tag, chains)
 
 
 def _matches(aim: Aim, way: str) -> Iterator[str]:

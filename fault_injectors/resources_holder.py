@@ -1,4 +1,4 @@
-"""The process that holds what a resource fault takes: `python -m fault_injectors.resources_holder TAG KIND`.
+"""The process that holds what a fault needs held: `python -m fault_injectors.resources_holder TAG KIND`.
 
 Orders come as JSON on stdin. It outlives whoever started it, but never its deadline, which the kernel keeps for it and
 for each of its children (SIGALRM). What it takes is given back by its end, however it ends: memory, CPU time, processes
@@ -111,6 +111,18 @@ def hold_inodes(orders: Orders) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def answer_dns(orders: Orders) -> Iterator[None]:
+    """One child a network namespace, each in the place of its resolvers."""
+    from fault_injectors import network_dns_responder as responder
+
+    for space in orders["namespaces"]:
+        doors = responder.listen(space, orders["resolvers"])
+        if _child(orders):
+            responder.serve(doors, orders)
+    yield
+    _wait()
+
+
 HOLD: dict[str, Callable[[Orders], Iterator[None]]] = {
     "cpu": burn_cpu,
     "memory": hold_memory,
@@ -118,6 +130,7 @@ HOLD: dict[str, Callable[[Orders], Iterator[None]]] = {
     "disk": hold_disk,
     "disk_io": write_disk,
     "inodes": hold_inodes,
+    "dns": answer_dns,
 }
 
 

@@ -11,7 +11,8 @@ from network_rig import HERE, WHY_NOT, Cable, cables
 from chaosrunner.contract import Bench, InjectorContract, none_created
 from chaosrunner.model.fault import Target
 from chaosrunner.model.system import Component
-from fault_injectors.network import Dns, Loss, Partition, Reject
+from fault_injectors.network import Loss, Partition, Reject
+from fault_injectors.network_dns import Dns
 from fault_injectors.network_reset import Reset
 from fault_injectors.network_shape import Bandwidth
 
@@ -25,6 +26,7 @@ KINDS = [
     pytest.param(Loss, {"share": 0.5, "peer": "10.9.0.2"}, id="loss"),
     pytest.param(Reject, {"port": 53, "way": "out"}, id="reject"),
     pytest.param(Dns, {}, id="dns"),
+    pytest.param(Dns, {"answer": "nxdomain", "names": "*.shop.internal", "resolvers": "10.9.0.2"}, id="nxdomain"),
     pytest.param(Bandwidth, {"rate": 20_000.0}, id="bandwidth"),
 ]
 
@@ -50,6 +52,8 @@ def bench_on(injector: Any, made: list[Cable], **params: object) -> Bench:
     async def use() -> None:
         for cable in api:
             cable.talk()
+            if params.get("answer") == "nxdomain":
+                cable.ask("db.shop.internal", patience_s=0.3)
 
     return Bench(
         injector=injector,

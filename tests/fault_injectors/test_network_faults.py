@@ -21,7 +21,8 @@ from chaosrunner.model.rules import Pattern, Protections, Rules
 from chaosrunner.model.system import Component
 from chaosrunner.world.injectors import RealTools
 from fault_injectors import network
-from fault_injectors.network import Dns, Loss, Partition, Reject
+from fault_injectors.network import Loss, Partition, Reject
+from fault_injectors.network_dns import Dns
 from fault_injectors.network_reset import Reset
 from fault_injectors.network_shape import Bandwidth
 
