@@ -5,6 +5,7 @@ A name is reused, so a namespace is its name and the inode that the kernel gave 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -127,6 +128,28 @@ def run(space: Namespace, command: Sequence[str], text: str = "") -> str | None:
         complaint = (done.stderr.strip().splitlines() or ["it does not say why"])[0]
         raise InjectorError(f"{command[0]} in {space.says}: {complaint}")
     return done.stdout
+
+
+def interfaces(space: Namespace) -> list[str]:
+    """Its interfaces beside loopback; none when it is gone."""
+    printed = run(space, ["ip", "-j", "link", "show"])
+    return [str(one["ifname"]) for one in json.loads(printed or "[]") if "LOOPBACK" not in one["flags"]]
+
+
+def interface_of(space: Namespace, wanted: str) -> str:
+    """The interface of that name; of no name: the only one beside loopback.
+
+    Raises:
+        InjectorError: there is none of that name, or there are several.
+    """
+    names = interfaces(space)
+    if wanted and wanted not in names:
+        raise InjectorError(f"{space.says} has no interface {wanted}; it has {', '.join(names) or 'none'}")
+    if not wanted and len(names) != 1:
+        raise InjectorError(
+            f"{space.says} has {len(names)} interfaces; say which: 'interface: {(names or ['eth0'])[0]}'"
+        )
+    return wanted or names[0]
 
 
 def _traits(space: Namespace) -> Traits:

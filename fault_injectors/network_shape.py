@@ -116,7 +116,7 @@ class Bandwidth:
                 guard=self.guard,
             )
             for space in spaces
-            for interface in await asyncio.to_thread(_interfaces, space)
+            for interface in await asyncio.to_thread(namespace.interfaces, space)
             if _ours(await asyncio.to_thread(_root, space, interface))
         ]
 
@@ -126,24 +126,12 @@ def _members(recipe: Recipe) -> list[tuple[Namespace, str]]:
     return [(space, str(member["interface"])) for space, member in zip(targets_from(recipe), raw, strict=True)]
 
 
-def _interfaces(space: Namespace) -> list[str]:
-    printed = namespace.run(space, ["ip", "-j", "link", "show"])
-    return [str(one["ifname"]) for one in json.loads(printed or "[]") if "LOOPBACK" not in one["flags"]]
-
-
 def _interface(space: Namespace, wanted: str) -> str:
-    names = _interfaces(space)
-    if wanted and wanted not in names:
-        raise InjectorError(f"{space.says} has no interface {wanted}; it has {', '.join(names) or 'none'}")
-    if not wanted and len(names) != 1:
-        raise InjectorError(
-            f"{space.says} has {len(names)} interfaces; say which: 'interface: {(names or ['eth0'])[0]}'"
-        )
-    chosen = wanted or names[0]
+    chosen = namespace.interface_of(space, wanted)
     queue = _root(space, chosen)
     if queue and queue.get("handle", "0:") != "0:":
         raise InjectorError(f"{chosen} of {space.says} has a queue already: {queue['kind']} {queue['handle']}")
-    return str(chosen)
+    return chosen
 
 
 def _root(space: Namespace, interface: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -126,16 +128,20 @@ class Cable:
                     return client.recv(2000)[3] & 15, time.monotonic() - begun
         return None
 
-    def state(self, name: str) -> tuple[str, str]:
-        """Rules without counters, and queues, of one of the two."""
-        return command("ip", "netns", "exec", name, "nft", "-s", "list", "ruleset"), command(
-            "tc", "-n", name, "qdisc", "show"
+    def state(self, name: str) -> tuple[str, str, list[object], str]:
+        """Rules without counters, queues, interfaces as far as they may be set, and routes, of one of the two."""
+        links = json.loads(command("ip", "-n", name, "-j", "link", "show"))
+        return (
+            command("ip", "netns", "exec", name, "nft", "-s", "list", "ruleset"),
+            command("tc", "-n", name, "qdisc", "show"),
+            [(link["ifname"], link["mtu"], link.get("ifalias")) for link in links],
+            command("ip", "-n", name, "-4", "route", "show", "table", "all"),
         )
 
     def tags(self) -> list[str]:
-        """The tags of tables in the target."""
-        comments = [line.split('"')[1] for line in self.state(self.name)[0].splitlines() if "comment" in line]
-        return [comment for comment in comments if comment.startswith("chaosrunner/")]
+        """The tags of tables and of interfaces in the target."""
+        rules, _, links, _ = self.state(self.name)
+        return re.findall(r"chaosrunner/[^\s\"']+", f"{rules} {links}")
 
 
 @contextmanager

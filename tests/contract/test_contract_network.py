@@ -13,6 +13,7 @@ from chaosrunner.model.fault import Target
 from chaosrunner.model.system import Component
 from fault_injectors.network import Loss, Partition, Reject
 from fault_injectors.network_dns import Dns
+from fault_injectors.network_mtu import Mtu
 from fault_injectors.network_reset import Reset
 from fault_injectors.network_shape import Bandwidth
 
@@ -27,6 +28,7 @@ KINDS = [
     pytest.param(Reject, {"port": 53, "way": "out"}, id="reject"),
     pytest.param(Dns, {}, id="dns"),
     pytest.param(Dns, {"answer": "nxdomain", "names": "*.shop.internal", "resolvers": "10.9.0.2"}, id="nxdomain"),
+    pytest.param(Mtu, {"mtu": 1300}, id="mtu"),
     pytest.param(Bandwidth, {"rate": 20_000.0}, id="bandwidth"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from chaosrunner.world.injectors import RealTools
 from fault_injectors import network
 from fault_injectors.network import Loss, Partition, Reject
 from fault_injectors.network_dns import Dns
+from fault_injectors.network_mtu import Mtu
 from fault_injectors.network_reset import Reset
 from fault_injectors.network_shape import Bandwidth
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not HERE, reason=WHY_NOT)
 TOOLS = RealTools({})
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+"""Of <linux/in.h>, which Python 3.11 does not name."""
 API = Target(component="api")
 
 
@@ -138,6 +142,34 @@ async def test_bandwidth_bounds_what_gets_through(cable: Cable) -> None:
     await Bandwidth().undo(left, TOOLS)
     assert (await Bandwidth().absent(recipe, TOOLS)).ok
     assert await Bandwidth().scan(context_of(cable.name).system, TOOLS) == []
+
+
+async def test_a_low_mtu_refuses_what_is_longer(cable: Cable) -> None:
+    """A long datagram that may not be cut is refused and a short one passes, until the MTU before is back."""
+    command("ip", "-n", cable.name, "-6", "address", "flush", "dev", "eth0")
+    cable.client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    recipe = await inject(cable, Mtu(), mtu=600)
+    with refused(errno.EMSGSIZE):
+        cable.client.sendto(bytes(1000), ("10.9.0.2", 53))
+    assert cable.talk(10, size=1000) == (0, 0)
+    assert cable.talk(10, size=500) == (10, 10)
+    evidence = await Mtu().verify(recipe, TOOLS)
+    assert evidence.ok, evidence.says
+    [left] = await Mtu().scan(context_of(cable.name).system, TOOLS)
+    await Mtu().undo(left, TOOLS)
+    assert (await Mtu().absent(recipe, TOOLS)).ok
+    assert cable.talk(10, size=1000) == (10, 10)
+
+
+async def test_an_mtu_that_could_not_be_put_back_exactly_is_refused(cable: Cable) -> None:
+    """Below what IPv6 needs while there is IPv6, with an alias of somebody else's, or not lower: each says why."""
+    command("ip", "-n", cable.name, "address", "add", "fd09::1/64", "dev", "eth0", "nodad")
+    for mtu, why in ((600, "has IPv6, which the kernel ends below 1280"), (1500, "carries at most 1500 bytes already")):
+        with pytest.raises(InjectorError, match=why):
+            await Mtu().prepare(fault_of(Mtu(), API, mtu=mtu), context_of(cable.name))
+    command("ip", "-n", cable.name, "link", "set", "dev", "eth0", "alias", "uplink")
+    with pytest.raises(InjectorError, match="has an alias, where our mark would be: uplink"):
+        await Mtu().prepare(fault_of(Mtu(), API, mtu=1300), context_of(cable.name))
 
 
 async def test_a_protected_namespace_is_refused(cable: Cable) -> None:
