@@ -15,6 +15,7 @@ from fault_injectors.network import Loss, Partition, Reject
 from fault_injectors.network_dns import Dns
 from fault_injectors.network_mtu import Mtu
 from fault_injectors.network_reset import Reset
+from fault_injectors.network_route import Route
 from fault_injectors.network_shape import Bandwidth
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ KINDS = [
     pytest.param(Dns, {}, id="dns"),
     pytest.param(Dns, {"answer": "nxdomain", "names": "*.shop.internal", "resolvers": "10.9.0.2"}, id="nxdomain"),
     pytest.param(Mtu, {"mtu": 1300}, id="mtu"),
+    pytest.param(Route, {"peer": "10.9.0.2"}, id="route"),
     pytest.param(Bandwidth, {"rate": 20_000.0}, id="bandwidth"),
 ]
 
@@ -63,7 +65,7 @@ def bench_on(injector: Any, made: list[Cable], **params: object) -> Bench:
         system=system_of(Component(name="api", namespaces=tuple(cable.name for cable in api))),
         observe=observe,
         bystanders=bystanders,
-        created=none_created if isinstance(injector, Bandwidth) else created,
+        created=none_created if not getattr(injector, "tagged", True) else created,
         replace=replace,
         use=use,
     )

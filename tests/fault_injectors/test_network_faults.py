@@ -26,6 +26,7 @@ from fault_injectors.network import Loss, Partition, Reject
 from fault_injectors.network_dns import Dns
 from fault_injectors.network_mtu import Mtu
 from fault_injectors.network_reset import Reset
+from fault_injectors.network_route import Route
 from fault_injectors.network_shape import Bandwidth
 
 if TYPE_CHECKING:
@@ -170,6 +171,52 @@ async def test_an_mtu_that_could_not_be_put_back_exactly_is_refused(cable: Cable
     command("ip", "-n", cable.name, "link", "set", "dev", "eth0", "alias", "uplink")
     with pytest.raises(InjectorError, match="has an alias, where our mark would be: uplink"):
         await Mtu().prepare(fault_of(Mtu(), API, mtu=1300), context_of(cable.name))
+
+
+async def test_a_route_that_leads_nowhere_is_told_at_once(cable: Cable) -> None:
+    """Each type has its error, by IPv4 and IPv6; another address of the network keeps its way; a scan finds ours."""
+    command("ip", "-n", cable.name, "address", "add", "fd09::1/64", "dev", "eth0", "nodad")
+    for peer, kind, number in (
+        ("10.9.0.2", "unreachable", errno.EHOSTUNREACH),
+        ("10.9.0.0/25", "blackhole", errno.EINVAL),
+        ("10.0.0.0/8", "prohibit", None),
+        ("fd09::/64", "unreachable", None),
+    ):
+        recipe = await inject(cable, Route(), peer=peer, type=kind)
+        if number:
+            with refused(number):
+                cable.client.sendto(b"question", ("10.9.0.2", 53))
+        else:
+            assert cable.talk(10) == (10, 10)
+        evidence = await Route().verify(recipe, TOOLS)
+        assert evidence.ok, evidence.says
+        [left] = await Route().scan(context_of(cable.name).system, TOOLS)
+        assert left.claims == recipe.claims
+        await Route().undo(left, TOOLS)
+        assert (await Route().absent(recipe, TOOLS)).ok
+        assert (await Route().verify(recipe, TOOLS)).ok is False
+        assert cable.talk(10) == (10, 10)
+
+
+async def test_where_another_way_is_left_there_is_no_evidence(cable: Cable) -> None:
+    """More specific routes win over ours: then nothing was taken, and evidence does not claim it."""
+    for part in ("10.8.0.0/31", "10.8.0.2/31", "10.8.0.4/31", "10.8.0.6/31"):
+        command("ip", "-n", cable.name, "route", "add", part, "via", "10.9.0.2")
+    recipe = await inject(cable, Route(), peer="10.8.0.0/29")
+    evidence = await Route().verify(recipe, TOOLS)
+    assert evidence.ok is None
+    assert "has another way" in evidence.says
+
+
+async def test_a_route_of_just_that_network_is_not_overridden(cable: Cable) -> None:
+    """The network of the cable itself has a route that ours could not stand beside: refused, with a part that could."""
+    for peer, hint in (("10.9.0.0/24", "such as 10.9.0.0/25"), ("10.8.0.1", "to just 10.8.0.1/32")):
+        command("ip", "-n", cable.name, "route", "replace", "10.8.0.1", "via", "10.9.0.2")
+        with pytest.raises(InjectorError, match=hint):
+            await Route().prepare(fault_of(Route(), API, peer=peer), context_of(cable.name))
+    for wrong in ("10.9.0.1/24", "the-router", ""):
+        with pytest.raises(ValueError, match=r"10\.9\.0\.1/24|the-router|''"):
+            Route.Params(peer=wrong)
 
 
 async def test_a_protected_namespace_is_refused(cable: Cable) -> None:
