@@ -138,7 +138,7 @@ class Dns(Ruled):
             if pid is None:
                 return Evidence(ok=False, says=f"no responder is alive in {space.says}")
             counts[space.says] = responder.answered(pid)
-        hit = ", ".join(f"{count} answers changed in {who}" for who, count in counts.items())
+        hit = ", ".join(f"answers changed in {who}: {count}" for who, count in counts.items())
         ok = True if turned.ok and all(counts.values()) else None
         return Evidence(ok=ok, says=f"{turned.says}; {hit}", data={"turned": turned.data, "answered": counts})
 

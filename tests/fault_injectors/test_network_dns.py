@@ -83,7 +83,7 @@ async def test_only_the_named_names_do_not_exist(cable: Cable, faults: Any) -> N
     ]
     evidence = await Dns().verify(recipe, TOOLS)
     assert evidence.ok, evidence.says
-    assert "3 answers changed" in evidence.says
+    assert evidence.says.endswith(": 3")
 
 
 @needs_namespaces
