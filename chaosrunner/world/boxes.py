@@ -86,7 +86,6 @@ def ask(system: System, answers_s: float = ANSWERS_S) -> Boxes:
             if any(_address(way.engine) == engine and is_meant(one, way) for way in wanted):
                 meant |= near
             behind |= dict.fromkeys(_published(one), near)
-            behind |= {int(port["PublicPort"]): near for port in one.get("Ports") or () if port.get("PublicPort")}
     return Boxes(frozenset(meant), behind)
 
 

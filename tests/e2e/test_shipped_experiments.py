@@ -46,9 +46,6 @@ SELDOM = {
     "one-after-another",
     "paused-replica",
     "read-only-database",
-    "lost-replica",
-    "lost-replica-slow-database",
-    "one-after-another",
     "silent-dependency",
 }
 """Played by `make questions` alone: what they rest on is played by the others as well."""

@@ -14,6 +14,7 @@ from chaosrunner.report.markup import serialised
 from chaosrunner.report.prose import as_before, cost, recovered, recovery_label
 from chaosrunner.report.recovery import recovery_section
 from chaosrunner.report.recovery_json import recovery_json
+from chaosrunner.report.sections import key_figures
 
 SLOWER = Residual(
     metric="p50",
@@ -80,6 +81,9 @@ def test_nothing_says_recovered_where_it_is_not(verdict: Return) -> None:
     assert (recovery_label(seen), as_before(seen)) == ("recovery", "")
     assert 'class="lead unknown"' in page(seen)
     assert "TOO LATE" in recovered(replace(seen, state="late"))
+    one = sample("held")
+    assert str(verdict) in serialised(key_figures(replace(one.verdict, recovery=seen), one.experiment))
+    assert str(verdict) not in serialised(key_figures(replace(one.verdict, recovery=BACK), one.experiment))
 
 
 def test_what_is_proven_is_said_and_what_is_not() -> None:
