@@ -49,6 +49,8 @@ class Expedition:
     view: SearchView
     quiet: bool = False
     played: int = 0
+    planned_s: float = 0.0
+    """An upper bound of the run under way."""
     took_s: list[float] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -78,6 +80,7 @@ class Expedition:
         from chaosrunner.cli.perform import Wishes, performed
 
         experiment = self.read(draft)
+        self.planned_s = experiment.longest_s
         if self.played and self.rest_s:
             await asyncio.sleep(self.rest_s)
         wishes = Wishes(runs=self.folder, seed=self.seed + self.played, quiet=True, cluster=self.cluster)
@@ -102,7 +105,7 @@ class Expedition:
         """How long one more run will take, by those there were or by what is planned."""
         if self.took_s:
             return sum(self.took_s) / len(self.took_s) + self.rest_s
-        return self.experiment.longest_s + self.rest_s
+        return self.planned_s + self.rest_s
 
     async def playing(self, draft: Draft, level: float, left: int, interrupts: Interrupts) -> Played:
         """Play a draft with a bar, with about so many runs left, this one included. Raises what `play` raises."""

@@ -14,7 +14,7 @@ from chaosrunner.logic.foresight import foresee
 from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.search.boundary import Ladder, left, next_level, so_far
 from chaosrunner.logic.search.boundary import found as boundary_found
-from chaosrunner.logic.search.curve import Curve, curve_of, next_point
+from chaosrunner.logic.search.curve import Curve, curve_of, next_point, points_left
 from chaosrunner.logic.search.draft import Draft
 from chaosrunner.logic.search.outcome import trial_of, without_room
 from chaosrunner.logic.search.vary import (
@@ -92,6 +92,8 @@ class Search:
     up: bool = True
     """More is better: of a load and of a dose that the system survives. False: a dose that harms by being small."""
     quests: list[Quest] = field(default_factory=list)
+    follow_up: int = 0
+    """Boundaries that are looked for after the first one."""
     stopped: Stopped | None = None
 
     async def follow(self, quest: Quest, interrupts: Interrupts) -> None:
@@ -100,19 +102,26 @@ class Search:
         if quest.title:
             self.trip.view.line(f"under {quest.title}")
         while (level := next_level(quest.ladder, quest.trials)) is not None:
-            quest.trials.append(await self._trial(quest, level, left(quest.ladder, quest.trials), interrupts))
-            self.trip.view.trial(quest.trials[-1], self.trip.ahead(left(quest.ladder, quest.trials)))
+            quest.trials.append(await self._trial(quest, level, interrupts))
+            self.trip.view.trial(quest.trials[-1], self.trip.ahead(self._left(quest)))
             self.write()
 
     async def draw(self, quest: Quest, interrupts: Interrupts) -> None:
         """Look at levels that the search did not need, for the curve. Raises Stopped."""
         while quest.known and (level := next_point(quest.ladder, quest.all, quest.boundary)) is not None:
-            quest.extra.append(await self._trial(quest, level, 1, interrupts))
-            self.trip.view.trial(quest.extra[-1], self.trip.ahead(0))
+            quest.extra.append(await self._trial(quest, level, interrupts))
+            self.trip.view.trial(quest.extra[-1], self.trip.ahead(self._left(quest)))
             self.write()
 
-    async def _trial(self, quest: Quest, level: float, remaining: int, interrupts: Interrupts) -> Trial:
-        played = await self.trip.playing(quest.draft(level), level, remaining, interrupts)
+    def _left(self, quest: Quest) -> int:
+        """About how many trials are still to come: of this boundary, its curve, and others yet to be looked for."""
+        more = left(quest.ladder, quest.trials)
+        drawn = self.kind == "capacity" and quest is self.quests[0] and (more or quest.known)
+        curve = points_left(quest.ladder, quest.all, quest.boundary) if drawn else 0
+        return more + curve + (self.follow_up - len(self.quests) + 1) * (len(quest.trials) + more)
+
+    async def _trial(self, quest: Quest, level: float, interrupts: Interrupts) -> Trial:
+        played = await self.trip.playing(quest.draft(level), level, self._left(quest), interrupts)
         trial = trial_of(played.experiment, played.state, level, of_load=quest.of_load)
         load = played.experiment.load
         return without_room(trial, quest.all, load.connections) if quest.of_load and not load.closed else trial
@@ -220,6 +229,7 @@ async def seek_capacity(experiment: Experiment, asking: Asking, interrupts: Inte
         what="the load",
         asked=texts_of(capacity_tolerances(experiment)),
         at_least=asking.read("--at-least", "at_least", unit.read) if asking["at_least"] else None,
+        follow_up=len(experiment.faults) if asking["with_faults"] else 0,
     )
     _check(search, quest)
 

@@ -27,7 +27,7 @@ from chaosrunner.model.events import ABORT
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.hypothesis import Stat, Tolerance
 from chaosrunner.model.units import NANOS, human_duration
-from chaosrunner.model.verdict import Finding, Outcome, Recovery, Return, Verdict
+from chaosrunner.model.verdict import Degradation, Finding, Outcome, Recovery, Return, Verdict
 
 RECOVERY = "recovery within "
 """How the finding on the recovery is named."""
@@ -118,10 +118,20 @@ def _appraised(traffic: Traffic) -> Recovery:
             plain = doubted(
                 plain, glance(experiment, kinder.state, until, error), "a CPU was missing, and that decides"
             )
-        return plain
+        return _undegraded(traffic, plain, until)
     except Exception as failure:
         why = f"measuring failed: {type(failure).__name__}: {failure}"
         return _inconclusive(_recovery(experiment, state), why)
+
+
+def _undegraded(traffic: Traffic, plain: Recovery, until: int) -> Recovery:
+    """The recovery without a degradation that is not there once missing CPU is taken off: no degradation is proven."""
+    told = plain.impact
+    if told is None or told.degradation is not Degradation.DEGRADED or not traffic.lack:
+        return plain
+    kinder = traffic.relieved(frozenset({Phase.FAULT, Phase.RECOVERY, Phase.AFTER}))
+    seen = appraisal(traffic.experiment, kinder.state, until).impact or told
+    return replace(plain, impact=replace(told, degradation=seen.degradation))
 
 
 def _inconclusive(measured: Recovery, why: str) -> Recovery:

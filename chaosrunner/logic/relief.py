@@ -12,7 +12,8 @@ come were not seen. Both are known by the second, never by the request, so the k
 - Of ten seconds, the slowest responses are those of the worst seconds, and slower than all are those that were given
   up. (Ten, because slots of a long run are merged to that, see `chaosrunner.world.compaction`, and judging must not
   depend on whether they were.)
-- Who was given up and may owe that would have been answered as late as he was given up, less what he owes.
+- Who was given up and may owe that would have been answered as late as he was given up, less what he owes; at once
+  if he owes most of it, for the queue he stood in may have been longer by more than he saw.
 
 A finding that is BROKEN as seen and not in this view is UNKNOWN (`chaosrunner.logic.doubt`). A target that is slow by
 itself is BROKEN in both: a stranger's 200 ms do not explain two seconds, and where target and load fill the CPUs by
@@ -47,6 +48,9 @@ NEVER_ASLEEP = 0.9
 
 DOUBTFUL = 0.25
 """Share of its age that a request which was given up must owe to missing CPU before that may be why."""
+
+MOSTLY = 0.5
+"""Share of its age that a request must owe before nothing is left of it."""
 
 LIFE_S = 10
 """Seconds for which it is known one by one what was missing while a request was open; beyond, its share is taken."""
@@ -260,7 +264,7 @@ def _slot(slot: Slot, moves: Moves, excused: int, worst: Owed) -> Slot:
             done[outcome], left = done[outcome] - taken_back, left - taken_back
         done = {outcome: count for outcome, count in done.items() if count}
         done[Outcome.OK] = done.get(Outcome.OK, 0) + excused
-        cell = cell_of(_less(lowest_in(min(slot.failed.cells, default=0)), worst))
+        cell = cell_of(_answered(lowest_in(min(slot.failed.cells, default=0)), worst))
         for histogram in (ok, adjusted):
             histogram.add(Histogram({cell: excused}, excused))
     return replace(slot, ok=ok, adjusted=adjusted, done=done)
@@ -277,6 +281,11 @@ def _less(micros: int, owed: Owed) -> int:
     return max(0, micros - owed.of(micros))
 
 
+def _answered(age_us: int, owed: Owed) -> int:
+    """When a request that was given up, and may owe that, would have been answered at the earliest."""
+    return 0 if owed.of(age_us) >= MOSTLY * age_us else _less(age_us, owed)
+
+
 def _in_doubt(age_us: int, owed: Owed) -> bool:
     """Whether a request given up at that age may owe its failure to missing CPU."""
     return owed.of(age_us) >= DOUBTFUL * max(age_us, SECOND_US)
@@ -286,4 +295,5 @@ def _quicker(hit: Hit, owed: Owed) -> Hit:
     given_up = hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, owed)
     if not given_up and hit.outcome is not Outcome.OK:
         return hit
-    return replace(hit, outcome=Outcome.OK, response_us=_less(hit.response_us, owed))
+    quicker = _answered if given_up else _less
+    return replace(hit, outcome=Outcome.OK, response_us=quicker(hit.response_us, owed))

@@ -24,7 +24,7 @@ class Trial:
     offered: float = 0.0
     """Requests that became due, per second."""
     goodput: float = 0.0
-    """Requests that succeeded, per second."""
+    """Requests that succeeded, per second of the time in which their answers came."""
     errors: float = 0.0
     """Share of the requests that failed, 0..1."""
     p50: float | None = None

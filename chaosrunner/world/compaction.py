@@ -90,13 +90,13 @@ def merge(segment: Path, detail: Detail) -> None:
         OSError: it could not be replaced, and is as it was.
     """
     damage = segments.Damage()
-    entries = list(segments.read_segment(segment, damage))
+    entries = merged(segments.read_segment(segment, damage), detail)
     if not entries or damage:  # what is broken is left as it is, for whoever wants to look into it
         return
     fresh = segment.with_suffix(".new")
     try:
         with fresh.open("wb") as file:
-            file.write(segments.encode(merged(entries, detail)))
+            file.write(segments.encode(entries))
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(segment)
@@ -106,15 +106,19 @@ def merge(segment: Path, detail: Detail) -> None:
 
 def merged(entries: Iterable[Entry], detail: Detail) -> list[Entry]:
     """The same entries without slots and raw hits; each worker's last one holds all slots, the old ones merged."""
-    frames = [(entry, entry.event.frame) for entry in entries if isinstance(entry.event, SlotsArrived)]
     sums: dict[int, Sums] = {}
     last: dict[int, int] = {}
-    for entry, frame in frames:
-        _add(sums.setdefault(frame.worker, {}), frame.slots, detail)
-        last[frame.worker] = entry.n
+    bare: list[tuple[Entry, Frame]] = []
+    for entry in entries:  # one at a time: with their slots all frames of a segment are tens of megabytes
+        if isinstance(entry.event, SlotsArrived):
+            frame = entry.event.frame
+            _add(sums.setdefault(frame.worker, {}), frame.slots, detail)
+            last[frame.worker] = entry.n
+            empty = replace(frame, hits=(), slots={})
+            bare.append((replace(entry, event=SlotsArrived(frame=empty)), empty))
     return [
-        replace(entry, event=SlotsArrived(frame=replace(frame, hits=(), slots=_sums_of(entry, frame, sums, last))))
-        for entry, frame in frames
+        replace(entry, event=SlotsArrived(frame=replace(frame, slots=_sums_of(entry, frame, sums, last))))
+        for entry, frame in bare
     ]
 
 

@@ -130,12 +130,7 @@ async def ask(host: str, order: dict[str, Any]) -> dict[str, Any]:
         parts.netloc.rpartition(":")[0] if parts.port else parts.netloc,
     ]
     program = parts.path or "chaosrunner"
-    ssh = shlex.split(os.environ.get(SSH_VARIABLE) or "ssh")
-    process = await asyncio.create_subprocess_exec(
-        *ssh, *OPTIONS, *place, shlex.join([program, "hand"]),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C of ours must not cut off an undo
-    )  # fmt: skip
+    process = await _ssh([*OPTIONS, *place, shlex.join([program, "hand"])])
     try:
         async with asyncio.timeout(ANSWERS_S + 5):
             said, complained = await process.communicate(f"{__version__}\n".encode() + pickle.dumps(order))
@@ -146,6 +141,21 @@ async def ask(host: str, order: dict[str, Any]) -> dict[str, Any]:
             process.kill()
             await process.wait()
     return _answer(host, process.returncode or 0, said, complained.decode(errors="replace").strip())
+
+
+async def _ssh(words: list[str]) -> asyncio.subprocess.Process:
+    """Start the system's ssh, or the one that is to be used. Raises InjectorError when there is none."""
+    named = os.environ.get(SSH_VARIABLE) or "ssh"
+    try:
+        return await asyncio.create_subprocess_exec(
+            *shlex.split(named), *words,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C of ours must not cut off an undo
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise InjectorError(
+            f"'{named}' cannot be started ({error}): install ssh, or say which in {SSH_VARIABLE}"
+        ) from None
 
 
 def _answer(host: str, code: int, said: bytes, complained: str) -> dict[str, Any]:

@@ -54,8 +54,9 @@ def obey(received: bytes) -> dict[str, Any]:
             command here as this user anyway.
     """
     version, _, pickled = received.partition(b"\n")
-    if version.decode() != __version__:
-        return {"error": f"chaosrunner {__version__} is installed there, and {version.decode()} here; install the same"}
+    if version != __version__.encode():
+        theirs = version.decode(errors="replace") or "none"
+        return {"error": f"chaosrunner {__version__} is installed there, and {theirs} here; install the same"}
     signal.alarm(int(ANSWERS_S))  # whatever hangs ends, and its lock is free
     order = pickle.loads(pickled)  # noqa: S301
     try:

@@ -81,6 +81,11 @@ def orphaned(home: StateHome, system: str | None = None) -> list[Registered]:
     return found
 
 
+def is_over(state: State) -> bool:
+    """Whether a run is over for its runner: it has ended, or somebody has taken its place."""
+    return bool(state.ended or state.epoch)
+
+
 def being_paid(home: StateHome, system: str | None = None) -> list[Registered]:
     """Runs that are over and owe, whose runner or heir is at it just now."""
     found = []
@@ -91,7 +96,7 @@ def being_paid(home: StateHome, system: str | None = None) -> list[Registered]:
             state = known(run.run_dir)
         except FileNotFoundError:
             continue  # it has only just begun
-        if state.debts() and (state.ended or state.epoch):
+        if state.debts() and is_over(state):
             found.append(run)
     return found
 

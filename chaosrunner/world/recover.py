@@ -11,7 +11,7 @@ from chaosrunner.model.fault import recipe_to_json
 from chaosrunner.world import claims
 from chaosrunner.world.journal import Journal
 from chaosrunner.world.lock import OWNER, held
-from chaosrunner.world.orphans import being_paid, debts, debts_of, orphaned
+from chaosrunner.world.orphans import being_paid, debts, debts_of, is_over, known, orphaned
 from chaosrunner.world.paper import NoPaper
 from chaosrunner.world.payment import Payer
 from chaosrunner.world.succession import Payment, succeed
@@ -25,17 +25,20 @@ if TYPE_CHECKING:
     from chaosrunner.model.system import System
     from chaosrunner.world.succession import Heir
 
-AT_IT = "another process is undoing it just now; ask again"
-
 
 async def recover(run_dir: Path, heir: Heir) -> list[Payment]:
-    """Pay what a dead run owes.
+    """Pay what a dead run owes. What its watchdog is paying just now is not touched, and is told as not yet paid.
 
     Raises:
-        Busy: the run is active, or its watchdog is paying just now; it was not touched.
+        Busy: the run is active; it was not touched.
         JournalBroken: there is no journal.
     """
-    return await succeed(run_dir, heir)
+    try:
+        return await succeed(run_dir, heir)
+    except Busy:
+        if at_it := _under_way(run_dir):
+            return at_it
+        raise
 
 
 async def recover_all(heir: Heir, system: str | None = None) -> list[Payment]:
@@ -51,8 +54,15 @@ async def recover_all(heir: Heir, system: str | None = None) -> list[Payment]:
             continue  # somebody else is at it, and is told below
         except JournalBroken as error:
             payments.append(Payment(run.run_dir, -1, f"run {run.run} on {run.system}", False, str(error)))
-    under_way = [(run.run_dir, debt) for run in being_paid(heir.home, system) for debt in debts_of(run.run_dir)]
-    return [*payments, *(Payment(run_dir, it.fault, it.recipe.says, False, AT_IT) for run_dir, it in under_way)]
+    return [*payments, *(it for run in being_paid(heir.home, system) for it in _under_way(run.run_dir))]
+
+
+def _under_way(run_dir: Path) -> list[Payment]:
+    """What somebody else is paying just now of a run that is over; nothing when it goes on."""
+    if not is_over(known(run_dir)):
+        return []
+    why = f"another process is undoing it just now; wait for it with: chaosrunner abort {run_dir.absolute().name}"
+    return [Payment(run_dir, debt.fault, debt.recipe.says, False, why) for debt in debts_of(run_dir)]
 
 
 async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> list[Payment]:

@@ -138,12 +138,12 @@ def test_a_stopped_runner_is_aborted_by_its_watchdog(desk: Desk) -> None:
 
 
 def on_terminal(desk: Desk, *args: str) -> tuple[Program, int]:
-    """The program in front of a terminal of its own, and the other end of it."""
+    """An interpreter in front of a terminal of its own, and the other end of it."""
     ours, theirs = pty.openpty()
     log = desk.home / "terminal.out"
     begin = (
         "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-        "os.execv(sys.executable, [sys.executable, '-m', 'chaosrunner', *sys.argv[1:]])"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
     with log.with_suffix(".err").open("wb") as err:
         process = subprocess.Popen(
@@ -172,7 +172,7 @@ def drain(terminal: int) -> str:
 def test_one_key_aborts_everything(desk: Desk, way: str) -> None:
     """The screen names the key, pressing it puts everything back; on every way out the terminal is as it was."""
     desk.experiment(LONG_PAUSE)
-    program, terminal = on_terminal(desk, "run", "own.yaml")
+    program, terminal = on_terminal(desk, "-m", "chaosrunner", "run", "own.yaml")
     shown = [drain(terminal)]
     before = termios.tcgetattr(terminal)
     try:
@@ -190,6 +190,35 @@ def test_one_key_aborts_everything(desk: Desk, way: str) -> None:
         assert program.exit() == (3 if way == "key" else 130), program.err
         assert not desk.server.paused
         assert termios.tcgetattr(terminal) == before
+    finally:
+        os.close(terminal)
+
+
+WAITS = """
+import asyncio
+from chaosrunner.cli.abort_key import abort_key
+
+async def wait():
+    pressed = asyncio.Event()
+    with abort_key(pressed.set):
+        await asyncio.wait_for(pressed.wait(), 30)
+
+asyncio.run(wait())
+"""
+
+
+def test_the_key_is_there_again_after_a_shell_has_had_the_terminal(desk: Desk) -> None:
+    """Brought from the background to the front, with the shell's settings and without a signal, it hears the key."""
+    program, terminal = on_terminal(desk, "-c", WAITS)
+    shells, keys = termios.tcgetattr(terminal), termios.ICANON | termios.ECHO
+    try:
+        for _ in range(2):
+            until(lambda: not termios.tcgetattr(terminal)[3] & keys or program.ended, "the key works")
+            termios.tcsetattr(terminal, termios.TCSANOW, shells)
+        until(lambda: not termios.tcgetattr(terminal)[3] & keys or program.ended, "the key works again")
+        os.write(terminal, b"a")
+        assert program.exit() == 0, program.err
+        assert termios.tcgetattr(terminal) == shells
     finally:
         os.close(terminal)
 

@@ -60,6 +60,7 @@ def test_a_capacity_is_found_between_two_loads(limited: Desk) -> None:
         assert (folder / trial["run"] / "verdict.json").exists()
         assert trial["goodput"] <= PER_S * 1.25
     assert data["curve"]["best"]["goodput"] <= PER_S * 1.25
+    assert done.stdout.count("(done)") == 1, "the trials that draw the curve are foretold, too"
     assert "<svg" in (folder / "search.html").read_text()
     again = limited.run("judge", str(folder / quest["trials"][0]["run"]))
     assert again.returncode == 0, again.stdout  # its journal holds the load it was played at

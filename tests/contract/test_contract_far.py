@@ -139,3 +139,11 @@ async def test_a_host_that_cannot_obey_is_said(bench: Bench, host: FarHost, path
     system = replace(bench.system, components={"far": component})
     with pytest.raises(InjectorError, match=said):
         await replace(bench, system=system).prepared()
+
+
+@pytest.mark.parametrize("ssh", ["/nowhere/ssh -v", "ssh 'unfinished"])
+async def test_an_ssh_that_is_not_there_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch, ssh: str) -> None:
+    """Without an ssh that can be started, what to do about it is said."""
+    monkeypatch.setenv(SSH_VARIABLE, ssh)
+    with pytest.raises(InjectorError, match=f"cannot be started .*install ssh, or say which in {SSH_VARIABLE}"):
+        await bench.prepared()

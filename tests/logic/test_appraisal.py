@@ -17,6 +17,7 @@ from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.residual import concluded, margin_of, metrics, tail
 from chaosrunner.logic.traffic import Traffic
+from chaosrunner.model.events import Pressure
 from chaosrunner.model.experiment import Experiment, RecoveryTarget
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
 from chaosrunner.model.load import Closed, Outcome, Stage
@@ -357,6 +358,20 @@ def test_the_classes_of_degradation(name: str, degradation: Degradation) -> None
     told = appraised(name).impact
     assert told is not None
     assert told.degradation is degradation
+
+
+def test_what_a_missing_cpu_explains_is_no_degradation() -> None:
+    """Slower while strangers had the CPUs is no degradation, and an outage is one all the same."""
+    robbed = [
+        Pressure(at_ns=ns(at), cpu_some=0.9, target_wait_s=0.5, target_cpu=0.1, our_cpu=0.1, others_cpu=1.8)
+        for at in range(20, 40)
+    ]
+    found = {}
+    for name in ("slow", "gone"):
+        impact = judge(FEW, replace(state(name), pressure=robbed)).recovery.impact
+        assert impact is not None
+        found[name] = impact.degradation
+    assert found == {"slow": Degradation.NONE, "gone": Degradation.OUTAGE}
 
 
 def test_a_tolerance_violated_is_degraded() -> None:

@@ -218,6 +218,14 @@ def test_one_bad_second_excuses_no_more_requests_than_a_second_has() -> None:
     assert whole.ok.quantile(0.0) == pytest.approx(2_000_000, rel=0.02)
 
 
+def test_who_owes_most_of_his_wait_owes_all_of_it() -> None:
+    """A request given up that missed CPU for half of its age or more would have been answered at once at best."""
+    state = in_fault({})
+    state.hits = [Hit(4_500_000, 0, Outcome.TIMEOUT, age_us, 0) for age_us in (2_000_000, 3_000_000)]
+    view = relieved(state, Missing(others={4: 0.5}), EVERYWHERE)
+    assert [hit.response_us for hit in view.hits] == [0, 2_000_000]
+
+
 def test_a_long_wait_owes_no_more_than_was_missing_while_it_lasted() -> None:
     """Half a second missing takes half a second off three; beyond ten seconds the same share is taken of the rest."""
     lack = Missing(others={4: 0.5})

@@ -155,6 +155,18 @@ def test_a_search_that_is_given_up_says_how_far_it_came() -> None:
     assert "6 trials" in answer.why
 
 
+def test_a_search_that_is_given_up_names_no_level_beyond_those_that_were_tried() -> None:
+    """Where only the prior speaks nothing is claimed: what held is named, and what broke, if anything did."""
+    ladder = Ladder.between(20, 1_000, Asked(precision=0.3))
+    trials = [Trial(level=level, outcome=Outcome.HELD) for level in [ladder.rungs[0], *[ladder.rungs[20]] * 3]]
+    held = so_far(ladder, trials)
+    assert (held.holds, held.best, held.breaks) == (ladder.rungs[20], ladder.rungs[20], None)
+    broken = so_far(ladder, [*trials, *[Trial(level=ladder.rungs[28], outcome=Outcome.BROKEN)] * 3])
+    assert (broken.holds, broken.breaks) == (ladder.rungs[20], ladder.rungs[28])
+    assert broken.best is not None
+    assert ladder.rungs[20] <= broken.best <= ladder.rungs[28]
+
+
 def test_one_that_has_not_begun_knows_nothing() -> None:
     """Without a trial all is open."""
     seen = so_far(Ladder.between(10, 20), [])

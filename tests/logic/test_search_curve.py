@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaosrunner.logic.search.boundary import Ladder, so_far
-from chaosrunner.logic.search.curve import curve_of, next_point
+from chaosrunner.logic.search.curve import curve_of, next_point, points_left
 from chaosrunner.logic.search.scaling import Law, fitted
 from chaosrunner.model.search import Trial
 from chaosrunner.model.verdict import Outcome
@@ -146,13 +146,14 @@ def test_the_curve_is_looked_at_on_both_sides_and_never_far_beyond_what_held() -
     near = min(ladder.rungs, key=lambda rung: abs(rung - 400))
     trials = [trial(near, near, 5)]
     boundary = so_far(ladder, [Trial(level=near, outcome=Outcome.HELD), Trial(level=2_000, outcome=Outcome.BROKEN)])
-    asked = []
+    asked, foretold = [], points_left(ladder, trials, boundary)
     while (level := next_point(ladder, trials, boundary)) is not None:
         assert level <= 2 * near
         asked.append(level)
         trials.append(trial(level, level, 5, Outcome.BROKEN))
     assert asked == sorted(asked)
     assert len(asked) >= 4
+    assert foretold == len(asked)
 
 
 def test_without_a_capacity_there_is_no_curve_to_look_at() -> None:

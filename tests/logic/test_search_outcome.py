@@ -39,6 +39,15 @@ def test_a_level_that_holds_is_measured() -> None:
     assert seen.seconds == 20.0
 
 
+def test_what_succeeds_late_succeeds_at_the_rate_of_the_server() -> None:
+    """Of 100 requests a second each waits a little longer than the one before: 80 a second are answered."""
+    queue = baseline_only(answer=lambda due, name: (Outcome.OK, 0.005 + max(0.0, due - 2.0) / 4))
+    seen = trial_of(CALM, queue.state(), 100.0)
+    assert (seen.offered, seen.goodput) == (pytest.approx(100.0), pytest.approx(80.0, rel=0.02))
+    brief = baseline_only(answer=queue.answer)
+    assert trial_of(replace(CALM, baseline_s=1.0), brief.state(), 100.0).goodput == pytest.approx(100.0)
+
+
 def test_a_level_that_does_not_hold_says_why() -> None:
     """A violated tolerance is BROKEN, with its figure."""
     slow = baseline_only(answer=lambda due, name: (Outcome.OK, 0.3))

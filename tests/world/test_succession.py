@@ -21,7 +21,7 @@ from chaosrunner.world.clock import RealClock
 from chaosrunner.world.guard import guard
 from chaosrunner.world.guarding import guarded
 from chaosrunner.world.journal import Journal, read
-from chaosrunner.world.lock import FileLock, held
+from chaosrunner.world.lock import OWNER, FileLock, held
 from chaosrunner.world.orphans import orphaned, refuse_orphans
 from chaosrunner.world.recover import recover, recover_all, scan
 from chaosrunner.world.runner_process import RunnerProcess, started_at
@@ -182,15 +182,18 @@ async def test_recovering_writes_down_who_did_it(tmp_path):
 
 
 async def test_an_active_run_is_never_touched(tmp_path):
-    """While somebody looks after a run, recover is refused, all are recovered but it, and it is not called put back."""
+    """While a runner has it recover is refused; while an heir pays for it, it is not called put back, nor touched."""
     home, run_dir = await died(tmp_path)
-    owner = Journal.take_over(run_dir, RealClock(), "runner")
-    assert orphaned(home) == []
+    runner = FileLock.take(run_dir / OWNER)
     with pytest.raises(Busy):
         await recover(run_dir, heir(home))
-    (payment,) = await recover_all(heir(home))
-    assert not payment.paid
-    assert "just now" in payment.why
+    runner.release()
+    owner = Journal.take_over(run_dir, RealClock(), "watchdog")
+    assert orphaned(home) == []
+    for payments in (await recover(run_dir, heir(home)), await recover_all(heir(home))):
+        (payment,) = payments
+        assert not payment.paid
+        assert payment.why.endswith("just now; wait for it with: chaosrunner abort r1")
     assert broken(tmp_path) == ["r1"]
     await owner.close()
     assert len(await recover_all(heir(home))) == 1

@@ -139,12 +139,19 @@ def found(ladder: Ladder, trials: Sequence[Trial]) -> Boundary | None:
 
 
 def so_far(ladder: Ladder, trials: Sequence[Trial]) -> Boundary:
-    """What is known of a boundary that is no longer looked for: where it lies with the confidence asked."""
+    """What is known of a boundary that is no longer looked for: where it lies with the confidence asked.
+
+    Of levels between those that were tried only the prior speaks, so the interval ends at levels that were.
+    """
     belief, edge = believed(ladder, trials), (1 - ladder.asked.confidence) / 2
-    begin, until = _quantile(belief, edge), _quantile(belief, 1 - edge)
+    held = _highest_held(ladder, trials)
+    above = [at for one in trials if one.outcome is Outcome.BROKEN and (at := ladder.rung(one.level)) > held]
+    begin = min(_quantile(belief, edge), held + 1)
+    until = max(_quantile(belief, 1 - edge), min(above, default=len(ladder.rungs)))
     sure = sum(belief[begin : until + 1])
     made = _made(ladder, trials, belief, (Known.UNDECIDED, begin, until, sure))
-    return replace(made, why=f"{len(trials)} trials were not enough to be as precise as asked")
+    best = made.best if above else made.holds
+    return replace(made, best=best, why=f"{len(trials)} trials were not enough to be as precise as asked")
 
 
 def left(ladder: Ladder, trials: Sequence[Trial]) -> int:

@@ -62,6 +62,14 @@ def next_point(ladder: Ladder, trials: Sequence[Trial], boundary: Boundary) -> f
     return None
 
 
+def points_left(ladder: Ladder, trials: Sequence[Trial], boundary: Boundary) -> int:
+    """How many levels are still worth measuring for the curve, should the capacity be where it now seems to be."""
+    ahead = list(trials)
+    while (level := next_point(ladder, ahead, boundary)) is not None:
+        ahead.append(Trial(level=level, outcome=Outcome.UNKNOWN))
+    return len(ahead) - len(trials)
+
+
 def curve_of(trials: Sequence[Trial]) -> Curve:
     """The curve through all trials that measured anything; those that say nothing of the target are left out."""
     levels = tuple(_levels([one for one in trials if one.outcome is not Outcome.UNKNOWN and one.seconds]))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from chaosrunner.logic.findings import findings_of
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
-from chaosrunner.logic.traffic import Sample, Traffic
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Sample, Span, Traffic
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.load import Outcome as Reply
 from chaosrunner.model.search import Trial
@@ -56,7 +56,7 @@ def trial_of(experiment: Experiment, state: State, level: float, *, of_load: boo
         run=verdict.run,
         lasted_s=verdict.seconds,
     )
-    return trial if span is None else _measured(trial, traffic.sample(span))
+    return trial if span is None else _measured(trial, traffic.sample(span), _longer_s(traffic, span))
 
 
 def without_room(trial: Trial, others: Sequence[Trial], connections: int) -> Trial:
@@ -106,7 +106,21 @@ def _said(finding: Finding) -> str:
     return f"{finding.name}: {finding.observed}{why}"
 
 
-def _measured(trial: Trial, sample: Sample) -> Trial:
+def _longer_s(traffic: Traffic, span: Span) -> float:
+    """By how much longer the answers of a span came than its requests did: the response of its last second less that
+    of its first. In a queue that grows all may succeed in the end, at the rate of the server and not of the load.
+    """
+    if span.last - span.first < 2 * SLOTS_A_SECOND:
+        return 0.0
+    sides = (
+        replace(span, last=span.first + SLOTS_A_SECOND),
+        replace(span, first=span.last - SLOTS_A_SECOND),
+    )
+    begin, end = (traffic.sample(side).slot.ok.mean() or 0.0 for side in sides)
+    return max(0.0, end - begin) / 1e6
+
+
+def _measured(trial: Trial, sample: Sample, longer_s: float) -> Trial:
     if not sample.seconds or not sample.hits:
         return trial
     slot = sample.slot
@@ -116,7 +130,7 @@ def _measured(trial: Trial, sample: Sample) -> Trial:
         trial,
         seconds=sample.seconds,
         offered=slot.due / sample.seconds,
-        goodput=sample.rate,
+        goodput=sample.rate * sample.seconds / (sample.seconds + longer_s),
         errors=sample.failures / sample.hits,
         p50=sample.quantile(0.5),
         p95=sample.quantile(0.95),
