@@ -110,6 +110,8 @@ def test_old_series_are_merged_like_old_slots() -> None:
     assert span is not None
     assert (traffic.sample(span, "talk.pushed").slot.due, traffic.sample(span).slot.due) == (many, 0)
     assert judge(asked, state).trust.offered == 0
+    state.coarse[Phase.BASELINE, SERIES] = state.series.pop(0)[SERIES]
+    assert judge(asked, state).trust.offered == 0
 
 
 def test_counts_are_summed_by_phase() -> None:
