@@ -214,7 +214,6 @@ def test_old_slots_are_merged_within_ten_seconds_and_their_phase() -> None:
     assert (state.coarse_until, state.slots[0][0].ok) == (0, BUSY)
 
 
-@pytest.mark.no_cover  # many runs: others take the same branches, untraced it takes a quarter of the time
 def test_the_memory_of_a_day_is_bounded() -> None:
     """Packed slots have the room they may have and no more; what has none is in the sum of its phase, late too."""
     entered = e.PhaseEntered(phase=Phase.BASELINE, at_ns=EPOCH + 9_000_000_000)

@@ -37,7 +37,6 @@ def measured(script: Script, asked: Experiment = FEW) -> Recovery:
     return recovery(asked, script.state(), LATER)
 
 
-@pytest.mark.no_cover  # many runs: others take the same branches, untraced it takes a quarter of the time
 @settings(max_examples=15, deadline=None)
 @given(
     begin=st.floats(22.5, 27.0),
@@ -62,7 +61,6 @@ def test_an_outage_is_measured_to_one_request(begin: float, lasts: float, rate: 
     assert seen.depth == 1.0 if lasts >= 1.1 else seen.depth is not None
 
 
-@pytest.mark.no_cover  # many runs: others take the same branches, untraced it takes a quarter of the time
 @pytest.mark.parametrize("raw", [True, False], ids=["raw hits", "slots"])
 def test_noise_hardly_moves_it(raw: bool) -> None:
     """With 0.2 % errors and 4 % slow hits all the time, most ends are known to two requests; the bounds hold them."""
