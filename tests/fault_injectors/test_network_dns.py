@@ -214,6 +214,7 @@ def test_what_does_not_go_together_is_refused(params: dict[str, Any]) -> None:
         b"id\x81\x80" + question(SHOP)[4:],
         question(SHOP)[:12] + b"\xc0\x0c\0\x01\0\x01",
     ],
+    ids=["nothing", "no name", "cut off", "a name cut off", "an answer", "a pointer"],
 )
 def test_what_is_no_question_cannot_be_read(wire: bytes) -> None:
     """Nothing, no entry, an end that is missing, an answer, a pointer where a name should be: all are ValueErrors."""
