@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 # A shared machine may be slow for a while: an example that takes long is not an error.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """A command played in this process ignores signals once it has ended; later tests must not hand that on."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in before.items():
+        if handler is not None and signal.getsignal(one) is not handler:
+            signal.signal(one, handler)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -30,6 +30,11 @@ class Isolation:
         return f"chaosrunner-demo-{self.base_port}"
 
     @property
+    def cable(self) -> str:
+        """Its end here, as `ip link` has it."""
+        return f"crdemo{self.base_port}"
+
+    @property
     def here(self) -> str:
         """Address of this end of the cable; demos are at least 31 ports apart, so no two share four addresses."""
         return self._address(1)
@@ -55,16 +60,22 @@ async def isolated(where: Isolation) -> AsyncIterator[None]:
     Raises:
         DemoUnavailable: it cannot be made here; says why. Nothing is left of it.
     """
-    await _ip("netns", "delete", where.name, must=False)  # of a demo that died too fast to take it along
+    await _unplug(where)  # of a demo that died too fast to take it along
     try:
         await _plug(where)
         yield
     finally:
-        await _ip("netns", "delete", where.name, must=False)  # the cable goes with its end inside
+        await _unplug(where)
+
+
+async def _unplug(where: Isolation) -> None:
+    """The cable first: the kernel takes its time to clear up what a namespace leaves, and its name would be taken."""
+    await _ip("link", "delete", "dev", where.cable, must=False)
+    await _ip("netns", "delete", where.name, must=False)
 
 
 async def _plug(where: Isolation) -> None:
-    cable, inside = f"crdemo{where.base_port}", ("-n", where.name)
+    cable, inside = where.cable, ("-n", where.name)
     await _ip("netns", "add", where.name)
     await _ip("link", "add", "dev", cable, "type", "veth", "peer", "name", "eth0", "netns", where.name)
     await _ip("address", "add", f"{where.here}/30", "dev", cable)

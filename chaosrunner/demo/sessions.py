@@ -15,7 +15,7 @@ from chaosrunner.demo.schema import SCHEMA, WARM_UP
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError,
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
          asyncpg.TooManyConnectionsError, asyncpg.OperatorInterventionError, asyncpg.QueryCanceledError)  # fmt: skip
 """What says that the database is away or ended our session, not that the statement was wrong."""
 
@@ -150,6 +150,7 @@ class CarefulSessions:
                 return await self._fetch_once(statement, arguments)
             except (
                 asyncpg.InterfaceError,
+                asyncpg.InternalClientError,  # what it says of a session that ended while it was being taken
                 asyncpg.PostgresConnectionError,
                 asyncpg.AdminShutdownError,
                 ConnectionError,
