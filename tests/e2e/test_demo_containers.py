@@ -135,8 +135,9 @@ async def test_a_crashed_container_tells_the_two_demos_apart(shops: tuple[Shop, 
 
 async def test_what_the_target_holds_ends_without_the_runners_container(shops: tuple[Shop, Shop]) -> None:
     """Runner and watchdog die with their container, stopped or out of memory; the proxy itself ends the latency."""
-    await asyncio.gather(*(shop.ready() for shop in shops))
     resilient, fragile = shops
+    fragile.compose("up", "-d", "--no-build")  # there the dead stay dead
+    await asyncio.gather(*(shop.ready() for shop in shops))
     await asyncio.gather(_dies(resilient, _kill, out_of_memory=False), _dies(fragile, _eat, out_of_memory=True))
 
 
