@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from chaosrunner.errors import InjectorError
+from chaosrunner.model.containers import is_meant, own_name
 from chaosrunner.model.fault import Context, Fault, Recipe
-from chaosrunner.model.system import Component, Containers
+from chaosrunner.model.system import Component
 from fault_injectors import docker_engine as engine
 from fault_injectors import processes
 from fault_injectors.aim import Traits, choose, component_of, refuse_protected
@@ -20,8 +21,6 @@ from fault_injectors.processes import Process
 
 PROTECTED = "chaosrunner.protect"
 """A container with this label is never touched, unless it says `false`."""
-PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-ONE_OFF = "com.docker.compose.oneoff"
 LONGEST_GRACE_S = 20.0
 """A heal waits 30 s for an inject to answer."""
 
@@ -88,10 +87,10 @@ async def aim(fault: Fault, context: Context) -> Aim:
     spared = context.spare()
     seen: dict[str, Json] = {}
     for summary in chosen:
-        _refuse_ours(str(summary["Id"]), _name(summary), spared)
+        _refuse_ours(str(summary["Id"]), own_name(summary), spared)
         found = await engine.look(where, str(summary["Id"]))
         if found is None:
-            raise InjectorError(f"{_name(summary)} was removed while it was looked at")
+            raise InjectorError(f"{own_name(summary)} was removed while it was looked at")
         seen[str(summary["Id"])] = found
     return Aim(engine=where, boxes=tuple(box_of(found) for found in seen.values()), seen=seen)
 
@@ -107,7 +106,7 @@ async def running(component: Component, state: str = "running") -> tuple[str, li
         raise InjectorError(f"{component.name} has no 'containers' in the system file")
     where = engine.address(wanted.engine)
     everything: list[Json] = await engine.ask(where, lambda api: api.containers())
-    live = sorted((one for one in everything if one["State"] == state and is_meant(one, wanted)), key=_name)
+    live = sorted((one for one in everything if one["State"] == state and is_meant(one, wanted)), key=own_name)
     if wanted.at_most and len(live) > wanted.at_most:
         raise InjectorError(f"{component.name} means {len(live)} containers, allowed are {wanted.at_most}")
     return where, live
@@ -118,19 +117,6 @@ async def each(component: Component) -> list[Aim]:
     where, live = await running(component)
     seen = [await engine.look(where, str(summary["Id"])) for summary in live]
     return [Aim(engine=where, boxes=(box_of(found),), seen={found["Id"]: found}) for found in seen if found is not None]
-
-
-def is_meant(summary: Json, wanted: Containers) -> bool:
-    """Whether the system file means a container, of which the engine's list says `Names`, `Image` and `Labels`."""
-    labels: Mapping[str, str] = summary.get("Labels") or {}
-    if wanted.names:
-        return _name(summary) in wanted.names
-    if wanted.labels:
-        return all(_has(labels, wish) for wish in wanted.labels)
-    if wanted.compose:
-        one_off = labels.get(ONE_OFF, "False") == "True"
-        return f"{labels.get(PROJECT)}/{labels.get(SERVICE)}" == wanted.compose and not one_off
-    return _tagged(str(summary["Image"])) == _tagged(wanted.image)
 
 
 def box_of(found: Json) -> Box:
@@ -238,7 +224,7 @@ def refuse_passing_ports(found: Json) -> None:
 def _refuse_protected(live: Iterable[Json]) -> None:
     for summary in live:
         if (summary.get("Labels") or {}).get(PROTECTED, "false").lower() != "false":
-            raise InjectorError(f"{_name(summary)} is protected by its label {PROTECTED}; select without it")
+            raise InjectorError(f"{own_name(summary)} is protected by its label {PROTECTED}; select without it")
 
 
 async def _refuse_guests(context: Context, where: str, live: Sequence[Json]) -> None:
@@ -250,7 +236,7 @@ async def _refuse_guests(context: Context, where: str, live: Sequence[Json]) -> 
             _refuse_protected(guests)
             refuse_protected(context, map(_traits, guests))
         except InjectorError as why:
-            raise InjectorError(f"{_name(host)} shares its network: {why}") from None
+            raise InjectorError(f"{own_name(host)} shares its network: {why}") from None
 
 
 def _refuse_ours(container: str, name: str, spared: frozenset[int]) -> None:
@@ -262,7 +248,7 @@ def _refuse_ours(container: str, name: str, spared: frozenset[int]) -> None:
 
 
 def _traits(summary: Json) -> Traits:
-    return Traits(name=_name(summary), labels=summary.get("Labels") or {})
+    return Traits(name=own_name(summary), labels=summary.get("Labels") or {})
 
 
 def _mounts() -> str:
@@ -270,18 +256,3 @@ def _mounts() -> str:
         return (processes.PROC / "self/mountinfo").read_text()
     except OSError:  # no /proc: then we are in no container either
         return ""
-
-
-def _name(summary: Json) -> str:
-    """The container's own name: links give it others, which hold a second slash."""
-    own = [name for name in summary["Names"] if name.count("/") == 1]
-    return str(own[0]).removeprefix("/")
-
-
-def _has(labels: Mapping[str, str], wish: str) -> bool:
-    key, equals, value = wish.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _tagged(image: str) -> str:
-    return image if re.search(r"[:@][^/]*$", image) else f"{image}:latest"

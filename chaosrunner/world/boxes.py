@@ -7,24 +7,24 @@ fault restarts is found again, and no engine is asked while one runs.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chaosrunner.model.containers import is_meant
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from chaosrunner.model.system import Containers, System
+    from chaosrunner.model.system import System
 
 Json = Mapping[str, Any]
 
 ANSWERS_S = 1.0
 """How long an engine may take for an answer; without one its containers are not known."""
 HERE = "unix:///var/run/docker.sock"
-PROJECT, SERVICE, ONE_OFF = (f"com.docker.compose.{key}" for key in ("project", "service", "oneoff"))
 EVERYONES = ("bridge", "host", "none")
 """Networks that every engine has: who shares them has nothing else in common."""
 
@@ -98,28 +98,6 @@ def inside(ids: Iterable[str]) -> frozenset[int]:
     ours = cgroups.get(os.getpid(), "")
     wanted = frozenset(one for one in wanted if one not in ours)
     return frozenset(pid for pid, cgroup in cgroups.items() if any(one in cgroup for one in wanted))
-
-
-def is_meant(summary: Json, wanted: Containers) -> bool:
-    """Whether a way to find containers finds one, of which the engine's list says `Names`, `Image` and `Labels`."""
-    labels: Mapping[str, str] = summary.get("Labels") or {}
-    if wanted.names:
-        return any(name.removeprefix("/") in wanted.names for name in summary["Names"])
-    if wanted.labels:
-        return all(_has(labels, wish) for wish in wanted.labels)
-    if wanted.compose:
-        one_off = labels.get(ONE_OFF, "False") == "True"
-        return f"{labels.get(PROJECT)}/{labels.get(SERVICE)}" == wanted.compose and not one_off
-    return _tagged(str(summary["Image"])) == _tagged(wanted.image)
-
-
-def _has(labels: Mapping[str, str], wish: str) -> bool:
-    key, equals, value = wish.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _tagged(image: str) -> str:
-    return image if re.search(r"[:@][^/]*$", image) else f"{image}:latest"
 
 
 def _address(said: str) -> str:
