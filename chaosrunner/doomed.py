@@ -26,7 +26,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
 
-from chaosrunner.logic.fold import FaultStatus, State, fold
+from chaosrunner.logic.fault_state import FaultStatus
+from chaosrunner.logic.fold import State, fold
 from chaosrunner.model.events import Ended, Entry, Injected, Undone
 from chaosrunner.model.experiment import Experiment, RecoveryTarget
 from chaosrunner.model.fault import Context, Fault, Injector, Recipe, recipe_from_json

@@ -96,7 +96,7 @@ class Bandwidth:
             try:
                 ours = [queue for queue in await _queues(member) if _is_ours(queue)]
             except Ended:
-                return Evidence(ok=False, says=f"{member.says} ended, and its namespace with it")
+                return Evidence(ok=False, says=f"{member.says} ended, and its namespace with it", ended=True)
             if not set(names) <= {queue["dev"] for queue in ours}:
                 return Evidence(ok=False, says=f"the limit is not there at {member.says}")
             sent = sum(int(queue["bytes"]) for queue in ours)

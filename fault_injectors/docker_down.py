@@ -63,7 +63,7 @@ class _Down:
         for box in boxes_of(recipe):
             found = await engine.look(str(recipe.data["engine"]), box.id)
             if found is None or (is_up(found) and not is_same_start(found, box)):
-                return Evidence(ok=False, says=f"{box.says} {state_of(found)} instead of staying down")
+                return Evidence(ok=False, says=f"{box.says} {state_of(found)} instead of staying down", ended=True)
             if is_up(found):
                 return Evidence(ok=None, says=f"{box.says} still runs")
             says.append(f"{box.name}: pid {box.pid} gone, {state_of(found)}")

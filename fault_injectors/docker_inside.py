@@ -116,7 +116,7 @@ class Fill:
         for box, member in zip(boxes_of(recipe), processes_of(recipe), strict=True):
             with files.directory(member, path) as handle:
                 if handle is None:
-                    return Evidence(ok=False, says=f"{box.says} ended or was started anew")
+                    return Evidence(ok=False, says=f"{box.says} ended or was started anew", ended=True)
                 length, left = files.size(handle, name), files.free(handle)
             if length != _length(recipe, box):
                 return Evidence(ok=False, says=f"the file at {box.says} has {length or 0:,} bytes")

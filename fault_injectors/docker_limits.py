@@ -110,7 +110,7 @@ class LimitFault:
         for member, setting in _settings(recipe):
             found = _read(Path(setting.path))
             if processes.now(member) is None or found is None:
-                return Evidence(ok=False, says=f"{member.says} ended, and its control group with it")
+                return Evidence(ok=False, says=f"{member.says} ended, and its control group with it", ended=True)
             if found.split() != setting.during.split():
                 return Evidence(ok=False, says=f"{member.says} has the limit {found}, not {setting.during}")
             answer = self.evidence(setting, member.says)

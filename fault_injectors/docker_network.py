@@ -73,7 +73,7 @@ class Disconnect:
         for box, end in _ends(recipe):
             found = await engine.look(_engine(recipe), box.id)
             if found is None:
-                return Evidence(ok=False, says=f"{box.says} was removed")
+                return Evidence(ok=False, says=f"{box.says} was removed", ended=True)
             members = await engine.ask(_engine(recipe), _Way(box, end).members)
             if _connection(found, end) is not None or box.id in members:
                 return Evidence(ok=None, says=f"{box.says} is on {end['network']}")

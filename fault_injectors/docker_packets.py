@@ -126,7 +126,7 @@ class PacketFault:
             try:
                 count = await _struck(member, _tag(recipe))
             except Ended:
-                return Evidence(ok=False, says=f"{member.says} ended, and its namespace with it")
+                return Evidence(ok=False, says=f"{member.says} ended, and its namespace with it", ended=True)
             if count is None:
                 return Evidence(ok=False, says=f"the table is not there at {member.says}")
             struck[member.says] = count

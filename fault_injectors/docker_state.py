@@ -224,7 +224,7 @@ class Pause:
         for box in boxes_of(recipe):
             found = await engine.look(str(recipe.data["engine"]), box.id)
             if found is None or not is_same_start(found, box):
-                return Evidence(ok=False, says=f"{box.says} {state_of(found)} instead of hanging")
+                return Evidence(ok=False, says=f"{box.says} {state_of(found)} instead of hanging", ended=True)
             if not found["State"]["Paused"]:
                 return Evidence(ok=None, says=f"{box.says} is not paused")
         return Evidence(ok=True, says=f"{_said(boxes_of(recipe))} paused, says the engine")

@@ -143,7 +143,7 @@ class Pause:
         gone = [says for says, found in states.items() if found is None or found.state in "ZX"]
         awake = [says for says, found in states.items() if found is not None and found.state != "T"]
         if gone:
-            return Evidence(ok=False, says=f"{', '.join(gone)} ended or was replaced instead of hanging")
+            return Evidence(ok=False, says=f"{', '.join(gone)} ended or was replaced instead of hanging", ended=True)
         if awake:
             return Evidence(ok=None, says=f"{', '.join(awake)} not stopped")
         return Evidence(ok=True, says=f"{said(targets)} stopped, says the kernel")

@@ -86,7 +86,7 @@ class Fds:
         free: dict[str, int] = {}
         for target, member in _members(recipe):
             if processes.now(target) is None:
-                return Evidence(ok=False, says=f"{target.says} ended or was replaced")
+                return Evidence(ok=False, says=f"{target.says} ended or was replaced", ended=True)
             if _limit(target)[0] != member["limit"]:
                 return Evidence(ok=False, says=f"the limit of {target.says} is not ours")
             opened = _open(target.pid)
@@ -174,7 +174,7 @@ class Priority:
         """Every thread has it, says the kernel."""
         targets = [target for target, _ in _members(recipe)]
         if gone := [target for target in targets if processes.now(target) is None]:
-            return Evidence(ok=False, says=f"{said(gone)} ended or was replaced")
+            return Evidence(ok=False, says=f"{said(gone)} ended or was replaced", ended=True)
         others = [tid for t in targets for tid in _threads(t.pid) if _nice(tid) not in (recipe.data["nice"], None)]
         if others:
             return Evidence(ok=None, says=f"threads {others} have another priority")

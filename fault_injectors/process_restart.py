@@ -111,7 +111,7 @@ class Restart:
             return Evidence(ok=None, says=f"{said(there)} still there")
         back = [member["says"] for member in _members(recipe) if _taken(member)]
         if back:
-            return Evidence(ok=False, says=f"somebody else has started {', '.join(map(str, back))} again")
+            return Evidence(ok=False, says=f"somebody else has started {', '.join(map(str, back))} again", ended=True)
         return Evidence(ok=True, says=f"{said(targets_from(recipe))} gone, and nobody in the place")
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:

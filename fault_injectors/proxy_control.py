@@ -28,6 +28,10 @@ class Hung(InjectorError):
     """A call was not answered in time; it may still land."""
 
 
+class Unreachable(InjectorError):
+    """Nobody listens there, or the connection broke."""
+
+
 class ControlApi:
     """One conversation with a fault proxy: `async with ControlApi(base, tools) as api`."""
 
@@ -135,7 +139,8 @@ class ControlApi:
 
         Raises:
             Hung: no answer in time.
-            InjectorError: it cannot be reached, or its answer is neither a success nor expected.
+            Unreachable: nobody listens.
+            InjectorError: its answer is neither a success nor expected.
         """
         import aiohttp
 
@@ -146,7 +151,7 @@ class ControlApi:
         except TimeoutError:
             raise Hung(f"fault proxy {self._base} did not answer {method} {path} in {self.answer_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise InjectorError(
+            raise Unreachable(
                 f"fault proxy {self._base} cannot be reached: {error}", advice="start it, or correct fault_proxy"
             ) from None
         if status < 300 or status in passing or (status == 404 and gone_is_fine):

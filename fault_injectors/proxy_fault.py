@@ -22,7 +22,7 @@ from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Reci
 from chaosrunner.model.system import OwnProxy, System
 from fault_injectors import proxy_front, toxiproxy_seen, toxiproxy_undo
 from fault_injectors.aim import choose, component_of
-from fault_injectors.proxy_control import ControlApi, Json
+from fault_injectors.proxy_control import ControlApi, Json, Unreachable
 from fault_injectors.toxiproxy_client import ToxiproxyApi, load_library
 from fault_injectors.toxiproxy_undo import MARK
 
@@ -164,9 +164,12 @@ class ProxyFault:
             await asyncio.to_thread(proxy_front.send_there, front)
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
-        """The worst that any proxy has to say."""
-        async with ControlApi(str(recipe.data["api"]), tools) as api:
-            seen = {proxy: await self.evidence(api, proxy, recipe) for proxy in _before(recipe)}
+        """The worst that any proxy has to say; who is gone changes no byte, whatever its users suffer instead."""
+        try:
+            async with ControlApi(str(recipe.data["api"]), tools) as api:
+                seen = {proxy: await self.evidence(api, proxy, recipe) for proxy in _before(recipe)}
+        except Unreachable as error:
+            return Evidence(ok=False, says=str(error))
         says = "; ".join(f"{proxy}: {evidence.says}" for proxy, evidence in seen.items())
         data = {proxy: dict(evidence.data) for proxy, evidence in seen.items()}
         answers = [evidence.ok for evidence in seen.values()]

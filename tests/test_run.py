@@ -16,7 +16,8 @@ import pytest
 from chaosrunner.errors import Exit, InjectorError, LoadBroken
 from chaosrunner.logic.composite import drawn
 from chaosrunner.logic.decide import decide
-from chaosrunner.logic.fold import FaultStatus, State, fold, step
+from chaosrunner.logic.fault_state import FaultStatus
+from chaosrunner.logic.fold import State, fold, step
 from chaosrunner.logic.judge import judge
 from chaosrunner.model import events as e
 from chaosrunner.model.composite import Again, InTurn
@@ -349,6 +350,15 @@ async def test_a_fault_that_is_proven_to_be_absent_is_unknown(tmp_path: Path) ->
     verdict = await stage.plays()
     assert verdict.exit is Exit.UNKNOWN
     assert [verified.ok for verified in stage.events(e.Verified)] == [False]
+
+
+async def test_a_fault_that_ends_early_is_unknown(tmp_path: Path) -> None:
+    """What somebody else has taken away before we did has not lasted as it should, and no verdict rests on it."""
+    stage = Play(experiment(fault()), tmp_path)
+    stage.when(lambda state: bool(state.fault(0).proven), lambda: stage.target.mend(*stage.target.in_place))
+    verdict = await stage.plays()
+    assert (verdict.exit, verdict.restored) == (Exit.UNKNOWN, True)
+    assert any("not to its end" in finding.why for finding in verdict.findings)
 
 
 async def test_a_lost_load_worker_heals_everything(tmp_path: Path) -> None:

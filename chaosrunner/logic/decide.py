@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from chaosrunner.logic.fold import FaultState, FaultStatus, State
+from chaosrunner.logic.fault_state import FaultState, FaultStatus
+from chaosrunner.logic.fold import State
 from chaosrunner.logic.patience import next_look
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.safeguards import tripped

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import cast
 
 from chaosrunner.logic import raw_hits
 from chaosrunner.logic.detail import GROUP, Detail
+from chaosrunner.logic.fault_state import FaultState, FaultStatus
 from chaosrunner.logic.shelf import Shelf, answered, unanswered
 from chaosrunner.logic.strain import Strains, Watched, note_watch
 from chaosrunner.model import events as e
@@ -37,59 +37,6 @@ PRESSURE_KEPT = 20_000
 
 BEFORE_INJECT_US = 30_000_000
 """Raw hits are kept from this long before the first inject."""
-
-
-class FaultStatus(StrEnum):
-    """Where a fault stands."""
-
-    PLANNED = "planned"
-    PREPARED = "prepared"
-    INJECTING = "injecting"
-    ACTIVE = "active"
-    FAILED = "failed"
-    """Prepare or inject failed; if something was touched, it is still a debt."""
-    UNDOING = "undoing"
-    PAID = "paid"
-    STUCK = "stuck"
-    """Every undo retry was used up."""
-
-
-@dataclass(slots=True)
-class FaultState:
-    """What the journal says of one fault."""
-
-    status: FaultStatus = FaultStatus.PLANNED
-    recipe: Mapping[str, object] | None = None
-    deadline_ns: int = 0
-    inject_called_ns: int | None = None
-    inject_answered_ns: int | None = None
-    proven: bool | None = None
-    evidence: str = ""
-    evidence_ns: int | None = None
-    evidence_n: int = 0
-    undo_called_ns: int | None = None
-    """The call of the first undo."""
-    undone_called_ns: int | None = None
-    undone_answered_ns: int | None = None
-    attempts: int = 0
-    why: str = ""
-
-    @property
-    def reversible(self) -> bool:
-        """Whether its recipe can be undone; a fault without a recipe has nothing to undo."""
-        return self.recipe is not None and bool(self.recipe.get("reversible", True))
-
-    @property
-    def debt(self) -> bool:
-        """Prepared, reversible, and not yet paid: harm may be in place."""
-        return self.reversible and self.status is not FaultStatus.PAID
-
-    @property
-    def over(self) -> bool:
-        """Nothing more will be done about it."""
-        return self.status in (FaultStatus.PAID, FaultStatus.STUCK) or (
-            self.status is FaultStatus.FAILED and not self.debt
-        )
 
 
 @dataclass(slots=True)
@@ -298,6 +245,8 @@ def _fault_event(state: State, event: e.Event, n: int) -> None:  # noqa: C901, P
         case e.Verified(fault=i, ok=ok, says=says, at_ns=at):
             fault = state.fault(i)
             fault.proven, fault.evidence, fault.evidence_ns, fault.evidence_n = ok, says, at, n
+        case e.VerifiedAgain(fault=i, ok=ok, says=says):
+            state.fault(i).at_its_end(ok, says)
         case e.Undoing(fault=i, attempt=attempt, called_ns=called):
             fault = state.fault(i)
             fault.status, fault.attempts = FaultStatus.UNDOING, attempt

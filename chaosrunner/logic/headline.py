@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaosrunner.errors import Exit
-from chaosrunner.logic.fold import FaultState, FaultStatus, State
+from chaosrunner.logic.fault_state import FaultState, FaultStatus
+from chaosrunner.logic.fold import State
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.fault import Fault
 from chaosrunner.model.units import NANOS

@@ -12,8 +12,9 @@ from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
 from chaosrunner.logic.appraisal import ILL, appraisal, doubted, glance
 from chaosrunner.logic.doubt import unfit_abort, unfit_recovery
+from chaosrunner.logic.fault_state import FaultState
 from chaosrunner.logic.findings import findings_of, guarded
-from chaosrunner.logic.fold import FaultState, State
+from chaosrunner.logic.fold import State
 from chaosrunner.logic.headline import COMPLETED, fault_report, headline
 from chaosrunner.logic.patience import side
 from chaosrunner.logic.punctual import without_lag

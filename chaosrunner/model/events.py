@@ -172,6 +172,19 @@ class Verified(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedAgain(Event):
+    """The last look at a proven fault, before it is undone: it was in effect to its end, or (ok=False) it was not.
+
+    None: nobody can tell, or what was hit has ended by itself; `says` which.
+    """
+
+    fault: int
+    ok: bool | None
+    says: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Undoing(Event):
     """The undo is about to be called for the `attempt`-th time (from 1)."""
 
@@ -305,8 +318,8 @@ KINDS: Mapping[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         RunStarted, OwnerChanged, WatchdogReady, WatchdogLost, LoadStarted, ClockCompared, LoadLost, LoadNoted,
-        LoadEnded, PhaseEntered, Decided, Prepared, Injecting, Injected, InjectFailed, Verified, Undoing, Undone,
-        UndoFailed, Residue, Forbidden, ProbeAnswered, Signalled, Crashed, Pressure, Ended,
+        LoadEnded, PhaseEntered, Decided, Prepared, Injecting, Injected, InjectFailed, Verified, VerifiedAgain, Undoing,
+        Undone, UndoFailed, Residue, Forbidden, ProbeAnswered, Signalled, Crashed, Pressure, Ended,
     )
 }  # fmt: skip
 """Kind → class, of the events kept as JSON lines. SlotsArrived lives in segments."""

@@ -138,6 +138,8 @@ class Evidence:
     ok: bool | None
     says: str
     data: Mapping[str, object] = field(default_factory=dict)
+    ended: bool = False
+    """With `ok` False: what was hit has ended, come back or been replaced by itself, and the fault went with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, cast
 
-from chaosrunner.logic.fold import FaultState, FaultStatus, State
+from chaosrunner.logic.fault_state import FaultState, FaultStatus
+from chaosrunner.logic.fold import State
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.units import NANOS
 from chaosrunner.report import words

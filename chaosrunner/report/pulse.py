@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaosrunner.logic.fold import FaultState, FaultStatus, State
+from chaosrunner.logic.fault_state import FaultState, FaultStatus
+from chaosrunner.logic.fold import State
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.fault import Fault, Group
 from chaosrunner.model.hypothesis import Metric, Tolerance

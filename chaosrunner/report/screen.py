@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.model.units import human_duration
 from chaosrunner.report import words
 from chaosrunner.report.columns import Say, table_lines

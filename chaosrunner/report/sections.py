@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from chaosrunner.logic.fold import FaultState, State
+from chaosrunner.logic.fault_state import FaultState
+from chaosrunner.logic.fold import State
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat
 from chaosrunner.model.units import NANOS, human_duration

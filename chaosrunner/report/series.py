@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaosrunner.logic.detail import GROUP
-from chaosrunner.logic.fold import FaultState, State
+from chaosrunner.logic.fault_state import FaultState
+from chaosrunner.logic.fold import State
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.fault import Fault, Group
 from chaosrunner.model.load import ERRORS

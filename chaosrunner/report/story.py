@@ -103,8 +103,8 @@ def _tell_fault(event: e.Event, experiment: Experiment) -> str:
             return f"{name(i)}: injected, answered after {_took(called, answered)}"
         case e.InjectFailed(fault=i, why=why, touched=touched):
             return f"{name(i)}: inject failed{', but may have landed' if touched else ''}: {why}"
-        case e.Verified(fault=i, ok=ok, says=says):
-            return f"{name(i)}: {'proven' if ok else 'NOT in effect'}: {says}"
+        case e.Verified(fault=i) | e.VerifiedAgain(fault=i):
+            return f"{name(i)}: {_seen(event)}: {event.says}"
         case e.Undoing(fault=i, attempt=attempt):
             return f"{name(i)}: undoing, attempt {attempt}"
         case e.Undone(fault=i, called_ns=called, answered_ns=answered, says=says):
@@ -113,6 +113,12 @@ def _tell_fault(event: e.Event, experiment: Experiment) -> str:
             return f"{name(i)}: UNDO FAILED: {why}"
         case _:
             return type(event).__name__
+
+
+def _seen(event: e.Verified | e.VerifiedAgain) -> str:
+    if isinstance(event, e.Verified):
+        return "proven" if event.ok else "NOT in effect"
+    return {True: "still in effect at its end", None: "at its end", False: "NOT in effect to its end"}[event.ok]
 
 
 def _took(called_ns: int, answered_ns: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from chaosrunner.errors import ChaosrunnerError, InjectorError, JournalBroken
-from chaosrunner.model.events import Injected, InjectFailed, Injecting, Prepared, Verified
+from chaosrunner.model.events import Injected, InjectFailed, Injecting, Prepared, Verified, VerifiedAgain
 from chaosrunner.model.fault import Evidence, recipe_from_json, recipe_to_json
 from chaosrunner.model.units import NANOS
 from chaosrunner.world import claims
@@ -22,7 +22,7 @@ from chaosrunner.world.aiming import prepared
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from chaosrunner.logic.fold import FaultState
+    from chaosrunner.logic.fault_state import FaultState
     from chaosrunner.model.experiment import Experiment
     from chaosrunner.model.fault import Context, Fault, Injector, Recipe, Tools
     from chaosrunner.world.clock import Clock
@@ -35,6 +35,8 @@ GRACE_S = 10.0
 LOOK_EVERY_S = 0.25
 LOOK_TAKES_S = 5.0
 LAST_LOOK_S = 0.25
+LOOK_AGAIN_S = 1.0
+"""A fault that was proven lasts at most this much longer, so that its end can be seen."""
 DURABLE_S = 20.0
 """A recipe that is not on disk by then will not be: nothing is injected."""
 BUDGET_S = 20.0
@@ -115,6 +117,26 @@ class Injection:
         await self._look_once(LAST_LOOK_S)
         if not self._proven and self._evidence.ok is False:
             self._write_verified()
+
+    async def look_again(self) -> None:
+        """See whether what was proven is still in effect, just before it is undone, and write VerifiedAgain.
+
+        A fault that is not there any more, though nobody has undone it, has not lasted as long as it says; unless what
+        it hit has ended or was replaced: that is how a system may heal itself. Users who stay away from a fault leave
+        nothing to be seen, but the fault is there.
+        """
+        if not self._proven or self.recipe is None or not self.recipe.reversible:
+            return
+        try:
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                seen = _seen(await self._injector.verify(self.recipe, self._kit.tools))
+                ok = None if seen.ended else seen.ok
+                if seen.ok is None and (await self._injector.absent(self.recipe, self._kit.tools)).ok:
+                    ok = False
+            says = seen.says
+        except Exception as error:  # a look that fails shows nothing, neither way
+            ok, says = None, f"it could not be looked at: {str(error) or type(error).__name__}"
+        self._journal.write(VerifiedAgain(fault=self.index, ok=ok, says=says, at_ns=self._kit.clock.now()))
 
     async def _there(self) -> None:
         index = self._fault.index
@@ -209,4 +231,5 @@ def _seen(answer: object) -> Evidence:
     """A stranger's evidence, as it will be read back. Raises TypeError or ValueError when it is none."""
     if not isinstance(answer, Evidence):
         raise TypeError(f"its verify answered {answer!r}, which is no Evidence")
-    return Evidence(ok=answer.ok, says=str(answer.says), data=json.loads(json.dumps(dict(answer.data))))
+    data = json.loads(json.dumps(dict(answer.data)))
+    return Evidence(ok=answer.ok, says=str(answer.says), data=data, ended=bool(answer.ended))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chaosrunner.errors import Orphaned
-from chaosrunner.logic.fold import FaultStatus, State, step
+from chaosrunner.logic.fault_state import FaultStatus
+from chaosrunner.logic.fold import State, step
 from chaosrunner.model.fault import Recipe, recipe_from_json
 from chaosrunner.world.journal import read_events
 from chaosrunner.world.lock import OWNER, held

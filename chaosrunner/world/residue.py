@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.model.events import Residue
 from chaosrunner.model.fault import recipe_from_json
 from chaosrunner.model.units import NANOS

@@ -84,18 +84,21 @@ class Undo:
         injection = Injection(self._kit, self._journal, fault)
         self._courses[fault_index] = _Course(injection, self._task("inject", fault_index, self._there(fault_index)))
 
-    def heal(self, fault_index: int) -> None:
-        """Start to undo a fault, once. Undone follows, or UndoFailed; nothing when it owes nothing."""
+    def heal(self, fault_index: int, *, in_time: bool = True) -> None:
+        """Start to undo a fault, once. Undone follows, or UndoFailed; nothing when it owes nothing.
+
+        `in_time`: it has lasted as it should, so that there is a moment to see whether it was in effect to its end.
+        """
         course = self._courses.get(fault_index)
         if course is None or course.heal is not None:
             return
         course.injection.want_back()
-        course.heal = self._task("heal", fault_index, self._back(course, self._newer(course)))
+        course.heal = self._task("heal", fault_index, self._back(course, self._newer(course), in_time))
 
     async def heal_all(self) -> None:
         """Heal everything that was begun, newest first, and return when nothing can be done any more."""
         for index in reversed(self._courses):
-            self.heal(index)
+            self.heal(index, in_time=False)
         await asyncio.gather(*(course.heal for course in self._courses.values() if course.heal is not None))
 
     def _let_go(self, index: int) -> None:
@@ -110,11 +113,13 @@ class Undo:
         if course.injection.answered and course.heal is None:
             course.look = self._task("verify", index, course.injection.look())
 
-    async def _back(self, course: _Course, newer: list[_Course]) -> None:
+    async def _back(self, course: _Course, newer: list[_Course], in_time: bool) -> None:
         injection = course.injection
         try:
             await self._at_most(course.inject, INJECT_ANSWERS_S)
             await self._stop_looking(course)
+            if in_time and not self._journal.state.aborted:
+                await injection.look_again()
             await self._in_order(newer)
             recipe = injection.recipe
             if recipe is None or not recipe.reversible:

@@ -111,7 +111,7 @@ class Blabber(Lawful):
 
 
 class Liar(Lawful):
-    """Breaks law 3: undo does nothing and calls it absent."""
+    """Breaks laws 3 and 10: undo does nothing and calls it absent."""
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
         """Do nothing."""
@@ -130,6 +130,14 @@ class Toggle(Lawful):
         if not state["faults"].pop(recipe.data["name"], None):
             state["faults"][recipe.data["name"]] = True
         write(path, state)
+
+
+class Stale(Lawful):
+    """Breaks law 4: once proven is proven for good."""
+
+    async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
+        """Remember instead of looking."""
+        return Evidence(ok=True, says="it was there")
 
 
 class Forgetful(Lawful):

@@ -34,6 +34,7 @@ class TestNoop(InjectorContract):
             bystanders=nothing,
             created=none_created,
             replace=nothing,
+            inert=True,
         )
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from chaosrunner.logic import fold as fold_module
 from chaosrunner.logic.detail import CALM_HITS
-from chaosrunner.logic.fold import FaultStatus, State, fold, step
+from chaosrunner.logic.fault_state import FaultStatus
+from chaosrunner.logic.fold import State, fold, step
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.histogram import Histogram
@@ -144,6 +145,21 @@ def test_instants_of_a_fault() -> None:
     assert (fault.proven, fault.evidence, fault.evidence_ns, fault.evidence_n) == (True, "seen", 13, 3)
     assert (fault.undo_called_ns, fault.undone_called_ns, fault.undone_answered_ns) == (20, 21, 23)
     assert (fault.attempts, fault.deadline_ns) == (2, 99)
+
+
+@pytest.mark.parametrize(
+    ("ok", "proven", "evidence"),
+    [
+        (True, True, "seen"),
+        (None, True, "seen; at its end: away"),
+        (False, False, "not to its end: away (at first: seen)"),
+    ],
+)
+def test_a_fault_that_was_gone_before_its_end_is_not_proven(ok: bool | None, proven: bool, evidence: str) -> None:
+    """The last look takes back the proof of what was not there any more, and adds what it could not see."""
+    last = e.VerifiedAgain(fault=0, ok=ok, says="away", at_ns=14)
+    fault = after(PREPARED, INJECTING, INJECTED, e.Verified(fault=0, ok=True, says="seen", at_ns=13), last).fault(0)
+    assert (fault.proven, fault.evidence) == (proven, evidence)
 
 
 def test_debts_are_named_newest_first() -> None:

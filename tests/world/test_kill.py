@@ -17,7 +17,8 @@ import pytest
 from world_rig import Flag, LateFlag, PlainTools, broken, eventually, python
 
 from chaosrunner.errors import Exit, Orphaned
-from chaosrunner.logic.fold import FaultStatus, fold
+from chaosrunner.logic.fault_state import FaultStatus
+from chaosrunner.logic.fold import fold
 from chaosrunner.model import events as e
 from chaosrunner.world.abort import abort
 from chaosrunner.world.clock import RealClock

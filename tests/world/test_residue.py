@@ -15,7 +15,7 @@ import pytest
 from world_rig import Flag, PlainTools, Unreachable, broken, eventually, experiment_on, kit_for
 
 from chaosrunner.errors import Busy, ChaosrunnerError, Exit, InjectorError, Orphaned
-from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.parse.rules import parse_at_most, parse_dates
 from chaosrunner.model import events as e

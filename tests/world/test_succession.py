@@ -13,7 +13,8 @@ import pytest
 from world_rig import Flag, PlainTools, Unready, broken, eventually, experiment_on, kit_for
 
 from chaosrunner.errors import Busy, Exit, InjectorError, JournalBroken, Orphaned, Unavailable
-from chaosrunner.logic.fold import FaultStatus, fold
+from chaosrunner.logic.fault_state import FaultStatus
+from chaosrunner.logic.fold import fold
 from chaosrunner.model import events as e
 from chaosrunner.model.fault import Recipe, recipe_to_json
 from chaosrunner.world import claims

@@ -10,7 +10,7 @@ import pytest
 from world_rig import Flag, LateFlag, PlainTools, broken, experiment_on, kit_for
 
 from chaosrunner.errors import InjectorError
-from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.model import events as e
 from chaosrunner.model.fault import Evidence, Recipe, recipe_to_json
 from chaosrunner.model.rules import AtMost, Rules
@@ -41,7 +41,7 @@ async def until(journal, condition):
 
 
 async def test_a_fault_goes_there_and_back_in_the_promised_order(tmp_path):
-    """Prepared, Injecting, Injected, Verified, Undoing and Undone are written once each, in this order."""
+    """All that becomes of a fault is written once each, in this order."""
     clock = FakeClock()
     journal = MemoryJournal(clock)
     async with undoing(kit_for(experiment_on(tmp_path, "test.flag"), tmp_path, clock=clock), journal) as undo:
@@ -51,7 +51,7 @@ async def test_a_fault_goes_there_and_back_in_the_promised_order(tmp_path):
         undo.heal(0)
         await until(journal, lambda state: state.fault(0).status is FaultStatus.PAID)
         assert broken(tmp_path) == []
-    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "Undoing", "Undone"]
+    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "VerifiedAgain", "Undoing", "Undone"]
 
 
 async def test_leaving_heals_what_nobody_healed_newest_first(tmp_path):
@@ -165,7 +165,7 @@ async def test_an_inject_under_way_is_awaited_not_abandoned(tmp_path):
         await asyncio.sleep(0)
         slow.answer.set()
     assert broken(tmp_path) == []
-    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "Undoing", "Undone"]
+    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "VerifiedAgain", "Undoing", "Undone"]
 
 
 async def test_an_inject_that_never_answers_is_not_called_paid(tmp_path):
@@ -317,6 +317,69 @@ async def test_no_evidence_is_not_evidence_of_the_contrary(tmp_path, ok, proven)
         await clock.sleep_until(clock.now() + 3 * 10**9)
     assert journal.state.fault(0).proven is proven
     assert kinds(journal).count("Verified") == (proven is False)
+
+
+class Fading(Flag):
+    """Proven once; from then on its looks say what they were told, an error is raised."""
+
+    name: ClassVar[str] = "test.fading"
+
+    def __init__(self, then, left):
+        self.then, self.left, self.looks = then, left, 0
+
+    async def verify(self, recipe, tools):
+        """First there, then what it was told."""
+        self.looks += 1
+        return Evidence(ok=True, says="there") if self.looks == 1 else told(self.then)
+
+    async def absent(self, recipe, tools):
+        """What it was told, until it is undone."""
+        undone = not (await super().verify(recipe, tools)).ok
+        return Evidence(ok=True, says="undone") if undone else told(self.left)
+
+
+def told(answer):
+    """An answer, or an error that is raised."""
+    if isinstance(answer, Exception):
+        raise answer
+    return Evidence(says="looked", **answer)
+
+
+@pytest.mark.parametrize(
+    ("then", "left", "ok", "proven"),
+    [
+        ({"ok": True}, {"ok": False}, True, True),
+        ({"ok": False}, {"ok": False}, False, False),
+        ({"ok": False, "ended": True}, {"ok": True}, None, True),
+        ({"ok": None}, {"ok": False}, None, True),
+        ({"ok": None}, {"ok": True}, False, False),
+        (OSError("no route"), {"ok": False}, None, True),
+        ({"ok": None}, OSError("no route"), None, True),
+    ],
+    ids=["still there", "seen not to be", "its target ended", "users stay away", "gone", "no look", "half a look"],
+)
+async def test_a_proven_fault_is_looked_at_again_at_its_end(tmp_path, then, left, ok, proven):
+    """What is gone before it is undone was not in effect to its end; what only cannot be seen stays proven."""
+    clock = FakeClock()
+    journal = MemoryJournal(clock)
+    fading = Fading(then, left)
+    async with undoing(kit_for(experiment_on(tmp_path, "test.fading"), tmp_path, fading, clock=clock), journal) as undo:
+        undo.inject(0)
+        await until(journal, lambda state: state.fault(0).proven)
+        undo.heal(0)
+        await until(journal, lambda state: state.fault(0).status is FaultStatus.PAID)
+    assert [entry.event.ok for entry in journal.entries if isinstance(entry.event, e.VerifiedAgain)] == [ok]
+    assert journal.state.fault(0).proven is proven
+
+
+async def test_whoever_gives_up_does_not_stop_to_look(tmp_path):
+    """On leaving the body early a proven fault is undone at once."""
+    clock = FakeClock()
+    journal = MemoryJournal(clock)
+    async with undoing(kit_for(experiment_on(tmp_path, "test.flag"), tmp_path, clock=clock), journal) as undo:
+        undo.inject(0)
+        await until(journal, lambda state: state.fault(0).proven)
+    assert kinds(journal)[-3:] == ["Verified", "Undoing", "Undone"]
 
 
 class Moving(Flag):

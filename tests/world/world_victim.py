@@ -15,7 +15,7 @@ from pathlib import Path
 
 from world_rig import Flag, LateFlag, experiment_on, kit_for
 
-from chaosrunner.logic.fold import FaultStatus
+from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.model.events import Ended, Signalled
 from chaosrunner.world.clock import RealClock
 from chaosrunner.world.guarding import guarded
