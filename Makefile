@@ -26,7 +26,7 @@ test: $(VENV)/.test packages peers
 	@set -e; \
 	$(PYTEST) -q -n 2 $(PURE) --cov --cov-fail-under=$$($(FULL)) --cov-report=term:skip-covered $(ARGS); \
 	$(PYTEST) -q -n 4 --dist loadfile -m "not e2e" $(PURE:%=--ignore=%) $(ARGS); \
-	$(PYTEST) -v -m e2e $(ARGS)
+	$(PYTEST) -v -m e2e tests/e2e tests/truth --durations=0 --durations-min=20 $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
