@@ -132,6 +132,8 @@ async def _mourned(order: Order, runner: subprocess.Popen[bytes]) -> None:
         runner.send_signal(signal.SIGCONT)
         await _until(lambda: runner.poll() is not None, "the runner did not end when it was woken")
     if order.way.watchdog_too:
+        # A killed process holds its lock until the kernel has taken it apart, which a crowded host puts off.
+        await _until(lambda: not _is_owned(order), "a killed owner held its lock")
         await _recover(order)
     await _until(lambda: _settled(order) or _given_up(order), "a debt was left, or a watchdog")
     assert not _given_up(order), _state(order).fault(0).why
@@ -196,10 +198,14 @@ def _state(order: Order) -> State:
 
 def _settled(order: Order) -> bool:
     """Whether nobody owns the run any more, nothing is owed, and its watchdog has gone."""
+    state = _state(order)
+    return not (_is_owned(order) or state.debts() or _is_running(state.watchdog_pid or -1))
+
+
+def _is_owned(order: Order) -> bool:
     from chaosrunner.world.lock import OWNER, held
 
-    state = _state(order)
-    return not (held(order.folder / "run" / OWNER) or state.debts() or _is_running(state.watchdog_pid or -1))
+    return held(order.folder / "run" / OWNER)
 
 
 def _given_up(order: Order) -> bool:

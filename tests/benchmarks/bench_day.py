@@ -1,7 +1,8 @@
 """A long load on a virtual clock: hits → ledger → frames → lines → journal → segments → compaction, nothing left out.
 
 Response times are drawn (lognormal, median 8 ms); 10,000 hits a second over five names, one frame a quarter of a
-second. Nothing is sent, so a day takes as long as it takes to write it down.
+second. Nothing is sent, so a day takes as long as it takes to write it down. What is drawn repeats itself every minute,
+and so do the ledger's frames: from the second minute on those of the first are written again, as of a minute later.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import random
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -36,6 +37,9 @@ NAMES = 5
 FRAME_S = 0.25
 EPOCH_NS = 1_000 * 10**9
 MB = 1e6
+FRAMES_A_MINUTE = int(60 / FRAME_S)
+DRAWN = 20_000
+"""Response times; a minute's hits are a multiple of it."""
 FINE_S = CALM_HITS / HITS_PER_S
 """So much is kept in detail."""
 SHORTEST_S = FINE_S + 100.0
@@ -75,13 +79,15 @@ async def _write(run: Path, seconds: float) -> Seen:
     journal.write(LoadStarted(epoch_ns=EPOCH_NS, workers=1))
     journal.write(PhaseEntered(phase=Phase.BASELINE, at_ns=EPOCH_NS))
     ledger = Ledger(worker=0, names=NAMES, epoch_ns=EPOCH_NS)
-    times = [int(rng.lognormvariate(15.9, 0.5)) for _ in range(20_011)]
+    times = [int(rng.lognormvariate(15.9, 0.5)) for _ in range(DRAWN)]
+    lines: list[bytes] = []
     try:
         for number in range(int(seconds / FRAME_S)):
             clock.advance(FRAME_S)
-            _hits(ledger, number, times)
-            said = json.loads(line(ledger.cut(clock.now(), connects=50)))
-            journal.write(SlotsArrived(frame=from_json(said["frame"])))
+            if number <= FRAMES_A_MINUTE:  # the first has no answers yet to what was asked before it
+                _hits(ledger, number, times)
+                lines.append(line(ledger.cut(clock.now(), connects=50)))
+            journal.write(SlotsArrived(frame=from_json(_frame(lines, number))))
             if number % 40 == 0:
                 await journal.durable(journal.state.n)  # as slowly as in real life: the writer follows
                 resident.append(psutil.Process().memory_info().rss / MB)
@@ -93,11 +99,23 @@ async def _write(run: Path, seconds: float) -> Seen:
     return Seen(disk, resident[-1] - resident[len(resident) // 2], max(resident))
 
 
+def _frame(lines: list[bytes], number: int) -> dict[str, Any]:
+    """The frame of a number, read from its line or from that of the first minute's frame that is like it."""
+    minutes = max(0, number - 1) // FRAMES_A_MINUTE
+    frame: dict[str, Any] = json.loads(lines[number - minutes * FRAMES_A_MINUTE])["frame"]
+    frame["seq"], frame["until"] = number, frame["until"] + minutes * 60_000_000
+    for slot in frame["slots"]:
+        slot[0] += minutes * 600
+    for hit in frame["hits"]:
+        hit[0] += minutes * 60_000_000
+    return frame
+
+
 def _hits(ledger: Ledger, number: int, times: list[int]) -> None:
     """A quarter of a second's hits, due evenly, with a lag of up to 40 µs."""
     first = int(number * FRAME_S * HITS_PER_S)
     for nth in range(first, first + int(FRAME_S * HITS_PER_S)):
-        due, lag, took = EPOCH_NS + nth * (10**9 // HITS_PER_S), times[nth % 1013] % 40_000, times[nth % len(times)]
+        due, lag, took = EPOCH_NS + nth * (10**9 // HITS_PER_S), times[nth % 1_000] % 40_000, times[nth % len(times)]
         hit = OpenHit(None, JOURNEY, nth % NAMES, due, due + lag)  # type: ignore[arg-type]
         hit.sent_ns = due + lag
         ledger.done(hit, Outcome.OK, due + took)
