@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2 openssh-server
 ARGS ?=
 
-.PHONY: demo test lint bench bench-load truth soak torture questions packages peers generators clean
+.PHONY: demo test lint bench bench-load bench-latency truth soak torture questions packages peers generators clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -41,6 +41,12 @@ bench: $(VENV)/.test packages peers
 bench-load: PACKAGES := nginx-light wrk postgresql postgresql-contrib
 bench-load: $(VENV)/.test packages generators
 	@$(BIN)/python tests/benchmarks/load.py $(ARGS)
+
+# How long each fault takes to inject and to undo, beside the docker CLI, iptables, toxiproxy-cli and the like, as a
+# table for docs/reference/fault-latency.md; `ARGS="docker --times 20"` is one family, and not so often.
+bench-latency: PACKAGES := docker.io busybox-static nftables iproute2 iptables
+bench-latency: $(VENV)/.test packages peers
+	@$(BIN)/python tests/benchmarks/latency.py $(ARGS)
 
 # Verdicts laid beside the truth on a virtual clock, 1,000 runs a cell, which takes hours: docs/reference/truth.md. `ARGS="--runs 60"`
 # to look at, `ARGS="--out docs/reference/truth.md"` to write it down.

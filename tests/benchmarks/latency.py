@@ -1,8 +1,9 @@
 """How long injecting and undoing a fault takes, beside the plain tool that does the same: one table, in Markdown.
 
-`python tests/benchmarks/latency.py --times 100`. A family is a function that yields its faults, each with the ways in
-which it can be made: add yours to `FAMILIES`. A way's inject ends when the fault is there, its undo when it is gone, by
-its own account; ours have read both back, and have looked for their targets beforehand, which is not timed.
+`python tests/benchmarks/latency.py --times 100 network docker`. A family is a function that yields its faults, each
+with the ways in which it can be made: add yours to `FAMILIES`. A way's inject ends when the fault is there, its undo
+when it is gone, by its own account; ours have read both back, and have looked for their targets beforehand, which is
+not timed.
 """
 
 from __future__ import annotations
@@ -10,141 +11,37 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import random
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-import aiohttp
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS.parent), str(TESTS / "contract"), str(TESTS / "proxy")]
 
-HERE = Path(__file__).resolve()
-sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[1] / "contract"), str(HERE.parents[1] / "proxy")]
-
-from contract_rig import fault_of, system_of  # noqa: E402
-from proxy_bench import echo  # noqa: E402
-from toxiproxy_peer import PEERS, our_server, their_server  # noqa: E402
-
-from chaosrunner.model.fault import Context, Injector, Target  # noqa: E402
-from chaosrunner.model.system import Component, OwnProxy, System  # noqa: E402
-from chaosrunner.world.injectors import RealTools  # noqa: E402
-from fault_injectors import proxy as family  # noqa: E402
-from fault_injectors import proxy_front  # noqa: E402
+from latency_docker import docker_faults  # noqa: E402
+from latency_host import network_faults, process_faults  # noqa: E402
+from latency_proxy import proxy_faults  # noqa: E402
+from latency_ways import Faults, Step, Way  # noqa: E402
+from toxiproxy_peer import PEERS  # noqa: E402
 
 TURNS_OF_THE_SLOW = 10
 """A slow way has every tenth turn."""
-
-Step = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to make a fault.
-
-    Attributes:
-        tool: What makes it.
-        inject: Makes it.
-        undo: Takes it back.
-        ready: What comes before an inject and is not timed.
-        slow: Whether a tenth of the turns must do.
-    """
-
-    tool: str
-    inject: Step
-    undo: Step
-    ready: Step
-    slow: bool = False
-
-
-Faults = Mapping[str, list[Way]]
-PROXY: dict[str, tuple[type[Injector], dict[str, object], str]] = {
-    "proxy.latency": (family.ProxyLatency, {"add": 0.1}, "--type latency --attribute latency=100"),
-    "proxy.jitter": (family.ProxyJitter, {"spread": 0.1}, "--type latency --attribute jitter=100"),
-    "proxy.bandwidth": (family.ProxyBandwidth, {"rate": 64_000.0}, "--type bandwidth --attribute rate=64"),
-    "proxy.reset": (family.ProxyReset, {}, "--type reset_peer --attribute timeout=0"),
-    "proxy.timeout": (family.ProxyTimeout, {"after": 0.1}, "--type timeout --attribute timeout=100"),
-    "proxy.slice": (family.ProxySlice, {"size": 10, "pause": 0.001}, "--type slicer --attribute average_size=10"),
-    "proxy.limit": (family.ProxyLimit, {"after": 100}, "--type limit_data --attribute bytes=100"),
-    "proxy.down": (family.ProxyDown, {}, ""),
+FAMILIES: dict[str, Callable[[], AbstractAsyncContextManager[Faults]]] = {
+    "proxy": proxy_faults,
+    "docker": docker_faults,
+    "network": network_faults,
+    "process": process_faults,
 }
-
-
-def ours(tool: str, injector: Injector, system: System, *, slow: bool = False, **params: object) -> Way:
-    """An injector of ours at the system's component `target`, prepared anew each time."""
-    tools, kept = RealTools({}), {}
-    fault = fault_of(injector, Target(component="target"), **params)
-    prepared = iter(range(10**6))
-
-    async def ready() -> None:
-        run = f"bench{next(prepared)}"
-        context = Context(run=run, system=system, tools=tools, rng=random.Random(1), spare=frozenset)
-        kept["recipe"] = await injector.prepare(fault, context)
-
-    async def inject() -> None:
-        await injector.inject(kept["recipe"], tools)
-
-    async def undo() -> None:
-        await injector.undo(kept["recipe"], tools)
-        assert (await injector.absent(kept["recipe"], tools)).ok
-
-    return Way(tool, inject, undo, ready, slow)
-
-
-async def nothing() -> None:
-    """A plain tool looks for nothing."""
-
-
-def program(*words: str) -> Step:
-    """Run a program to its end."""
-
-    async def run() -> None:
-        process = await asyncio.create_subprocess_exec(
-            *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-        )
-        _, complaint = await process.communicate()
-        assert process.returncode == 0, f"{words}: {complaint.decode()}"
-
-    return run
-
-
-@asynccontextmanager
-async def proxy_faults() -> AsyncIterator[Faults]:
-    """Faults of a fault proxy: ours, Toxiproxy's by us, Toxiproxy's by its own command line; and one put in front."""
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server, aiohttp.ClientSession() as c:
-        upstream = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        with our_server() as embedded, their_server() as theirs:
-            for url in (embedded.url, theirs.url):
-                await c.post(f"{url}/proxies", json={"name": "target", "listen": "127.0.0.1:0", "upstream": upstream})
-            at = {url: system_of(Component(name="target", proxies=("target",)), fault_proxy=url)
-                  for url in (embedded.url, theirs.url)}  # fmt: skip
-            faults = {
-                name: [
-                    ours("chaosrunner, its own proxy", kind(), at[embedded.url], **params),
-                    ours("chaosrunner, toxiproxy-server", kind(), at[theirs.url], **params),
-                    _by_cli(theirs.url, words),
-                ]
-                for name, (kind, params, words) in PROXY.items()
-            }
-            if not proxy_front.missing():
-                front = system_of(Component(name="target", proxy=OwnProxy(behind=(upstream,))))
-                way = ours("chaosrunner, a proxy put in front", family.ProxyLatency(), front, slow=True, add=0.1)
-                faults["proxy.latency"].append(way)
-            yield faults
-
-
-def _by_cli(url: str, words: str) -> Way:
-    cli = [str(PEERS / "toxiproxy-cli"), "--host", url]
-    if not words:
-        return Way("toxiproxy-cli", program(*cli, "toggle", "target"), program(*cli, "toggle", "target"), nothing)
-    add = program(*cli, "toxic", "add", "--toxicName", "cli", *words.split(), "target")
-    return Way("toxiproxy-cli", add, program(*cli, "toxic", "remove", "--toxicName", "cli", "target"), nothing)
-
-
-FAMILIES: dict[str, Callable[[], AbstractAsyncContextManager[Faults]]] = {"proxy": proxy_faults}
+TOOLS = {
+    "proxy": [str(PEERS / "toxiproxy-cli"), str(PEERS / "toxiproxy-server")],
+    "docker": ["dockerd", "docker", "busybox", "iptables", "tc", "nsenter"],
+    "network": ["iptables", "nft", "tc", "ip"],
+    "process": ["/bin/kill", "renice", "prlimit"],
+}
+"""What a family must find: what it breaks, and what it is compared with."""
 
 
 async def timed(step: Step) -> float:
@@ -195,6 +92,7 @@ if __name__ == "__main__":
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], default=[])
     options = parser.parse_args()
-    if shutil.which("go") is None and not (PEERS / "toxiproxy-cli").exists():
-        sys.exit("toxiproxy-cli is not built: make peers")
-    asyncio.run(main(options.families or list(FAMILIES), options.times))
+    chosen = options.families or list(FAMILIES)
+    if missing := [tool for name in chosen for tool in TOOLS[name] if shutil.which(tool) is None]:
+        sys.exit(f"not here: {', '.join(missing)}; as root, make bench-latency brings them")
+    asyncio.run(main(chosen, options.times))
