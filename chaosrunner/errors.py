@@ -106,6 +106,11 @@ class NotRestored(ChaosrunnerError):
 class InjectorError(ChaosrunnerError):
     """An injector could not do its work; the message says what it saw. The engine turns it into a fact."""
 
+    def __init__(self, message: str, *, advice: str = "", claims: Sequence[str] = ()) -> None:
+        super().__init__(message, advice=advice)
+        self.claims = tuple(claims)
+        """Resources that are in a state in which a fault of ours, of another run, may have left them."""
+
 
 class Unavailable(InjectorError):
     """This fault cannot run here; the message says why and what would make it possible."""

@@ -13,6 +13,10 @@ from chaosrunner.model.system import Component
 T = TypeVar("T")
 
 
+class Miscounted(InjectorError):
+    """There are not as many live instances as the target promises."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What an instance is known by: to people, to limits and to what is protected."""
@@ -54,7 +58,8 @@ def choose(fault: Fault, context: Context, live: Sequence[T], traits: Callable[[
     The draw depends on the context's seed and on the order and number of `live` alone.
 
     Raises:
-        InjectorError: the live count is not what the target promises, or one of them is protected by a rule.
+        Miscounted: the live count is not what the target promises.
+        InjectorError: one of them is protected by a rule.
     """
     assert fault.target is not None
     known = [traits(instance) for instance in live]
@@ -62,9 +67,9 @@ def choose(fault: Fault, context: Context, live: Sequence[T], traits: Callable[[
     try:
         count = fault.target.how_many(len(live))
     except ValueError as error:
-        raise InjectorError(str(error)) from None
+        raise Miscounted(str(error)) from None
     if count > len(live):
-        raise InjectorError(f"{fault.target}: only {len(live)} live")
+        raise Miscounted(f"{fault.target}: only {len(live)} live")
     drawn = sorted(context.rng.sample(range(len(live)), count))
     context.drawn(tuple(known[index].name for index in drawn), len(live))
     return [live[index] for index in drawn]

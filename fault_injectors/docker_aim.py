@@ -15,7 +15,7 @@ from chaosrunner.model.fault import Context, Fault, Recipe
 from chaosrunner.model.system import Component
 from fault_injectors import docker_engine as engine
 from fault_injectors import processes
-from fault_injectors.aim import Traits, choose, component_of, refuse_protected
+from fault_injectors.aim import Miscounted, Traits, choose, component_of, refuse_protected
 from fault_injectors.docker_engine import Json
 from fault_injectors.processes import Process
 
@@ -43,7 +43,7 @@ class Box:
 
     def claim(self, what: str) -> str:
         """The resource that a fault changes, such as `docker:<id>:cpu`."""
-        return f"docker:{self.id}:{what}"
+        return claim_on(self.id, what)
 
     def to_json(self) -> dict[str, object]:
         """JSON values only."""
@@ -73,6 +73,11 @@ class Aim:
         return tuple(box.claim(what) for box in self.boxes)
 
 
+def claim_on(container: str, what: str) -> str:
+    """The claim on something of a container, by its id."""
+    return f"docker:{container}:{what}"
+
+
 async def aim(fault: Fault, context: Context) -> Aim:
     """The containers that a fault will hit: the component's running ones, drawn by the run's seed.
 
@@ -83,7 +88,10 @@ async def aim(fault: Fault, context: Context) -> Aim:
     where, live = await running(component)
     _refuse_protected(live)
     await _refuse_guests(context, where, live)
-    chosen = choose(fault, context, live, _traits)
+    try:
+        chosen = choose(fault, context, live, _traits)
+    except Miscounted as error:
+        raise await _also_down(error, component) from None
     spared = context.spare()
     seen: dict[str, Json] = {}
     for summary in chosen:
@@ -101,15 +109,32 @@ async def running(component: Component, state: str = "running") -> tuple[str, li
     Raises:
         InjectorError: the system file names no containers, or more are running than it allows.
     """
+    where, everything = await _meant(component)
+    live, wanted = [one for one in everything if one["State"] == state], component.containers
+    assert wanted is not None
+    if wanted.at_most and len(live) > wanted.at_most:
+        raise InjectorError(f"{component.name} means {len(live)} containers, allowed are {wanted.at_most}")
+    return where, live
+
+
+async def _meant(component: Component, *, down: bool = False) -> tuple[str, list[Json]]:
+    """The engine, and the component's containers that are up in some way, by name; or those that are `down` as well."""
     wanted = component.containers
     if wanted is None:
         raise InjectorError(f"{component.name} has no 'containers' in the system file")
     where = engine.address(wanted.engine)
-    everything: list[Json] = await engine.ask(where, lambda api: api.containers())
-    live = sorted((one for one in everything if one["State"] == state and is_meant(one, wanted)), key=own_name)
-    if wanted.at_most and len(live) > wanted.at_most:
-        raise InjectorError(f"{component.name} means {len(live)} containers, allowed are {wanted.at_most}")
-    return where, live
+    everything: list[Json] = await engine.ask(where, lambda api: api.containers(all=down))
+    return where, sorted((one for one in everything if is_meant(one, wanted)), key=own_name)
+
+
+async def _also_down(error: InjectorError, component: Component) -> InjectorError:
+    """An error that says too few are running, with those that do not run: a fault of ours may have seen to that."""
+    _, everything = await _meant(component, down=True)
+    down = [one for one in everything if one["State"] != "running"]
+    if not down:
+        return error
+    names = ", ".join(f"{own_name(one)} is {one['State']}" for one in down)
+    return InjectorError(f"{error}; {names}", claims=[claim_on(one["Id"], "state") for one in down])
 
 
 async def each(component: Component) -> list[Aim]:

@@ -65,7 +65,9 @@ class Bandwidth:
             places[str(member.pid)] = namespace.interfaces(member)
             for queue in await _queues(member):
                 if queue["dev"] != "lo" and queue["handle"] != "0:":
-                    raise InjectorError(f"{member.says} has a {queue['kind']} at {queue['dev']} already, and not by us")
+                    raise InjectorError(
+                        f"{member.says} has a {queue['kind']} at {queue['dev']} already", claims=chosen.claims("net")
+                    )
         rate = int(fault.params.rate)
         return Recipe(
             injector=self.name,

@@ -84,7 +84,7 @@ class LimitFault:
             member = host_process(box)
             setting = self.setting(_group(member, self.what), fault.params, box)
             if setting.before.split() == setting.during.split():
-                raise InjectorError(f"{box.says} has that limit already")
+                raise InjectorError(f"{box.says} has that limit already", claims=[box.claim(self.what)])
             members.append(member.to_json())
             settings[str(member.pid)] = setting.to_json()
         return Recipe(

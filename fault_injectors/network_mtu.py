@@ -149,11 +149,13 @@ def _members(recipe: Recipe) -> list[tuple[Namespace, str]]:
 
 def _interface(space: Namespace, params: Mtu.Params) -> str:
     chosen = namespace.interface_of(space, params.interface)
-    link, which = _link(space, chosen), f"{chosen} of {space.says}"
+    link, which, claimed = _link(space, chosen), f"{chosen} of {space.says}", [f"{space.claim}:mtu"]
     if params.mtu >= link["mtu"]:
-        raise InjectorError(f"{which} carries at most {link['mtu']} bytes already; 'mtu' is less than that")
+        raise InjectorError(
+            f"{which} carries at most {link['mtu']} bytes already; 'mtu' is less than that", claims=claimed
+        )
     if link.get("ifalias"):
-        raise InjectorError(f"{which} has an alias, where our mark would be: {link['ifalias']}")
+        raise InjectorError(f"{which} has an alias, where our mark would be: {link['ifalias']}", claims=claimed)
     if params.mtu < LEAST_IPV6 and _has_ipv6(space, chosen):
         raise InjectorError(
             f"{which} has IPv6, which the kernel ends below {LEAST_IPV6} bytes, with addresses that would not come back"

@@ -130,7 +130,10 @@ def _interface(space: Namespace, wanted: str) -> str:
     chosen = namespace.interface_of(space, wanted)
     queue = _root(space, chosen)
     if queue and queue.get("handle", "0:") != "0:":
-        raise InjectorError(f"{chosen} of {space.says} has a queue already: {queue['kind']} {queue['handle']}")
+        raise InjectorError(
+            f"{chosen} of {space.says} has a queue already: {queue['kind']} {queue['handle']}",
+            claims=[f"{space.claim}:queue"],
+        )
     return chosen
 
 

@@ -109,7 +109,7 @@ class Pause:
         for target in targets:
             found = processes.now(target)
             if found is not None and found.state == "T":
-                raise InjectorError(f"{target.says} is stopped already, and not by us")
+                raise InjectorError(f"{target.says} is stopped already", claims=[target.claim])
         return self._recipe(targets, fault.for_s)
 
     async def scan(self, system: System, tools: Tools) -> list[Recipe]:

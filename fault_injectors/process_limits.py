@@ -148,7 +148,10 @@ class Priority:
         for target in targets:
             before = {str(tid): nice for tid in _threads(target.pid) if (nice := _nice(tid)) is not None}
             if any(nice >= params.nice for nice in before.values()):
-                raise InjectorError(f"a thread of {target.says} has nice {max(before.values())} already")
+                raise InjectorError(
+                    f"a thread of {target.says} has nice {max(before.values())} already",
+                    claims=[f"{target.claim}:nice"],
+                )
             members.append({**target.to_json(), "before": before})
         return Recipe(
             injector=self.name,
@@ -207,7 +210,9 @@ def _member(target: Process, leave: int) -> dict[str, object]:
     free = (number for number in range(len(opened) + leave + 1) if number not in opened)
     limit = [number for _, number in zip(range(leave + 1), free, strict=False)][-1]
     if limit >= soft:
-        raise InjectorError(f"{target.says} is at its limit of {soft} open files already")
+        raise InjectorError(
+            f"{target.says} is at its limit of {soft} open files already", claims=[f"{target.claim}:fds"]
+        )
     return {**target.to_json(), "soft": soft, "hard": hard, "limit": limit, "leave": leave}
 
 

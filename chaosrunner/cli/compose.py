@@ -85,13 +85,17 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
 
     Raises:
         Mistakes: a target is not as the experiment says, or two faults would be on one resource at the same time.
+        Busy: a target is as it is because of another active run.
+        Orphaned: it is so because of a run that died.
     """
     from chaosrunner.logic.composite import overlapping
     from chaosrunner.logic.rules import refused_together
     from chaosrunner.model.fault import recipe_to_json
     from chaosrunner.world.aiming import prepared
+    from chaosrunner.world.claims import refuse_ours
     from chaosrunner.world.injectors import RealTools
     from chaosrunner.world.spare import spare
+    from chaosrunner.world.state_home import StateHome
 
     recipes, mistakes, tools = [], [], RealTools()
     for fault in experiment.faults:
@@ -101,7 +105,9 @@ async def resolve(experiment: Experiment, injectors: Mapping[str, Injector], see
             json.dumps(recipe_to_json(recipe))  # what cannot be written down cannot be undone by anybody else
             recipes.append(recipe)
         except InjectorError as error:
-            mistakes.append(Mistake(experiment.file, fault.line, 1, f"{fault.title}: {error}"))
+            refuse_ours(StateHome.find(), f"{fault.title}: {error}", error.claims)
+            whose = "; no run of this state directory has done that" if error.claims else ""
+            mistakes.append(Mistake(experiment.file, fault.line, 1, f"{fault.title}: {error}{whose}"))
         except Exception as error:  # a stranger's injector may raise anything
             why = f"{fault.title}: its prepare failed: {type(error).__name__}: {error}"
             mistakes.append(Mistake(experiment.file, fault.line, 1, why))

@@ -34,11 +34,13 @@ def command(experiment: Path, system: str | None, seed: int | None) -> int:
     """
     from chaosrunner.cli.compose import injectors_of, new_seed, read_experiment, resolve
     from chaosrunner.logic.composite import drawn
+    from chaosrunner.world.orphans import refuse_orphans
 
     asked = read_experiment(experiment, system)
     chosen = seed if seed is not None else asked.seed if asked.seed is not None else new_seed()
     value = drawn(asked, chosen)
     injectors = injectors_of(value)
+    refuse_orphans(value.system.name, scan=value.system.file)
     plan = asyncio.run(resolve(value, injectors, chosen))
     once = ["--repeat", "1"] if asked.repeat > 1 else []
     again = shlex.join([str(experiment), *(["--system", system] if system else []), *once, "--plan", plan.hash])

@@ -24,7 +24,9 @@ BUDGET_S = 60.0
 @click.command("recover")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--all", "every", is_flag=True, help="Every dead run of the state directory.")
-@click.option("--scan", metavar="SYSTEM", help="The journal is gone: find what carries our tag on a system.")
+@click.option(
+    "--scan", metavar="SYSTEM", help="Pay what dead runs owe on a system, even without journals, and find our tag."
+)
 def command(runs: tuple[str, ...], every: bool, scan: str | None) -> int:
     """Undo what the dead run RUN left behind. Never touches an active run.
 

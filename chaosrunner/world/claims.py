@@ -1,24 +1,28 @@
 """Claims: two faults never overlap on one resource, within a run or between runs of one state directory.
 
-A claim is a locked file that names its run. It is removed when the debt is paid; one that is left without a lock names
-a run that died, and whether that run still owes is in its journal.
+A claim is a locked file that names its run, and holds the recipe once there is one. It is removed when the debt is
+paid; one that is left without a lock names a run that died. Whether that run still owes is in its journal; should that
+be gone, the way back is still in the claim.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaosrunner.errors import Busy, Orphaned
+from chaosrunner.model.fault import recipe_from_json, recipe_to_json
 from chaosrunner.world.lock import FileLock, held, said
-from chaosrunner.world.orphans import advice, debts_of
+from chaosrunner.world.orphans import advice, debts_of, is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chaosrunner.model.fault import Recipe
     from chaosrunner.world.state_home import StateHome
 
 
@@ -27,6 +31,11 @@ class Held:
     """Claims held by this process."""
 
     locks: list[FileLock] = field(default_factory=list)
+
+    def remember(self, recipe: Recipe) -> None:
+        """Put the way back into each of them, before any harm."""
+        for lock in self.locks:
+            lock.say(json.dumps({**json.loads(said(lock.path)), "recipe": recipe_to_json(recipe)}))
 
     def release(self) -> None:
         """Give them back and remove their files; once or many times."""
@@ -69,6 +78,37 @@ def refuse_held(home: StateHome, claims: Iterable[str]) -> None:
         _refuse_owed(home, claim, None)
 
 
+def refuse_ours(home: StateHome, what: str, claims: Iterable[str]) -> None:
+    """Say whose it is, when a target is in a state that a run of ours has claimed to bring it into.
+
+    Args:
+        home: the state directory.
+        what: the state, for people.
+        claims: of the resource that is in it.
+
+    Raises:
+        Busy: it is of a run that is active.
+        Orphaned: it is of a run that died and owes.
+    """
+    try:
+        refuse_held(home, claims)
+    except (Busy, Orphaned) as ours:
+        raise type(ours)(f"{what}: {ours}", advice=ours.advice) from None
+
+
+def recipes_of(home: StateHome, run_dir: Path) -> list[Recipe]:
+    """What a dead run has claimed to do and has not given back, by its claims alone; for when its journal is gone."""
+    found: dict[str, Recipe] = {}
+    for file in sorted(home.folder("claims").glob("*.lock")):
+        try:
+            word = json.loads(said(file))
+            if Path(word["run_dir"]) == run_dir.absolute() and not held(file):
+                found[json.dumps(word["recipe"], sort_keys=True)] = recipe_from_json(word["recipe"])
+        except (ValueError, KeyError, TypeError):
+            continue  # it died before it knew what it would do, so it has done nothing
+    return list(found.values())
+
+
 def forget(home: StateHome, claims: Iterable[str], run_dir: Path) -> None:
     """Remove what a dead run left of claims whose debt has been paid."""
     for claim in claims:
@@ -89,8 +129,13 @@ def _refuse_owed(home: StateHome, claim: str, run_dir: Path | None) -> None:
     before = _holder(home, claim)
     if before is None or (run_dir is not None and before == run_dir.absolute()) or held(_file(home, claim)):
         return
+    may = f"{claim} may still be under a fault of an earlier run"
     if any(claim in debt.recipe.claims for debt in debts_of(before)):
-        raise Orphaned(f"{claim} may still be under a fault of an earlier run", advice=advice([before]))
+        raise Orphaned(may, advice=advice([before]))
+    for run in home.runs() if is_lost(before) else ():
+        if run.run_dir == before:
+            scan = f"chaosrunner recover --scan {shlex.quote(run.system)}"
+            raise Orphaned(f"{may}, and its journal {before} is gone", advice=scan)
 
 
 def _busy(home: StateHome, claim: str) -> Busy:

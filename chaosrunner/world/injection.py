@@ -175,6 +175,7 @@ class Injection:
             )
         if kit.reservation is not None:
             await kit.reservation.also([*self._in_place(again), (fault, again)])
+        self.held.remember(again)
         # What is injected is what was written, bit by bit: what JSON would change, it has changed here.
         return recipe_from_json(json.loads(json.dumps(recipe_to_json(again))))
 

@@ -12,6 +12,7 @@ from chaosrunner.logic.fold import State, step
 from chaosrunner.model.fault import Recipe, recipe_from_json
 from chaosrunner.world.journal import read_events
 from chaosrunner.world.lock import OWNER, held
+from chaosrunner.world.paper import EVENTS
 from chaosrunner.world.segments import Damage
 from chaosrunner.world.state_home import StateHome
 
@@ -60,6 +61,11 @@ def debts_of(run_dir: Path) -> list[Debt]:
         return debts(known(run_dir))
     except FileNotFoundError:
         return []
+
+
+def is_lost(run_dir: Path) -> bool:
+    """Whether the journal of a run is gone."""
+    return not (run_dir / EVENTS).exists()
 
 
 def orphaned(home: StateHome, system: str | None = None) -> list[Registered]:
@@ -123,7 +129,7 @@ def refuse_orphans(system: str, home: StateHome | None = None, *, scan: str = ""
     found = orphaned(home, system)
     if not found:
         return
-    lost = [run for run in found if not run.run_dir.exists()]
+    lost = [run for run in found if is_lost(run.run_dir)]
     if lost:
         raise Orphaned(
             f"an earlier run on {system} may have left a fault in place, and its journal {lost[0].run_dir} is gone",

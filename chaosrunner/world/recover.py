@@ -1,7 +1,8 @@
-"""Paying orphaned debts by hand: of one run, of all runs, or what carries our tag when the journal is gone."""
+"""Paying orphaned debts by hand: of one run, of all runs, or of a system, also when a journal is gone."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chaosrunner.errors import Busy, JournalBroken, Orphaned
@@ -11,7 +12,7 @@ from chaosrunner.model.fault import recipe_to_json
 from chaosrunner.world import claims
 from chaosrunner.world.journal import Journal
 from chaosrunner.world.lock import OWNER, held
-from chaosrunner.world.orphans import being_paid, debts, debts_of, is_over, known, orphaned
+from chaosrunner.world.orphans import being_paid, debts, debts_of, is_lost, is_over, known, orphaned
 from chaosrunner.world.paper import NoPaper
 from chaosrunner.world.payment import Payer
 from chaosrunner.world.succession import Payment, succeed
@@ -66,12 +67,14 @@ def _under_way(run_dir: Path) -> list[Payment]:
 
 
 async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> list[Payment]:
-    """Find what carries our tag at a system's targets, and undo it; nothing of a run that is active here is touched.
+    """Pay what dead runs owe on a system, then find what carries our tag at its targets, and undo it.
 
-    What carries no tag (a stopped process) is ours if a dead run's claim on it is left. Runs whose journal is gone are
-    signed off if all that was found could be undone. A run of another state directory
-    cannot be told from a dead one: that is why this is a command and never done by itself.
+    What dead runs owe is in their journals; of a run whose journal is gone, in the claims that it has left. Nothing of
+    a run that is active here is touched. What carries no tag (a stopped process) is ours if a dead run's claim on it is
+    left. Runs whose journal is gone are signed off if all that was found could be undone. A run of another state
+    directory cannot be told from a dead one: that is why this is a command and never done by itself.
     """
+    owed = await _of_dead_runs(system.name, heir)
     found: list[tuple[Injector, Recipe]] = []
     problems: list[Payment] = []
     for injector in injectors:
@@ -82,12 +85,31 @@ async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> lis
             found += [(injector, recipe) for recipe in await finder(system, heir.tools)]
         except Exception as error:  # one injector that cannot look must not stop the others
             problems.append(Payment(None, -1, f"{injector.name} at {system.name}", False, str(error)))
-    payments = [await _undo_found(injector, recipe, heir) for injector, recipe in _orphans_only(found, heir)]
+    payments = owed + [
+        await _undo_found(recipe, replace(heir, injector={injector.name: injector}.__getitem__))
+        for injector, recipe in _orphans_only(found, heir)
+    ]
     if not problems and all(payment.paid for payment in payments):
         for run in orphaned(heir.home, system.name):
-            if not run.run_dir.exists():
+            if is_lost(run.run_dir):
                 heir.home.sign_off(run)
     return payments + problems
+
+
+async def _of_dead_runs(system: str, heir: Heir) -> list[Payment]:
+    payments: list[Payment] = []
+    for run in orphaned(heir.home, system):
+        if is_lost(run.run_dir):
+            recipes = [recipe for recipe in claims.recipes_of(heir.home, run.run_dir) if recipe.reversible]
+            payments += [await _undo_found(recipe, heir) for recipe in recipes]
+            continue
+        try:
+            payments += await succeed(run.run_dir, heir)
+        except Busy:
+            payments += _under_way(run.run_dir)
+        except JournalBroken as error:
+            payments.append(Payment(run.run_dir, -1, f"run {run.run} on {run.system}", False, str(error)))
+    return payments
 
 
 def _orphans_only(found: Iterable[tuple[Injector, Recipe]], heir: Heir) -> list[tuple[Injector, Recipe]]:
@@ -116,11 +138,11 @@ def _is_active(recipe: Recipe, active: list[str], heir: Heir) -> bool:
     return False
 
 
-async def _undo_found(injector: Injector, recipe: Recipe, heir: Heir) -> Payment:
+async def _undo_found(recipe: Recipe, heir: Heir) -> Payment:
     """Pay a debt that no journal knows of, by the same rules, with a journal that nobody keeps."""
     journal = Journal(lambda _: NoPaper(), heir.clock, State())
     journal.write(Prepared(fault=0, recipe=recipe_to_json(recipe), deadline_ns=0))
-    payer = Payer(journal=journal, clock=heir.clock, tools=heir.tools, injector=lambda _: injector)
+    payer = Payer(journal=journal, clock=heir.clock, tools=heir.tools, injector=heir.injector)
     paid = await payer.pay(debts(journal.state), budget_s=heir.budget_s)
     for claim in recipe.claims if paid else ():
         if (dead := claims.left(heir.home, claim)) is not None:

@@ -65,7 +65,7 @@ def hasty(desk: Desk) -> str:
 
 
 def test_orphaned_debts_stop_new_runs_until_they_are_paid(desk: Desk) -> None:
-    """With runner and watchdog dead, a new run is exit 4 with one command; that command pays; then a run starts."""
+    """With runner and watchdog dead, a run or plan is exit 4 with one command; that command pays; then a run starts."""
     killed_with_its_watchdog(desk)
     assert desk.server.paused
     run = desk.runs[0]
@@ -75,6 +75,10 @@ def test_orphaned_debts_stop_new_runs_until_they_are_paid(desk: Desk) -> None:
     command = refused.stderr.splitlines()[-1]
     assert command == f"chaosrunner recover {run}"
     assert desk.runs == [run]
+    desk.system("twin")
+    planned = [desk.run("plan", "own.yaml"), desk.run("plan", "own.yaml", "--system", "twin")]
+    assert [(one.returncode, one.stderr.splitlines()[-1]) for one in planned] == [(4, command), (4, command)]
+    assert "is stopped already: process:" in planned[1].stderr
     judged = desk.run("judge", str(run))
     assert judged.returncode == 4
     paid = desk.run(*command.split()[1:])
@@ -119,6 +123,9 @@ def test_a_scan_leaves_what_a_stranger_stopped(desk: Desk) -> None:
     scanned = desk.run("recover", "--scan", "own")
     assert (scanned.returncode, scanned.stdout) == (0, "nothing to recover\n")
     assert desk.server.paused
+    planned = desk.run("plan", "own.yaml")
+    assert planned.returncode == 2
+    assert "is stopped already; no run of this state directory has done that" in planned.stderr
 
 
 def test_an_outside_guard_pays_when_all_of_a_run_died(desk: Desk) -> None:

@@ -94,6 +94,17 @@ async def test_an_image_finds_what_was_made_from_it(yard: Yard) -> None:
         await prepared(Pause(), yard.system(image=IMAGE, at_most=3), four)
 
 
+async def test_a_container_that_does_not_run_is_named(yard: Yard) -> None:
+    """Too few are running because one is paused: the refusal names it, and what a fault would have claimed to do so."""
+    yard.api.pause("api-2")
+    try:
+        with pytest.raises(InjectorError, match="found 2; api-2 is paused") as refused:
+            await prepared(Pause(), yard.system(names=API), Target(component="api", count=1, of=3))
+    finally:
+        yard.api.unpause("api-2")
+    assert refused.value.claims == (f"docker:{yard.look('api-2')['Id']}:state",)
+
+
 async def test_a_share_and_a_seed_decide_who_is_hit(yard: Yard) -> None:
     """30% of three is one, the same for the same seed, and each of them for some seed."""
     fault = fault_of(Pause(), Target(component="api", share=0.3))

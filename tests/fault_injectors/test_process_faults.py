@@ -173,8 +173,9 @@ async def test_a_stopped_process_is_not_paused() -> None:
     async with servers(1) as [server]:
         os.kill(server.pid, signal.SIGSTOP)
         await until_state(server.pid, "T")
-        with pytest.raises(InjectorError, match="stopped already"):
+        with pytest.raises(InjectorError, match="stopped already") as refused:
             await Pause().prepare(fault_of(Pause(), ONE), context_of(api_of(server)))
+        assert [claim.split(":")[:2] for claim in refused.value.claims] == [["process", str(server.pid)]]
 
 
 @pytest.mark.parametrize("with_children", [False, True])

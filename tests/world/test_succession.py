@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import stat
 from pathlib import Path
 from typing import ClassVar
@@ -156,6 +157,24 @@ async def test_a_claim_of_a_dead_run_that_owes_is_refused(tmp_path):
     claims.hold(home, (claim,), tmp_path / "two").release()
 
 
+async def test_a_claim_tells_whose_the_state_of_a_target_is(tmp_path):
+    """A state that a run may have caused is said to be of that run, active, dead or lost; any other is nobody's."""
+    home, run_dir = await died(tmp_path)
+    claim = f"flag:{tmp_path / 'r1.broken'}"
+    with pytest.raises(Orphaned, match=r"^it is broken: flag:.* of an earlier run$") as dead:
+        claims.refuse_ours(home, "it is broken", [claim])
+    assert dead.value.advice == f"chaosrunner recover {run_dir}"
+    held_now = claims.hold(home, ("other",), tmp_path / "r2")
+    with pytest.raises(Busy, match=r"^it is broken: other is under a fault of another run"):
+        claims.refuse_ours(home, "it is broken", ["other"])
+    held_now.release()
+    shutil.rmtree(run_dir)
+    with pytest.raises(Orphaned, match=r"its journal .* is gone") as lost:
+        claims.refuse_ours(home, "it is broken", [claim])
+    assert lost.value.advice == "chaosrunner recover --scan shop"
+    claims.refuse_ours(home, "it is broken", ["another claim"])
+
+
 async def test_a_new_run_refuses_to_start_over_orphaned_debts(tmp_path):
     """Orphaned is exit 4 and names the one command; other systems are not concerned; after it all is well."""
     home, run_dir = await died(tmp_path)
@@ -226,15 +245,44 @@ async def test_what_cannot_be_undone_stays_orphaned(tmp_path):
 async def test_a_lost_journal_is_no_reason_to_go_on(tmp_path):
     """When the run directory of a dead run is gone, a new run refuses and names the scan."""
     home, run_dir = await died(tmp_path)
-    for path in sorted(run_dir.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    run_dir.rmdir()
+    shutil.rmtree(run_dir)
     with pytest.raises(Orphaned, match="is gone") as refused:
         refuse_orphans("shop", home)
     assert refused.value.advice == "chaosrunner recover --scan shop"
     with pytest.raises(JournalBroken):
         await recover(run_dir, heir(home))
     assert [payment.paid for payment in await recover_all(heir(home))] == [False]
+
+
+@pytest.mark.parametrize("injector", ["test.flag", "test.harder"])
+async def test_a_scan_pays_what_a_claim_remembers(tmp_path, injector):
+    """What bears no mark is put back by the recipe in its claim when the journal is gone, or is said not to be."""
+    home, run_dir = await died(tmp_path, injector=injector, system="test-system")
+    flag = tmp_path / "r1.broken"
+    recipe = Recipe(injector=injector, says="r1 broke it", data={"flag": str(flag)}, claims=("a", "b"))
+    claimed = claims.hold(home, recipe.claims, run_dir.absolute())
+    claimed.remember(recipe)
+    for lock in claimed.locks:
+        lock.release()
+    shutil.rmtree(run_dir)
+    (tmp_path / "r1.broken.stuck").touch()
+    system = experiment_on(tmp_path, "test.flag").system
+    payments = await scan(system, [Flag()], heir(home, budget_s=0.2))
+    paid = injector == "test.flag"
+    assert [(payment.says, payment.paid) for payment in payments] == [("r1 broke it", paid)]
+    assert broken(tmp_path) == ([] if paid else ["r1"])
+    assert (home.runs() == []) == paid
+    assert claims.recipes_of(home, run_dir) == ([] if paid else [recipe])
+
+
+async def test_a_scan_pays_by_the_journal_where_there_is_one(tmp_path):
+    """A dead run on the scanned system is recovered as if it had been named; one on another system is left alone."""
+    home, _ = await died(tmp_path, "r1", system="test-system")
+    await died(tmp_path, "r2", system="another")
+    payments = await scan(experiment_on(tmp_path, "test.flag").system, [Flag()], heir(home))
+    assert [(payment.says, payment.paid) for payment in payments] == [("r1 broke it", True)]
+    assert [run.run for run in home.runs()] == ["r2"]
+    assert broken(tmp_path) == ["r2"]
 
 
 class Findable(Flag):
