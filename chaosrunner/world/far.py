@@ -19,8 +19,11 @@ from urllib.parse import urlsplit
 from chaosrunner import __version__
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Evidence, recipe_from_json, recipe_to_json
+from chaosrunner.world.machine import machine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chaosrunner.model.fault import Fault, Injector, Recipe, Tools
 
 FAMILIES = frozenset({"process", "network", "resources"})
@@ -63,14 +66,16 @@ class Reaching:
             return await self.here.prepare(fault, context)
         given = {item.name: getattr(context, item.name) for item in fields(Context) if item.name not in ONLY_HERE}
         there = fault if self.here.needs else replace(fault, target=None)
-        answer = await ask(host, {"do": "prepare", "fault": there, "context": given, "rng": context.rng.getstate()})
+        ours = {"machine": machine(), "spare": context.spare(), "keep": context.keep}
+        order = {"do": "prepare", "fault": there, "context": given, "rng": context.rng.getstate(), "ours": ours}
+        answer = await ask(host, order)
         if "drawn" in answer:
             context.drawn(tuple(answer["drawn"][0]), answer["drawn"][1])
         recipe = recipe_from_json(answer["recipe"])
         return replace(
             recipe,
             says=f"{recipe.says} on {host}",
-            claims=tuple(f"{host} {claim}" for claim in recipe.claims),
+            claims=there_claimed(host, answer, recipe.claims),
             # Of this very look: whoever is told to undo it refuses what comes later under the same name.
             data={"host": host, "recipe": recipe_to_json(recipe), "tag": f"{context.tag(fault)}/{token_hex(4)}"},
             guard="target",
@@ -112,6 +117,18 @@ def host_of(fault: Fault, components: Any) -> str:
     """The host of a fault's target; empty when it is this one, or has no say."""
     component = components.get(fault.target.component) if fault.target else None
     return component.host if component is not None else ""
+
+
+def there_claimed(host: str, answer: dict[str, Any], claims: Iterable[str]) -> tuple[str, ...]:
+    """Claims of a hand as they are called here: by its machine, whatever the system file calls that.
+
+    On this very machine they are called as those of faults without a host, since they mean the same.
+    """
+    there = str(answer.get("machine", ""))
+    if there and there == machine():
+        return tuple(claims)
+    where = f"machine:{there}" if there else host
+    return tuple(f"{where} {claim}" for claim in claims)
 
 
 async def ask(host: str, order: dict[str, Any]) -> dict[str, Any]:
@@ -171,5 +188,6 @@ def _answer(host: str, code: int, said: bytes, complained: str) -> dict[str, Any
     except ValueError:
         raise InjectorError(f"{host}: the hand there failed: {last}") from None
     if "error" in answer:
-        raise InjectorError(f"{host}: {answer['error']}")
+        claims = there_claimed(host, answer, answer.get("claims", ()))
+        raise InjectorError(f"{host}: {answer['error']}", claims=claims)
     return answer

@@ -30,7 +30,8 @@ from chaosrunner.errors import ChaosrunnerError, InjectorError
 from chaosrunner.model.fault import Context, recipe_from_json, recipe_to_json
 from chaosrunner.world.far import ANSWERS_S, reached
 from chaosrunner.world.injectors import RealTools, load
-from chaosrunner.world.spare import family
+from chaosrunner.world.machine import machine
+from chaosrunner.world.spare import family, kin
 from chaosrunner.world.state_home import StateHome
 
 if TYPE_CHECKING:
@@ -60,15 +61,15 @@ def obey(received: bytes) -> dict[str, Any]:
     signal.alarm(int(ANSWERS_S))  # whatever hangs ends, and its lock is free
     order = pickle.loads(pickled)  # noqa: S301
     try:
-        return asyncio.run(_obey(order))
+        return {"machine": machine(), **asyncio.run(_obey(order))}
     except ChaosrunnerError as error:
-        return {"error": str(error)}
+        return {"machine": machine(), "error": str(error), "claims": getattr(error, "claims", ())}
 
 
 async def _obey(order: dict[str, Any]) -> dict[str, Any]:
     tools = RealTools()
     if order["do"] == "prepare":
-        return await _prepare(order["fault"], order["context"], order["rng"])
+        return await _prepare(order)
     recipe = recipe_from_json(order["recipe"])
     injector, folder = reached(load(recipe.injector)), _folder(order["tag"])
     match order["do"]:
@@ -97,17 +98,25 @@ async def _obey(order: dict[str, Any]) -> dict[str, Any]:
             raise InjectorError(f"a hand does not know how to {unknown!r}")
 
 
-async def _prepare(fault: Fault, given: dict[str, Any], state: Any) -> dict[str, Any]:
+async def _prepare(order: dict[str, Any]) -> dict[str, Any]:
+    fault: Fault = order["fault"]
     injector = reached(load(fault.injector))
     here = injector.available()
     if not here.ok:
         raise InjectorError(f"{fault.injector} cannot run there: {here.why}")
     drawn: list[Any] = []
     rng = random.Random()
-    rng.setstate(state)
-    keep = (str(StateHome.find().path), str(Path.cwd()))
+    rng.setstate(order["rng"])
+    spared, keep = family() | frozenset(kin()), (str(StateHome.find().path), str(Path.cwd()))
+    if order["ours"]["machine"] == machine():  # the runner lives here, and is not to be broken by way of ssh either
+        spared, keep = spared | order["ours"]["spare"], (*keep, *order["ours"]["keep"])
     context = Context(
-        **given, tools=RealTools(), rng=rng, spare=family, keep=keep, drawn=lambda *seen: drawn.append(seen)
+        **order["context"],
+        tools=RealTools(),
+        rng=rng,
+        spare=lambda: spared,
+        keep=keep,
+        drawn=lambda *seen: drawn.append(seen),
     )
     recipe = await injector.prepare(fault, context)
     return {"recipe": recipe_to_json(recipe), **({"drawn": drawn[-1]} if drawn else {})}
@@ -146,7 +155,7 @@ def _guard(folder: Path, order: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     guard = subprocess.Popen(
-        [sys.executable, "-c", f"from chaosrunner.world import hand; hand.guard({str(folder)!r})"],
+        [sys.executable, "-m", "chaosrunner.world.hand", str(folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -192,3 +201,7 @@ async def _put_back(injector: Injector, recipe: Any, tools: RealTools) -> bool:
 
 def _now_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+if __name__ == "__main__":
+    guard(sys.argv[1])

@@ -23,7 +23,7 @@ LOOK_AGAIN_S = 5.0
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "postgres": 5432, "postgresql": 5432}
 """Where a place is that does not say its port."""
 
-OUR_PROCESSES = frozenset({"chaosrunner.world.watchdog", "chaosrunner.load.worker"})
+OUR_PROCESSES = frozenset({"chaosrunner.world.watchdog", "chaosrunner.world.hand", "chaosrunner.load.worker"})
 TO_BE_BROKEN = frozenset({"demo", "proxy"})
 """Verbs whose processes may be a target."""
 
@@ -39,7 +39,7 @@ def spare(system: System, started: Callable[[], Iterable[int]] = tuple) -> Calla
         started: what this run has started: watchdog and load workers. A system may be our child as well (the demo is),
             so children are not spared for being children.
     """
-    return lambda: frozenset({*family(), *started(), *_fault_proxy(system), *_kin()})
+    return lambda: frozenset({*family(), *started(), *_fault_proxy(system), *kin()})
 
 
 def family() -> frozenset[int]:
@@ -70,7 +70,8 @@ def _runs(line: Sequence[str], nth: int) -> bool:
     return Path(line[nth]).name == "chaosrunner" and (nth == 0 or (nth == 1 and "python" in Path(line[0]).name))
 
 
-def _kin() -> Iterable[int]:
+def kin() -> Iterable[int]:
+    """Pids of chaosrunner's own processes, of whichever run."""
     import psutil
 
     for process in psutil.process_iter(["cmdline"]):

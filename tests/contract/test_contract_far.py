@@ -15,11 +15,13 @@ from chaosrunner.model.fault import Fault, Target
 from chaosrunner.model.system import Component, Processes, System
 from chaosrunner.world.far import SSH_VARIABLE, Reaching
 from chaosrunner.world.hand import GRACE_S
+from chaosrunner.world.machine import machine
 from fault_injectors.process import Pause
 from fault_injectors.resources import Cpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.root
 
@@ -116,6 +118,21 @@ async def test_what_acts_on_whole_hosts_acts_there(bench: Bench, host: FarHost) 
     async with burning.in_effect():
         assert "fault_injectors.resources_holder" in host.call("ps ax")
     assert "fault_injectors.resources_holder" not in host.call("ps ax")
+
+
+async def test_two_names_of_a_host_are_one_machine(
+    bench: Bench, host: FarHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process is claimed by the machine it is on, so that an alias of ssh and a full address exclude each other."""
+    known = (host.directory / "client").read_text()
+    (tmp_path / "client").write_text(f"{known}Host twin\n  HostName {host.address}\n  User root\n  Port 2022\n")
+    monkeypatch.setenv(SSH_VARIABLE, f"ssh -F {tmp_path}/client")
+    component = replace(bench.system.components["far"], host=f"ssh://twin{host.name.partition(':2022')[2]}")
+    twin = replace(bench, system=replace(bench.system, components={"far": component}))
+    first, second = await bench.prepared(), await twin.prepared()
+    assert first.claims == second.claims
+    assert first.claims[0].startswith("machine:")
+    assert machine() not in first.claims[0]
 
 
 async def test_an_inject_that_comes_after_its_undo_is_refused(bench: Bench, mark: str) -> None:

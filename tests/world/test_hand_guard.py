@@ -23,8 +23,8 @@ def test_a_guard_outlives_whatever_its_injector_raises(tmp_path: Path) -> None:
     """An undo that fails in a way of its own is tried again, until the fault is seen to be gone."""
     recipe = {"injector": "process.pause", "says": "it lacks all that an undo needs", "data": {}, "claims": []}
     (tmp_path / ORDER).write_text(json.dumps({"recipe": recipe, "ends_ns": 0}))
-    code = f"from chaosrunner.world import hand; hand.guard({str(tmp_path)!r})"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as guard:
+    command = [sys.executable, "-m", "chaosrunner.world.hand", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as guard:
         end = time.monotonic() + WITHIN_S
         while not (tmp_path / UNDONE).exists():
             assert time.monotonic() < end

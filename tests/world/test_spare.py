@@ -56,6 +56,7 @@ def test_what_the_run_has_started_is_spared_when_it_is_there() -> None:
     [
         ("python -P -m chaosrunner.world.watchdog", True),
         ("python -m chaosrunner.load.worker", True),
+        ("python -m chaosrunner.world.hand /state/hands/a", True),
         ("python -m chaosrunner run slow.yaml", True),
         ("python -m chaosrunner --verbose watchdog --state x", True),
         ("/venv/bin/python /venv/bin/chaosrunner dashboard", True),
