@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from chaosrunner import __version__
 from chaosrunner.errors import InjectorError
-from chaosrunner.model.fault import Context, Evidence, recipe_from_json, recipe_to_json
+from chaosrunner.model.fault import Context, Evidence, recipe_from_json
 from chaosrunner.world.machine import machine
 
 if TYPE_CHECKING:
@@ -71,16 +71,9 @@ class Reaching:
         answer = await ask(host, order)
         if "drawn" in answer:
             context.drawn(tuple(answer["drawn"][0]), answer["drawn"][1])
-        recipe = recipe_from_json(answer["recipe"])
-        return replace(
-            recipe,
-            says=f"{recipe.says} on {host}",
-            claims=there_claimed(host, answer, recipe.claims),
-            # Of this very look: whoever is told to undo it refuses what comes later under the same name.
-            data={"host": host, "recipe": recipe_to_json(recipe), "tag": f"{context.tag(fault)}/{token_hex(4)}"},
-            guard="target",
-            lasts_s=fault.for_s,
-        )
+        # Of this very look: whoever is told to undo it refuses what comes later under the same name.
+        recipe = received(host, answer, answer["recipe"], f"{context.tag(fault)}/{token_hex(4)}")
+        return replace(recipe, guard="target", lasts_s=fault.for_s)
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
         """Do the harm the recipe describes, where it says."""
@@ -117,6 +110,24 @@ def host_of(fault: Fault, components: Any) -> str:
     """The host of a fault's target; empty when it is this one, or has no say."""
     component = components.get(fault.target.component) if fault.target else None
     return component.host if component is not None else ""
+
+
+def received(host: str, answer: dict[str, Any], raw: dict[str, Any], tag: str) -> Recipe:
+    """A recipe of a hand, made one that is carried out by it.
+
+    Args:
+        host: where it is.
+        answer: what the hand has said, its machine among it.
+        raw: the recipe, as the hand knows it.
+        tag: what the hand is to call it.
+    """
+    recipe = recipe_from_json(raw)
+    return replace(
+        recipe,
+        says=f"{recipe.says} on {host}",
+        claims=there_claimed(host, answer, recipe.claims),
+        data={"host": host, "recipe": raw, "tag": tag},
+    )
 
 
 def there_claimed(host: str, answer: dict[str, Any], claims: Iterable[str]) -> tuple[str, ...]:

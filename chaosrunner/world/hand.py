@@ -36,6 +36,7 @@ from chaosrunner.world.state_home import StateHome
 
 if TYPE_CHECKING:
     from chaosrunner.model.fault import Fault, Injector
+    from chaosrunner.model.system import System
 
 GRACE_S = 10.0
 """A fault ends by itself this long after it should have ended."""
@@ -67,12 +68,22 @@ def obey(received: bytes) -> dict[str, Any]:
 
 
 async def _obey(order: dict[str, Any]) -> dict[str, Any]:
+    match order["do"]:
+        case "prepare":
+            return await _prepare(order)
+        case "recorded":
+            return {"found": _recorded()}
+        case "scan":
+            return await _scan(order["system"], order["names"])
+        case do:
+            return await _do(do, order)
+
+
+async def _do(do: str, order: dict[str, Any]) -> dict[str, Any]:
     tools = RealTools()
-    if order["do"] == "prepare":
-        return await _prepare(order)
     recipe = recipe_from_json(order["recipe"])
     injector, folder = reached(load(recipe.injector)), _folder(order["tag"])
-    match order["do"]:
+    match do:
         case "inject":
             _sweep(folder.parent)
             with _locked(folder):
@@ -122,6 +133,28 @@ async def _prepare(order: dict[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe_to_json(recipe), **({"drawn": drawn[-1]} if drawn else {})}
 
 
+def _recorded() -> list[dict[str, Any]]:
+    """What was to be injected here and was not seen gone, with the tag that is the name of its folder."""
+    found = []
+    for file in sorted((StateHome.find().path / HANDS).glob(f"*/{ORDER}")):
+        if not (file.parent / GONE).exists():
+            found.append({"tag": file.parent.name, "recipe": json.loads(file.read_text())["recipe"]})
+    return found
+
+
+async def _scan(system: System, names: list[str]) -> dict[str, Any]:
+    """What injectors find here of ours, whoever has left it, and why one of them could not look."""
+    found: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for name in names:
+        try:
+            if (finder := getattr(reached(load(name)), "scan", None)) is not None:
+                found += [recipe_to_json(recipe) for recipe in await finder(system, RealTools())]
+        except Exception as error:  # one injector that cannot look must not stop the others
+            problems.append(f"{name}: {error}")
+    return {"found": found, "problems": problems}
+
+
 def _folder(tag: str) -> Path:
     """Where a fault's marks are; there is none until something is done about it: to look leaves nothing behind."""
     return StateHome.find().folder(HANDS) / re.sub(r"[^0-9A-Za-z_.-]", "_", tag)
@@ -137,7 +170,7 @@ def _sweep(hands: Path) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Nobody else does anything about this fault meanwhile. Waits; whoever holds it is ended in time."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chaosrunner.errors import Busy, JournalBroken, Orphaned
+from chaosrunner.errors import Busy, InjectorError, JournalBroken, Orphaned
 from chaosrunner.logic.fold import State
 from chaosrunner.model.events import Prepared
 from chaosrunner.model.fault import recipe_to_json
 from chaosrunner.world import claims
+from chaosrunner.world.far_scan import hosts_of, part_on, recorded_on, scan_on
 from chaosrunner.world.journal import Journal
 from chaosrunner.world.lock import OWNER, held
 from chaosrunner.world.orphans import being_paid, debts, debts_of, is_lost, is_over, known, orphaned
@@ -69,31 +70,48 @@ def _under_way(run_dir: Path) -> list[Payment]:
 async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> list[Payment]:
     """Pay what dead runs owe on a system, then find what carries our tag at its targets, and undo it.
 
-    What dead runs owe is in their journals; of a run whose journal is gone, in the claims that it has left. Nothing of
-    a run that is active here is touched. What carries no tag (a stopped process) is ours if a dead run's claim on it is
-    left. Runs whose journal is gone are signed off if all that was found could be undone. A run of another state
-    directory cannot be told from a dead one: that is why this is a command and never done by itself.
+    What dead runs owe is in their journals; of a run whose journal is gone, in the claims that it has left. Other hosts
+    are looked at by the hands there, which have written down what they injected. Nothing of a run that is active here
+    is touched. What carries no tag (a stopped process) is ours if a dead run's claim on it is left. Runs whose journal
+    is gone are signed off if all that was found could be undone. A run of another state directory cannot be told from
+    a dead one: that is why this is a command and never done by itself.
     """
-    owed = await _of_dead_runs(system.name, heir)
-    found: list[tuple[Injector, Recipe]] = []
+    by_name, elsewhere = {injector.name: injector for injector in injectors}, heir.injector
+    heir = replace(heir, injector=lambda name: by_name.get(name) or elsewhere(name))
+    payments = await _of_dead_runs(system.name, heir)
+    found: list[Recipe] = []
+    problems: list[Payment] = []
+    for host in hosts_of(system):
+        try:
+            # What hands have written down is ours, marked or not; and once it is put back, no look will find it.
+            payments += [await _undo_found(recipe, heir) for recipe in _not_active(await recorded_on(host), heir)]
+            found += await scan_on(host, system, by_name)
+        except InjectorError as error:
+            problems.append(Payment(None, -1, f"{system.name} on {host}", False, str(error)))
+    seen, unseen = await _found_here(part_on(system), by_name.values(), heir)
+    found, problems = [*found, *seen], [*problems, *unseen]
+    ours = [recipe for recipe in found if _is_ours(by_name[recipe.injector], recipe, heir)]
+    payments += [await _undo_found(recipe, heir) for recipe in _not_active(ours, heir)]
+    if not problems and all(payment.paid for payment in payments):
+        for run in orphaned(heir.home, system.name):
+            if is_lost(run.run_dir):
+                heir.home.sign_off(run)
+    return payments + problems
+
+
+async def _found_here(system: System, injectors: Iterable[Injector], heir: Heir) -> tuple[list[Recipe], list[Payment]]:
+    """What injectors find at a system, and what they could not look at."""
+    found: list[Recipe] = []
     problems: list[Payment] = []
     for injector in injectors:
         finder = getattr(injector, "scan", None)
         if finder is None:
             continue
         try:
-            found += [(injector, recipe) for recipe in await finder(system, heir.tools)]
+            found += await finder(system, heir.tools)
         except Exception as error:  # one injector that cannot look must not stop the others
             problems.append(Payment(None, -1, f"{injector.name} at {system.name}", False, str(error)))
-    payments = owed + [
-        await _undo_found(recipe, replace(heir, injector={injector.name: injector}.__getitem__))
-        for injector, recipe in _orphans_only(found, heir)
-    ]
-    if not problems and all(payment.paid for payment in payments):
-        for run in orphaned(heir.home, system.name):
-            if is_lost(run.run_dir):
-                heir.home.sign_off(run)
-    return payments + problems
+    return found, problems
 
 
 async def _of_dead_runs(system: str, heir: Heir) -> list[Payment]:
@@ -112,13 +130,10 @@ async def _of_dead_runs(system: str, heir: Heir) -> list[Payment]:
     return payments
 
 
-def _orphans_only(found: Iterable[tuple[Injector, Recipe]], heir: Heir) -> list[tuple[Injector, Recipe]]:
+def _not_active(recipes: Iterable[Recipe], heir: Heir) -> list[Recipe]:
+    """Those that are not of a run that is active here."""
     active = [run.run for run in heir.home.runs() if held(run.run_dir / OWNER)]
-    return [
-        (injector, recipe)
-        for injector, recipe in found
-        if _is_ours(injector, recipe, heir) and not _is_active(recipe, active, heir)
-    ]
+    return [recipe for recipe in recipes if not _is_active(recipe, active, heir)]
 
 
 def _is_ours(injector: Injector, recipe: Recipe, heir: Heir) -> bool:

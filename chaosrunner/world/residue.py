@@ -13,10 +13,11 @@ from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.model.events import Residue
 from chaosrunner.model.fault import recipe_from_json
 from chaosrunner.model.units import NANOS
+from chaosrunner.world.far_scan import acts_there, part_on, scan_on
 from chaosrunner.world.tags import bears
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from chaosrunner.model.fault import Injector, Recipe
     from chaosrunner.world.injection import UndoKit
@@ -45,7 +46,12 @@ async def sweep(kit: UndoKit, journal: Journal, scanners: Sequence[Injector] = (
     await asyncio.gather(*(_look_again(kit, journal, index, recipes[index]) for index in paid))
     owed = {claim for index in state.debts() for claim in recipes[index].claims}
     run = state.started.run if state.started else kit.run_dir.name
-    await asyncio.gather(*(_scan(kit, journal, scanner, (run, owed)) for scanner in scanners))
+    tagged = [scanner for scanner in scanners if getattr(scanner, "tagged", True)]  # others are told by `absent` alone
+    await asyncio.gather(*(_scan(kit, journal, scanner, (run, owed)) for scanner in tagged))
+    if names := acts_there(scanner.name for scanner in tagged):
+        far = [recipe for recipe in recipes.values() if "host" in recipe.data and acts_there([recipe.injector])]
+        hosts = {str(recipe.data["host"]) for recipe in far}
+        await asyncio.gather(*(_scan_there(kit, journal, (host, names), (run, owed)) for host in hosts))
 
 
 async def _look_again(kit: UndoKit, journal: Journal, index: int, recipe: Recipe) -> None:
@@ -60,17 +66,30 @@ async def _look_again(kit: UndoKit, journal: Journal, index: int, recipe: Recipe
 
 
 async def _scan(kit: UndoKit, journal: Journal, injector: Injector, ours: tuple[str, set[str]]) -> None:
-    (run, owed), finder = ours, getattr(injector, "scan")  # noqa: B009 - not every injector has one
-    if not getattr(injector, "tagged", True):
-        return  # what bears no tag is told by `absent` alone
+    finder = getattr(injector, "scan")  # noqa: B009 - not every injector has one
 
     async def none_left() -> str:
-        found = await finder(kit.experiment.system, kit.tools)
-        left = [recipe.says for recipe in found if bears(recipe, run) and not owed & {*recipe.claims}]
-        return "; ".join(left)
+        return _said(await finder(part_on(kit.experiment.system), kit.tools), ours)
 
     if why := await _insist(kit, none_left):
         journal.write(Residue(fault=None, says=f"{injector.name}: {why}"))
+
+
+async def _scan_there(kit: UndoKit, journal: Journal, where: tuple[str, list[str]], ours: tuple[str, set[str]]) -> None:
+    """Have a host that the run has broken something on looked at, by the injectors that are named."""
+    host, names = where
+
+    async def none_left() -> str:
+        return _said(await scan_on(host, kit.experiment.system, names), ours)
+
+    if why := await _insist(kit, none_left):
+        journal.write(Residue(fault=None, says=f"{host}: {why}"))
+
+
+def _said(found: Iterable[Recipe], ours: tuple[str, set[str]]) -> str:
+    """What of that which was found is of the run, and not known to be owed; empty when nothing is."""
+    run, owed = ours
+    return "; ".join(recipe.says for recipe in found if bears(recipe, run) and not owed & {*recipe.claims})
 
 
 async def _insist(kit: UndoKit, look: Callable[[], Awaitable[str]]) -> str:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from world_rig import experiment_on, kit_for
 
 from chaosrunner.errors import InjectorError
-from chaosrunner.model.fault import Context, Fault, Recipe, Target
+from chaosrunner.model import events as e
+from chaosrunner.model.fault import Context, Fault, Recipe, Target, recipe_from_json, recipe_to_json
 from chaosrunner.model.system import Component, Processes, System
+from chaosrunner.testing import FakeClock, MemoryJournal
+from chaosrunner.world.clock import RealClock
 from chaosrunner.world.far import SSH_VARIABLE, Reaching
-from chaosrunner.world.injectors import RealTools
+from chaosrunner.world.far_scan import recorded_on
+from chaosrunner.world.hand import GONE
+from chaosrunner.world.injectors import RealTools, load
 from chaosrunner.world.machine import machine
+from chaosrunner.world.recover import scan
+from chaosrunner.world.residue import sweep
+from chaosrunner.world.state_home import StateHome
+from chaosrunner.world.succession import Heir
+from chaosrunner.world.tags import bears
 from fault_injectors.process import Pause
+from fault_injectors.resources import Cpu
 
 PROGRAM = f"{Path(sys.executable).parent}/chaosrunner"
 
@@ -32,13 +47,13 @@ def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setenv("CHAOSRUNNER_STATE", str(tmp_path / "state"))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process.pid
-        process.communicate(b"\n")
+        process.kill()
 
 
 async def prepared(pid: int, host: str, *spared: int) -> Recipe:
     """What a pause of a process would do, where a host is."""
     component = Component(name="api", processes=Processes(pids=(pid,)), host=host)
-    fault = Fault(index=0, injector="process.pause", target=Target(component="api"), params=Pause.Params(), for_s=9.0)
+    fault = Fault(index=0, injector="process.pause", target=Target(component="api"), params=Pause.Params(), for_s=60.0)
     context = Context(
         run="r1",
         system=System(name="shop", file="shop.yaml", components={"api": component}),
@@ -47,6 +62,19 @@ async def prepared(pid: int, host: str, *spared: int) -> Recipe:
         spare=lambda: frozenset(spared),
     )
     return await Reaching(Pause()).prepare(fault, context)
+
+
+async def burner(system: System) -> Recipe:
+    """What a little load on one CPU would do, there where its target is."""
+    fault = Fault(
+        index=0,
+        injector="resources.cpu",
+        target=Target(component="api"),
+        params=Cpu.Params(load=0.05, cores=1),
+        for_s=120.0,
+    )
+    context = Context(run="r2", system=system, tools=RealTools({}), rng=random.Random(1), spare=frozenset)
+    return await Reaching(Cpu()).prepare(fault, context)
 
 
 async def test_a_far_host_that_is_this_machine_claims_what_is_claimed_here(sleeper: int) -> None:
@@ -76,6 +104,52 @@ async def test_what_a_hand_refuses_says_by_which_claim(sleeper: int) -> None:
     finally:
         await pause.undo(here, RealTools({}))
     assert refused.value.claims == here.claims
+
+
+def heir(folder: Path) -> Heir:
+    """Whoever recovers, with a state directory of the runner's side."""
+    home = StateHome(folder / "ours")
+    return Heir(who="recover", clock=RealClock(), tools=RealTools({}), home=home, injector=load, budget_s=30.0)
+
+
+async def residue(folder: Path, recipe: Recipe, injector: Any) -> list[str]:
+    """What a run says to be left at its end, when it has prepared a recipe."""
+    journal = MemoryJournal()
+    journal.write(e.Prepared(fault=0, recipe=recipe_to_json(recipe), deadline_ns=0))
+    kit = replace(kit_for(experiment_on(folder, "test.flag"), folder, clock=FakeClock()), run_dir=folder / "r2")
+    await sweep(kit, journal, [injector])
+    return [entry.event.says for entry in journal.entries if isinstance(entry.event, e.Residue)]
+
+
+async def test_a_scan_finds_what_runs_have_left_there(sleeper: int, tmp_path: Path) -> None:
+    """By the notes of the hand, marked or not, and by our tag where those are gone, as at the end of a run."""
+    there, pause, burn = f"ssh://localhost{PROGRAM}", Reaching(Pause()), Reaching(Cpu())
+    component = Component(name="api", processes=Processes(pids=(sleeper,)), host=there)
+    system = System(name="shop", file="shop.yaml", components={"api": component})
+    paused, burning = await prepared(sleeper, there), await burner(system)
+    await pause.inject(paused, RealTools({}))
+    await burn.inject(burning, RealTools({}))
+    assert [says.partition(": ")[0] for says in await residue(tmp_path, burning, burn)] == ["resources.cpu", there]
+    (recorded,) = [recipe for recipe in await recorded_on(there) if bears(recipe, "r1")]
+    assert (recorded.injector, recorded.claims) == ("process.pause", paused.claims)
+    (notes,) = (tmp_path / "state/hands").glob("*r2*")
+    shutil.rmtree(notes)
+    payments = await scan(system, [pause, burn], heir(tmp_path))
+    notes.mkdir()
+    (notes / GONE).touch()  # its guard need not wait
+    assert [str(one) for one in payments if not one.paid] == []
+    assert recorded.says in {one.says for one in payments}
+    for injector, recipe in ((pause, paused), (burn, burning)):
+        assert (await injector.here.absent(recipe_from_json(recipe.data["recipe"]), RealTools({}))).ok
+
+
+async def test_a_host_that_cannot_be_scanned_is_no_pass(sleeper: int, tmp_path: Path) -> None:
+    """Who has no hand may have anything left, and that is said."""
+    component = Component(name="api", processes=Processes(pids=(sleeper,)), host="ssh://localhost/nowhere/chaosrunner")
+    system = System(name="shop", file="shop.yaml", components={"api": component})
+    (payment,) = await scan(system, [Reaching(Pause())], heir(tmp_path))
+    assert not payment.paid
+    assert "there is no chaosrunner on" in payment.why
 
 
 def test_where_no_kernel_tells_a_machine_has_no_name(tmp_path: Path) -> None:
