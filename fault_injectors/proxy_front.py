@@ -9,6 +9,8 @@ atomically, and ending the proxy: connections through it are closed then, and co
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import json
 import random
 import re
@@ -39,6 +41,9 @@ OUTLIVES_S = 5.0
 CAP_NET_ADMIN = 12
 AT_ONCE = 200
 """Connections that are reset by one call of ss."""
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+LOOPBACK: Mapping[int, Address] = {4: ipaddress.IPv4Address("127.0.0.1"), 6: ipaddress.IPv6Address("::1")}
 PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to clients."""
 
@@ -50,7 +55,7 @@ class Way:
     name: str
     """The proxy's."""
     to: str
-    """`address:port` that clients connect to, IPv4."""
+    """`address:port` that clients connect to; `[address]:port` of IPv6."""
     listen: str
     """Where the proxy listens."""
 
@@ -96,15 +101,15 @@ def ways_of(component: str, behind: Sequence[str], tag: str) -> list[Way]:
     """A way for each address that is behind; blocking, because names are looked up.
 
     Raises:
-        InjectorError: a name has no IPv4 address.
+        InjectorError: a name has no address, or one that means something else at each interface.
     """
     names = [component] if len(behind) == 1 else [f"{component}-{number}" for number, _ in enumerate(behind, start=1)]
     ways = []
     for name, place, port in zip(names, behind, _free_ports(tag, len(behind) + 1)[1:], strict=True):
         host, _, meant = place.rpartition(":")
         address = _address(host.strip("[]"))
-        listen = f"{address if _is_here(address) else '127.0.0.1'}:{port}"
-        ways.append(Way(name=name, to=f"{address}:{meant}", listen=listen))
+        beside = address if _is_here(address) else LOOPBACK[address.version]
+        ways.append(Way(name=name, to=_place(address, meant), listen=_place(beside, port)))
     return ways
 
 
@@ -132,7 +137,7 @@ def start(front: Front) -> None:
     Raises:
         InjectorError: it did not begin.
     """
-    reachable = [] if all(way.listen.startswith("127.") for way in front.ways) else ["--reachable"]
+    reachable = [] if all(way.listen.startswith(("127.", "[::1]:")) for way in front.ways) else ["--reachable"]
     # `setsid --fork`: nobody has to wait for its end, and no signal for our family reaches it.
     command = ["setsid", "--fork", sys.executable, "-m", "chaosrunner.proxy", "-port", str(front.port), *reachable]
     command += ["--mark", str(MARK), "--for", str(front.seconds + OUTLIVES_S), *_name(front)]
@@ -217,7 +222,7 @@ def tables() -> list[str]:
 
 
 def _rules(front: Front) -> str:
-    lease = f"elements = {{ ipv4 timeout {front.seconds}s }}"
+    lease = f"elements = {{ ipv4 timeout {front.seconds}s, ipv6 timeout {front.seconds}s }}"
     chains = "".join(
         f"  chain {hook} {{\n    type nat hook {hook} priority -110; policy accept;\n"
         + "".join(f"    meta nfproto @lease {rule}\n" for rule in _rules_at(front, hook))
@@ -239,7 +244,9 @@ def _rules_at(front: Front, hook: str) -> Iterator[str]:
         who = f"meta mark != {MARK}" if hook == "output" else 'iifname != "lo"'
         # Where nothing was tracked before, the kernel takes an open connection's next packet for a new one's first.
         first = "tcp flags & (fin | syn | rst | ack) == syn"
-        yield f'{who} ip daddr {address} tcp dport {port} {first} counter dnat ip to {way.listen} comment "{way.name}"'
+        ip = "ip6" if address.startswith("[") else "ip"
+        to = f"{ip} daddr {address.strip('[]')} tcp dport {port}"
+        yield f'{who} {to} {first} counter dnat {ip} to {way.listen} comment "{way.name}"'
 
 
 def _open(front: Front) -> list[tuple[str, str]]:
@@ -273,18 +280,28 @@ def _run(command: Sequence[str], text: str = "") -> str:
     return done.stdout
 
 
-def _address(host: str) -> str:
+def _address(host: str) -> Address:
+    """The address of a name, IPv4 where there is one. Raises InjectorError."""
     try:
-        return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
-        raise InjectorError(f"{host} has no IPv4 address: 'proxy: for me' knows no other; say 'proxy: at …'") from None
+        raise InjectorError(f"{host} has no address") from None
+    family, _, _, _, place = min(found, key=lambda one: one[0] != socket.AF_INET)
+    address = ipaddress.ip_address(str(place[0]).partition("%")[0])
+    if family == socket.AF_INET6 and address.is_link_local:
+        raise InjectorError(f"{host} is another one at each interface: 'proxy: for me' needs an address of all of them")
+    return address
 
 
-def _is_here(address: str) -> bool:
+def _place(address: Address, port: int | str) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _is_here(address: Address) -> bool:
     """Whether it is an address of this host, beyond loopback or not."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with socket.socket(FAMILIES[address.version], socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind((address, 0))
+            probe.bind((str(address), 0))
         except OSError:
             return False
     return True
@@ -294,13 +311,22 @@ def _free_ports(tag: str, count: int) -> list[int]:
     """Ports that nobody listens at now, the same for the same tag."""
     found: list[int] = []
     for port in random.Random(tag).sample(PORTS, 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what was closed just now is free
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
+        if not all(_is_free(family, port) for family in FAMILIES.values()):
+            continue
         found.append(port)
         if len(found) == count:
             return found
     raise InjectorError(f"no {count} ports from {PORTS.start} to {PORTS.stop} are free")
+
+
+def _is_free(family: int, port: int) -> bool:
+    """Whether nobody listens at a port; so it is where there are no addresses of that family at all."""
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what was closed just now is free
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(("", port))
+    except OSError as error:
+        return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+    return True

@@ -72,7 +72,7 @@ class Cable:
         for name in (self.name, self.peer):
             command("ip", "netns", "del", name, check=False)
 
-    def inside(self, name: str, kind: int) -> socket.socket:
+    def inside(self, name: str, kind: int, family: int = socket.AF_INET) -> socket.socket:
         """A socket that lives in a namespace, wherever it is used; it waits for at most 0.3 s."""
         made: list[socket.socket] = []
 
@@ -81,7 +81,7 @@ class Cable:
             libc = ctypes.CDLL(None, use_errno=True)
             assert libc.setns(handle, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
             os.close(handle)
-            made.append(socket.socket(socket.AF_INET, kind))
+            made.append(socket.socket(family, kind))
 
         thread = threading.Thread(target=make)
         thread.start()

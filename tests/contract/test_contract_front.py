@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import secrets
 import shutil
@@ -15,8 +16,9 @@ from contract_rig import fault_of, system_of
 from resources_rig import may_mount
 
 from chaosrunner.contract import Bench, InjectorContract
-from chaosrunner.model.fault import Injector, Recipe, Target
+from chaosrunner.model.fault import Context, Injector, Recipe, Target
 from chaosrunner.model.system import Component, OwnProxy
+from chaosrunner.world.injectors import RealTools
 from fault_injectors import proxy as family
 from fault_injectors import proxy_front
 
@@ -42,8 +44,8 @@ async def tell_peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 class Client:
     """A connection that may stay open."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.port, self.host = port, host
         self.writer: asyncio.StreamWriter | None = None
         self.reader: asyncio.StreamReader | None = None
 
@@ -52,7 +54,7 @@ class Client:
         try:
             async with asyncio.timeout(1):
                 if self.writer is None:
-                    self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
                 assert self.reader is not None
                 self.writer.write(b"who?")
                 peer = int(await self.reader.readexactly(5))
@@ -68,9 +70,9 @@ class Client:
         self.writer = None
 
 
-async def way_to(port: int) -> str:
+async def way_to(port: int, host: str = "127.0.0.1") -> str:
     """Which way a new connection takes."""
-    client = Client(port)
+    client = Client(port, host)
     try:
         return await client.ask()
     finally:
@@ -166,6 +168,35 @@ async def test_open_connections_stay_unless_they_are_to_be_reset() -> None:
                 assert await way_to(port) == "proxy"
             open_one.close()
             assert await way_to(port) == "direct"
+
+
+async def test_an_ipv6_address_is_as_good() -> None:
+    """A server at ::1 is behind a proxy while the fault lasts, for a connection that was open as well."""
+    run = f"contract-{secrets.token_hex(4)}"
+    async with await asyncio.start_server(tell_peer, "::1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        own = OwnProxy(behind=(f"[::1]:{port}",), reset_open=True)
+        context = Context(
+            run=run,
+            system=system_of(Component(name="target", proxy=own)),
+            tools=RealTools({}),
+            rng=random.Random(1),
+            spare=frozenset,
+        )
+        injector, warm = family.ProxyLatency(), Client(port, "::1")
+        assert await warm.ask() == "direct"
+        recipe = await injector.prepare(fault_of(injector, Target(component="target"), add=0.01), context)
+        assert recipe.claims == (f"redirect:[::1]:{port}",)
+        try:
+            await injector.inject(recipe, context.tools)
+            assert await warm.ask() != "direct"
+            assert await way_to(port, "::1") == "proxy"
+            assert (await injector.verify(recipe, context.tools)).ok
+        finally:
+            await injector.undo(recipe, context.tools)
+        assert (await injector.absent(recipe, context.tools)).ok
+        assert await way_to(port, "::1") == "direct"
+        warm.close()
 
 
 async def test_who_waits_for_an_answer_when_it_ends_is_told() -> None:
