@@ -273,7 +273,7 @@ async def _frame(worker: Hand) -> Frame | LoadNoted | str | None:
             note: Mapping[str, object] = message["note"]  # type: ignore[assignment]
             return LoadNoted(worker=worker.number, about=str(note["about"]), data=note["data"])  # type: ignore[arg-type]
         return from_json(message["frame"])  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         return f"broke its protocol: {type(error).__name__}: {error}"
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import orjson
+
 from chaosrunner.errors import LoadBroken
 
 PROGRAM = ("-P", "-m", "chaosrunner.load.worker")
@@ -99,7 +101,7 @@ class WorkerProcess:
         line = await self.line()
         if not line:
             return None
-        message = json.loads(line)
+        message = orjson.loads(line)
         if not isinstance(message, dict):
             raise ValueError(f"no object: {line[:80]!r}")
         return message

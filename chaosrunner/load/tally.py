@@ -8,6 +8,7 @@ frame, for each distinct value instead of for each hit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from chaosrunner.model.histogram import SUB_BITS, Histogram, cell_of
@@ -22,6 +23,9 @@ Micros = dict[int, int]
 
 EXACT_US = 1 << (SUB_BITS + 1)
 """Below this every microsecond is a cell of its own, and its own number."""
+
+A_PART = 200
+"""Values looked at in one go: about 0.03 ms."""
 
 _OK = Outcome.OK
 
@@ -80,13 +84,16 @@ class Tally:
 
     def unfold(self) -> Iterator[None]:
         """Count the usual hits like the others, a little at a time; what is below wants all of it done."""
+        ok, direct = self.ok, self.direct
         while self.usual:
             lag, responses = self.usual.popitem()
             count(self.lag, lag, sum(responses.values()))
-            for response, n in responses.items():
-                count(self.ok, response, n)
-                count(self.direct, response - lag, n)
-            yield
+            for some in in_parts(responses):
+                for response, n in some:  # written out: calls would double it
+                    ok[response] = ok.get(response, 0) + n
+                    service = response - lag
+                    direct[service] = direct.get(service, 0) + n
+                yield
 
     @property
     def due(self) -> int:
@@ -100,20 +107,22 @@ class Tally:
         return {_OK: oks, **self.failures} if oks else self.failures
 
     def histograms(self) -> Iterator[Histogram]:
-        """A slot's histograms in its order, each worked out when it is asked for."""
+        """A slot's histograms in its order, each worked out when it is asked for; two that must be equal are one."""
         yield histogram(self.ok)
         yield histogram(self.failed)
-        yield histogram(self.direct, self.adjusted)
+        yield (adjusted := histogram(self.direct, self.adjusted))
         yield histogram(self.lag)
         direct = sum(self.direct.values())
         yield histogram(self.wait, {0: direct} if direct else {})
-        yield histogram(self.direct, self.service)
+        yield histogram(self.direct, self.service) if self.adjusted or self.service else adjusted
 
     def slot(self) -> Slot:
         """All of it, as it is handed out."""
         for _ in self.unfold():
             pass
-        return Slot(self.due, self.done, *self.histograms())
+        slot = Slot(self.due, self.done, *self.histograms())
+        slot.service = Histogram(dict(slot.service.cells), slot.service.total)
+        return slot
 
 
 class Slots(Mapping[tuple[int, int], Slot]):
@@ -142,14 +151,24 @@ def count(micros: Micros, value: int, n: int = 1) -> None:
     micros[value] = micros.get(value, 0) + n
 
 
+def in_parts(micros: Mapping[int, int], size: int = A_PART) -> Iterator[list[tuple[int, int]]]:
+    """What was counted, a part at a time: what is done for each of them must not keep a hit from being fired."""
+    items = iter(micros.items())
+    while part := list(islice(items, size)):
+        yield part
+
+
 def histogram(*counted: Micros) -> Histogram:
     """What was counted, as a histogram; negative counts as 0."""
     some = [micros for micros in counted if micros]
-    if len(some) == 1 and min(some[0]) >= 0 and max(some[0]) < EXACT_US:
-        return Histogram(some[0], sum(some[0].values()))
-    cells: dict[int, int] = {}
-    for micros in some:
-        for value, n in micros.items():
-            cell = value if 0 <= value < EXACT_US else cell_of(max(0, value))
-            cells[cell] = cells.get(cell, 0) + n
+    cells = some[0] if len(some) == 1 else {}
+    if len(some) > 1:
+        for micros in some:
+            for value, n in micros.items():
+                count(cells, value, n)
+    outside = [value for value in cells if not 0 <= value < EXACT_US]
+    if outside:
+        cells = dict(cells)
+        for value, n in [(value, cells.pop(value)) for value in outside]:
+            count(cells, cell_of(max(0, value)), n)
     return Histogram(cells, sum(cells.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chaosrunner.model.histogram import Histogram
@@ -119,10 +119,7 @@ def to_json(frame: Frame) -> dict[str, object]:
             [number, name, slot.due, dict(slot.done), *[h.pairs() for h in slot.histograms()]]
             for (number, name), slot in sorted(frame.slots.items())
         ],
-        "hits": [
-            [h.due_us, h.name, h.outcome.value, h.response_us, h.lag_us, h.sent_us, h.connected_us, h.first_us]
-            for h in frame.hits
-        ],
+        "hits": [row(hit) for hit in frame.hits],
         "skipped": frame.skipped,
         "journeys": frame.journeys,
         "behind": frame.behind,
@@ -134,13 +131,19 @@ def to_json(frame: Frame) -> dict[str, object]:
     }
 
 
+def row(hit: Hit) -> list[int | str | None]:
+    """The wire form of a raw hit: its fields in their order."""
+    asked = hit.sent_us, hit.connected_us, hit.first_us
+    return [hit.due_us, hit.name, hit.outcome.value, hit.response_us, hit.lag_us, *asked]
+
+
 def from_json(data: Mapping[str, object]) -> Frame:
-    """A frame from its wire form. Raises KeyError, TypeError or ValueError when it is not one."""
+    """A frame from its wire form. Raises LookupError, TypeError or ValueError when it is not one."""
     raw: Mapping[str, object] = data
     slots: dict[tuple[int, int], Slot] = {}
     for number, name, due, done, *histograms in raw["slots"]:  # type: ignore[attr-defined]
         counts = {Outcome(outcome): int(count) for outcome, count in done.items()}
-        slots[int(number), int(name)] = Slot(int(due), counts, *[Histogram.of(pairs) for pairs in histograms])
+        slots[int(number), int(name)] = Slot(int(due), counts, *_histograms(histograms))
     hits = tuple(Hit(h[0], h[1], Outcome(h[2]), *h[3:]) for h in raw["hits"])  # type: ignore[attr-defined]
     return Frame(
         worker=_int(raw, "worker"),
@@ -157,6 +160,17 @@ def from_json(data: Mapping[str, object]) -> Frame:
         watch=dict(raw.get("watch", {})),  # type: ignore[call-overload]
         last=bool(raw["last"]),
     )
+
+
+def _histograms(raw: Iterable[object]) -> list[Histogram]:
+    """The histograms of a slot: cells, or the index of one before it that is equal."""
+    histograms: list[Histogram] = []
+    for one in raw:
+        if isinstance(one, int):
+            histograms.append(Histogram(dict(histograms[one].cells), histograms[one].total))
+        else:
+            histograms.append(Histogram.of(one))  # type: ignore[arg-type]
+    return histograms
 
 
 def _int(raw: Mapping[str, object], key: str) -> int:

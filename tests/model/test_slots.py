@@ -91,6 +91,15 @@ def test_what_is_ours_and_ok_are_no_errors_of_the_target() -> None:
     assert slot.ours == len(OURS)
 
 
+def test_a_histogram_may_be_said_to_equal_one_before_it() -> None:
+    """An index stands for that histogram of the same slot, and the two can be filled apart from each other."""
+    raw = {**GOOD, "slots": [[0, 0, 3, {"ok": 3}, [[7, 3]], [], [[5, 3]], [], [], 2]]}
+    slot = from_json(raw).slots[0, 0]
+    assert slot.service == slot.adjusted == Histogram({5: 3}, 3)
+    slot.service.record(9)
+    assert slot.adjusted == Histogram({5: 3}, 3)
+
+
 GOOD = to_json(Frame(worker=0, seq=0, until_us=0, slots={(0, 0): Slot(due=1, done={Outcome.OK: 1})}))
 
 
@@ -103,9 +112,12 @@ GOOD = to_json(Frame(worker=0, seq=0, until_us=0, slots={(0, 0): Slot(due=1, don
         pytest.param({**GOOD, "slots": [[0, 0, 1, {"fine": 1}, [], [], [], [], []]]}, id="an unknown outcome"),
         pytest.param({**GOOD, "hits": [[0, 0, "fine", 0, 0]]}, id="a hit of an unknown outcome"),
         pytest.param({**GOOD, "slots": 3}, id="no list"),
+        pytest.param(
+            {**GOOD, "slots": [[0, 0, 1, {}, [], 1, [], [], [], []]]}, id="equal to one that is not before it"
+        ),
     ],
 )
 def test_what_is_no_frame_is_refused(bad: dict[str, object]) -> None:
     """A malformed frame raises; it is never half read."""
-    with pytest.raises((KeyError, TypeError, ValueError)):
+    with pytest.raises((LookupError, TypeError, ValueError)):
         from_json(bad)
