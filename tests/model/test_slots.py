@@ -112,9 +112,7 @@ GOOD = to_json(Frame(worker=0, seq=0, until_us=0, slots={(0, 0): Slot(due=1, don
         pytest.param({**GOOD, "slots": [[0, 0, 1, {"fine": 1}, [], [], [], [], []]]}, id="an unknown outcome"),
         pytest.param({**GOOD, "hits": [[0, 0, "fine", 0, 0]]}, id="a hit of an unknown outcome"),
         pytest.param({**GOOD, "slots": 3}, id="no list"),
-        pytest.param(
-            {**GOOD, "slots": [[0, 0, 1, {}, [], 1, [], [], [], []]]}, id="equal to one that is not before it"
-        ),
+        pytest.param({**GOOD, "slots": [[0, 0, 1, {}, [], 1, [], [], [], []]]}, id="equal to none before it"),
     ],
 )
 def test_what_is_no_frame_is_refused(bad: dict[str, object]) -> None:
