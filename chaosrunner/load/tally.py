@@ -1,8 +1,8 @@
 """The hits of one slot and one name while they are being counted: by the microsecond, a Slot once they are handed out.
 
-Counting is on the hot path: a hit that found a free connection and succeeded costs three additions, and what follows
-from them (how many were due, how many ended, which histogram's cell a microsecond belongs to) is worked out once a
-frame, for each distinct value instead of for each hit.
+Counting is on the hot path: a hit that found a free connection and succeeded costs one addition, and what follows from
+it (how many were due, how many ended, which histogram's cell a microsecond belongs to) is worked out once a frame, for
+each distinct value instead of for each hit.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Micros = dict[int, int]
 """µs → how many."""
+
+Cells = dict[int, int]
+"""A histogram's cell → how many."""
 
 EXACT_US = 1 << (SUB_BITS + 1)
 """Below this every microsecond is a cell of its own, and its own number."""
@@ -43,17 +46,17 @@ class Tally:
         self.end_ns = end_ns
         self.usual: dict[int, Micros] = {}
         """Hits that were OK and found a free connection, until they are unfolded: lag → response → how many."""
-        self.lag: Micros = {}
+        self.lag: Cells = {}
         """Of every other hit that was fired; the same for all below."""
-        self.ok: Micros = {}
-        self.direct: Micros = {}
+        self.ok: Cells = {}
+        self.direct: Cells = {}
         """Response − lag of what was unfolded: its service, and what a perfect generator would have seen."""
-        self.service: Micros = {}
+        self.service: Cells = {}
         """Of other OK hits."""
-        self.adjusted: Micros = {}
+        self.adjusted: Cells = {}
         """Of the same."""
-        self.failed: Micros = {}
-        self.wait: Micros = {}
+        self.failed: Cells = {}
+        self.wait: Cells = {}
         """Of hits that are not in `direct`."""
         self.failures: dict[Outcome, int] = {}
         self.uncounted = 0
@@ -89,10 +92,14 @@ class Tally:
             lag, responses = self.usual.popitem()
             count(self.lag, lag, sum(responses.values()))
             for some in in_parts(responses):
-                for response, n in some:  # written out: calls would double it
-                    ok[response] = ok.get(response, 0) + n
+                for response, n in some:  # mostly written out: calls would double it
                     service = response - lag
-                    direct[service] = direct.get(service, 0) + n
+                    if service >= 0 and response < EXACT_US:
+                        ok[response] = ok.get(response, 0) + n
+                        direct[service] = direct.get(service, 0) + n
+                    else:
+                        count(ok, response, n)
+                        count(direct, service, n)
                 yield
 
     @property
@@ -146,29 +153,25 @@ class Slots(Mapping[tuple[int, int], Slot]):
         return len(self._tallies)
 
 
-def count(micros: Micros, value: int, n: int = 1) -> None:
-    """One more of a value in µs, or n more."""
-    micros[value] = micros.get(value, 0) + n
+def count(cells: Cells, value: int, n: int = 1) -> None:
+    """One more of a value in µs, or n more; negative counts as 0."""
+    cell = value if 0 <= value < EXACT_US else cell_of(max(0, value))
+    cells[cell] = cells.get(cell, 0) + n
 
 
-def in_parts(micros: Mapping[int, int], size: int = A_PART) -> Iterator[list[tuple[int, int]]]:
+def in_parts(counted: Mapping[int, int], size: int = A_PART) -> Iterator[list[tuple[int, int]]]:
     """What was counted, a part at a time: what is done for each of them must not keep a hit from being fired."""
-    items = iter(micros.items())
+    items = iter(counted.items())
     while part := list(islice(items, size)):
         yield part
 
 
-def histogram(*counted: Micros) -> Histogram:
-    """What was counted, as a histogram; negative counts as 0."""
-    some = [micros for micros in counted if micros]
-    cells = some[0] if len(some) == 1 else {}
+def histogram(*counted: Cells) -> Histogram:
+    """What was counted, as a histogram."""
+    some = [cells for cells in counted if cells]
+    whole = some[0] if len(some) == 1 else {}
     if len(some) > 1:
-        for micros in some:
-            for value, n in micros.items():
-                count(cells, value, n)
-    outside = [value for value in cells if not 0 <= value < EXACT_US]
-    if outside:
-        cells = dict(cells)
-        for value, n in [(value, cells.pop(value)) for value in outside]:
-            count(cells, cell_of(max(0, value)), n)
-    return Histogram(cells, sum(cells.values()))
+        for cells in some:
+            for cell, n in cells.items():
+                whole[cell] = whole.get(cell, 0) + n
+    return Histogram(whole, sum(whole.values()))
