@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OURS, WRK, VEGETA, K6, LOCUST, AIOHTTP = "chaosrunner", "wrk", "vegeta", "k6", "Locust", "aiohttp"
-PICOWS, PGBENCH = "picows", "pgbench"
+PICOWS, PGBENCH, BARE = "picows", "pgbench", "a bare loop"
 ENDS_S = 60.0
 """A generator that has not ended so long after its time never will."""
 
@@ -215,6 +215,13 @@ def picows(job: Job, core: int) -> Said:
     script, port = str(Path(__file__).with_name("bench_picows.py")), str(urlsplit(job.url).port)
     command = (str(PEERS_PYTHON), script, "ask", port, str(job.connections), str(job.seconds))
     return Said(per_s=json.loads(_run(core, job, *command))["per_s"], quantiles={})
+
+
+def spin(job: Job, core: int) -> Said:
+    """The bare loop: how late anybody is here. See `bench_spin`."""
+    command = (sys.executable, str(Path(__file__).with_name("bench_spin.py")), str(urlsplit(job.url).port))
+    said = json.loads(_run(core, job, *command, str(job.rate), str(job.seconds)))
+    return Said(per_s=said["per_s"], quantiles={}, lag_p99_us=said["lag_p99_us"])
 
 
 def pgbench(job: Job, core: int) -> Said:

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench_day import simulated_day
 from bench_frozen import PERIOD_S, SERVICE_S, expected_s
 from bench_generators import (
     AIOHTTP,
+    BARE,
     GENERATORS,
     K6,
     LOCUST,
@@ -38,6 +39,7 @@ from bench_generators import (
     installed,
     pgbench,
     picows,
+    spin,
     version,
 )
 from bench_ours import ours
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
     from bench_generators import Said
 
+A = TypeVar("A")
+B = TypeVar("B")
 CLOSED_TARGETS = {WRK: 0.7, VEGETA: 1.5, K6: 3.0, LOCUST: 25.0, AIOHTTP: 8.0}
 SCENARIO_TARGETS = {K6: 1.5, LOCUST: 5.0}
 QUANTILES = {"p50": "p50 ms", "p99": "p99 ms"}
@@ -131,25 +135,36 @@ def arrivals(ground: Ground, size: Size) -> Section:
     """Response times at a rate, and the generator's own lateness."""
     section = Section(
         "Open model: a rate, on a core of its own",
-        {"per_s": "requests/s", "missing": "missing %", "lag": "lag p99 µs", **QUANTILES},
-        ["*lag* is how late the generator itself was; only ours tells. *missing* was asked for and never sent."],
+        {"per_s": "requests/s", "missing": "missing %", "lag": "lag p99 µs", **QUANTILES, "ours": "our lag ÷ its"},
+        [
+            "*lag* is how late the generator itself was; only ours tells. *missing* was asked for and never sent.",
+            f"*{BARE}* turns until a request is due, reads the clock, sends it: what it is late by, the machine takes.",
+        ],
     )
     with nginx(ground.folder, ground.server) as url:
         for number in _rounds(section.title, size):
             for rate in (10_000, 30_000):
-                said = _all(ground, Job(url, size.seconds, rate), number, (OURS, VEGETA, K6))
-                for name, one in said.items():
-                    row = f"{name} at {rate:,}/s"
-                    missing, lag = one.missing * 100, one.lag_p99_us
-                    section.put(
-                        row, per_s=one.per_s, missing=missing, lag=lag, p50=one.quantiles[0.5], p99=one.quantiles[0.99]
-                    )
-                mine = said[OURS]
-                off = abs(mine.per_s / rate - 1) * 100
-                section.claim(Claim(f"lag p99 at {rate:,}/s, µs", 100, least=False), mine.lag_p99_us)
-                section.claim(Claim(f"delivered at {rate:,}/s, off by %", 0.5, least=False), off)
-                section.claim(Claim(f"never sent at {rate:,}/s, %", 0, least=False), mine.missing * 100)
+                job = Job(url, size.seconds, rate)
+                runs = (partial(_all, ground, job, number, (OURS, VEGETA, K6)), partial(spin, job, ground.generator))
+                said, bare = _both(number, runs)
+                _put_arrivals(section, said, bare, rate)
     return section
+
+
+def _put_arrivals(section: Section, said: dict[str, Said], bare: Said, rate: int) -> None:
+    for name, one in said.items():
+        p50, p99 = one.quantiles[0.5], one.quantiles[0.99]
+        section.put(
+            f"{name} at {rate:,}/s", per_s=one.per_s, missing=one.missing * 100, lag=one.lag_p99_us, p50=p50, p99=p99
+        )
+    mine = said[OURS]
+    assert mine.lag_p99_us is not None
+    assert bare.lag_p99_us is not None
+    ratio = mine.lag_p99_us / bare.lag_p99_us
+    section.put(f"{BARE} at {rate:,}/s", per_s=bare.per_s, lag=bare.lag_p99_us, ours=ratio)
+    section.claim(Claim(f"lag p99 at {rate:,}/s, µs", 100, least=False), mine.lag_p99_us)
+    section.claim(Claim(f"delivered at {rate:,}/s, off by %", 0.5, least=False), abs(mine.per_s / rate - 1) * 100)
+    section.claim(Claim(f"never sent at {rate:,}/s, %", 0, least=False), mine.missing * 100)
 
 
 def omission(ground: Ground, size: Size) -> Section:
@@ -281,10 +296,12 @@ def _all(ground: Ground, job: Job, number: int, names: Sequence[str] = (OURS, *G
     return {name: one for name in there if (one := said[name]) is not None}
 
 
-def _both(number: int, runs: tuple[Callable[[], Said | None], Callable[[], Said | None]]) -> tuple[Said, Said]:
+def _both(number: int, runs: tuple[Callable[[], A | None], Callable[[], B | None]]) -> tuple[A, B]:
     """What both say; every second round begins with the second one."""
-    said = [run() for run in (runs[::-1] if number % 2 else runs)]
-    first, second = said[::-1] if number % 2 else said
+    if number % 2:
+        second, first = runs[1](), runs[0]()
+    else:
+        first, second = runs[0](), runs[1]()
     assert first is not None
     assert second is not None
     return first, second
