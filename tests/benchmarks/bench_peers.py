@@ -177,13 +177,17 @@ class Starting:
     stack: ExitStack
     folder: Path
 
+    def said(self, port: int) -> Path:
+        """Where the output goes of what listens there."""
+        return self.folder / f"said-{port}"
+
     def listening(self, port: int, *command: str, env: dict[str, str] | None = None, **popen: Any) -> psutil.Process:
         """A process of that command, as soon as it listens at a loopback port.
 
         Raises:
             FailedError: If it does not within 10 s; with its last words.
         """
-        said = self.folder / f"said-{port}"
+        said = self.said(port)
         with said.open("wb") as file:
             process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **popen)
         self.stack.callback(_end, process)

@@ -54,14 +54,13 @@ def nginx(folder: Path, core: int) -> Iterator[str]:
 
 
 @contextmanager
-def frozen(folder: Path, core: int) -> Iterator[str]:
-    """A fresh `bench_frozen`, five seconds before its first freeze; its URL."""
+def frozen(folder: Path, core: int) -> Iterator[tuple[str, Path]]:
+    """A fresh `bench_frozen`, five seconds before its first freeze; its URL, and where it writes what it says."""
     port = free_port()
     with ExitStack() as stack, pinned(core):
-        Starting(stack, folder).listening(
-            port, sys.executable, str(Path(__file__).with_name("bench_frozen.py")), str(port)
-        )
-        yield f"http://127.0.0.1:{port}"
+        starting = Starting(stack, folder)
+        starting.listening(port, sys.executable, str(Path(__file__).with_name("bench_frozen.py")), str(port))
+        yield f"http://127.0.0.1:{port}", starting.said(port)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench_frozen import FREEZE_S, PERIOD_S, SERVICE_S, expected_s
+from bench_frozen import FREEZE_S, PERIOD_S, SERVICE_S, behind_s, expected_s
 from bench_peers import find
 from bench_sheet import NOTHING, Claim, Section
 
@@ -15,10 +15,10 @@ FAST = Claim("ours ÷ theirs", 2.0)
 SMALL = Claim("bytes", 10, least=False)
 
 
-def answered_s(came_s: float) -> float:
+def answered_s(came_s: float, first_s: float = 0.0, last_s: float = 0.0) -> float:
     """How long a request takes that comes so long after a freeze began."""
     if came_s < FREEZE_S:
-        return FREEZE_S - came_s + SERVICE_S
+        return FREEZE_S - came_s + first_s + (last_s - first_s) * came_s / FREEZE_S + SERVICE_S
     if came_s > PERIOD_S - SERVICE_S:
         return PERIOD_S - came_s + FREEZE_S
     return SERVICE_S
@@ -30,6 +30,16 @@ def test_what_a_frozen_server_must_show_is_what_following_each_request_gives(sha
     count = 100_000
     took = sorted(answered_s(n * PERIOD_S / count) for n in range(count))
     assert expected_s(share) == pytest.approx(took[int(share * count)], abs=0.001)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95])
+def test_a_server_that_takes_its_time_shows_what_following_each_request_gives(share: float) -> None:
+    """So they are below the length of a freeze when those that waited are read one after the other, by its account."""
+    behind = behind_s("0.002 0.031\n0.004 0.033\n")
+    assert behind == pytest.approx((0.003, 0.032))
+    count = 100_000
+    took = sorted(answered_s(n * PERIOD_S / count, *behind) for n in range(count))
+    assert expected_s(share, *behind) == pytest.approx(took[int(share * count)], abs=0.001)
 
 
 def test_a_claim_is_judged_by_the_median_of_the_rounds() -> None:
