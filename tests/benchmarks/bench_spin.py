@@ -39,6 +39,8 @@ def spin(port: int, rate: int, seconds: float) -> dict[str, float]:
             continue
         each.send(request)
         sent += 1
+    for each in sockets:
+        each.close()
     return {"lag_p99_us": sorted(lags_ns)[int(len(lags_ns) * 0.99)] / 1000, "per_s": sent / seconds}
 
 

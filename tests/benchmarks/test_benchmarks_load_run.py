@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from bench_frozen import FREEZE_S, PERIOD_S, SERVICE_S, behind_s, expected_s
 from bench_peers import find
 from bench_sheet import NOTHING, Claim, Section
+from bench_spin import spin
 
 FAST = Claim("ours ÷ theirs", 2.0)
 SMALL = Claim("bytes", 10, least=False)
+
+
+class Two(BaseHTTPRequestHandler):
+    """Answers two bytes and keeps the connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nobody reads it."""
 
 
 def answered_s(came_s: float, first_s: float = 0.0, last_s: float = 0.0) -> float:
@@ -40,6 +58,20 @@ def test_a_server_that_takes_its_time_shows_what_following_each_request_gives(sh
     count = 100_000
     took = sorted(answered_s(n * PERIOD_S / count, *behind) for n in range(count))
     assert expected_s(share, *behind) == pytest.approx(took[int(share * count)], abs=0.001)
+
+
+def test_the_bare_loop_is_never_early_and_sends_no_more_than_it_is_to() -> None:
+    """Its lag is no less than 0, and it has sent something, at most what the rate allows."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Two) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        try:
+            said = spin(server.server_address[1], 200, 0.5)
+        finally:
+            server.shutdown()
+            serving.join()
+    assert said["lag_p99_us"] >= 0
+    assert 0 < said["per_s"] <= 200
 
 
 def test_a_claim_is_judged_by_the_median_of_the_rounds() -> None:
