@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2 openssh-server
+PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2 openssh-server redis-server
 ARGS ?=
 
 .PHONY: demo test lint bench bench-load bench-latency truth soak torture questions packages peers generators clean

@@ -196,7 +196,7 @@ class Injector(Protocol):
     """One sentence: what it does to the target and how it is put back."""
     needs: ClassVar[tuple[str, ...]]
     """What the target component must say in the system file, all of it: `processes`, `proxies`, `dsn`, `admin`,
-    `namespaces`. Empty = the fault has no target."""
+    `namespaces`, `redis`. Empty = the fault has no target."""
     reversible: ClassVar[bool]
     guard: ClassVar[str]
     Params: ClassVar[type]

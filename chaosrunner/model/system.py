@@ -78,6 +78,8 @@ class Component:
     """Postgres as the application reaches it: its role and database say whose sessions are the application's."""
     admin: Secret | None = None
     """Postgres for the injector: a role that may end the application's sessions."""
+    redis: Secret | None = None
+    """Redis for the injector: a user that may see and end clients, and change settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ WORDS = {
     Secret: "secret",
 }
 """Types a parameter may have, and what people call them; `Literal[…]` and `… | None` come on top."""
-KINDS_OF_NEED = frozenset({"processes", "containers", "proxies", "namespaces", "dsn", "admin"})
+KINDS_OF_NEED = frozenset({"processes", "containers", "proxies", "namespaces", "dsn", "admin", "redis"})
 _STALE = "install it again (`pip install -e .` in a checkout) so that its metadata is current"
 
 

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S = 5.0
 
-PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "postgres": 5432, "postgresql": 5432}
+PORTS = {
+    "http": 80,
+    "https": 443,
+    "ws": 80,
+    "wss": 443,
+    "postgres": 5432,
+    "postgresql": 5432,
+    "redis": 6379,
+    "rediss": 6379,
+}
 """Where a place is that does not say its port."""
 
 OUR_PROCESSES = frozenset({"chaosrunner.world.watchdog", "chaosrunner.world.hand", "chaosrunner.load.worker"})
@@ -116,7 +125,7 @@ def _ports(system: System) -> Iterable[int]:
     for part in system.components.values():
         yield from part.processes.ports if part.processes else ()
     places = [system.entry, system.fault_proxy, *(at for part in system.components.values() for at in part.at)]
-    dsns = [part.dsn.template for part in system.components.values() if part.dsn]
+    dsns = [one.template for part in system.components.values() for one in (part.dsn, part.redis) if one]
     for place in (*places, *dsns):
         if (port := port_here(place)) is not None:
             yield port

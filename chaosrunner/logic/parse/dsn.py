@@ -1,4 +1,4 @@
-"""A Postgres DSN: a secret whose password may only be a reference."""
+"""Where a Postgres or a Redis is: a secret whose password may only be a reference."""
 
 from __future__ import annotations
 
@@ -15,41 +15,56 @@ STANDS_FOR = "CHAOSRUNNERREFERENCE"
 """Takes a reference's place while the rest is looked at: what a reference holds may not be read here."""
 
 
+POSTGRES = (r"postgres(ql)?://", "postgresql://role@host:port/database")
+REDIS = (r"rediss?://", "redis://host:port/database")
+"""How such an address begins, and what one looks like."""
+
+
 def read_dsn(desk: Desk, node: Node, what: str) -> Secret | None:
     """The DSN with its references unresolved; mistakes are noted at the desk, which never shows the text."""
+    return _read(desk, node, what, POSTGRES)
+
+
+def read_redis(desk: Desk, node: Node) -> Secret | None:
+    """A Redis URL, likewise."""
+    return _read(desk, node, "redis", REDIS)
+
+
+def _read(desk: Desk, node: Node, what: str, kind: tuple[str, str]) -> Secret | None:
     template = desk.template(node, what)
     if template is None:
         return None
     try:
-        check_dsn(template)
+        _check(template, kind)
     except ReadingError as bad:
         desk.wrong(node, f"{what}: {bad}")
         return None
     return Secret(template)
 
 
-def check_dsn(template: str) -> None:
-    """Raise ReadingError for what is no DSN, or holds a password in the open. The message never repeats the text."""
+def _check(template: str, kind: tuple[str, str]) -> None:
+    """Raise ReadingError for what is no such address, or holds a password in the open; never repeats the text."""
+    begins, example = kind
     pieces = list(parts(template))
     for reference in (piece for piece in pieces if isinstance(piece, Reference)):
         if reference.default and "://" in reference.default:
-            check_dsn(reference.default)
+            _check(reference.default, kind)
     bare = "".join(piece if isinstance(piece, str) else STANDS_FOR for piece in pieces)
     if bare == STANDS_FOR:
         return
-    if not re.match(rf"(postgres(ql)?://|{STANDS_FOR})", bare):
-        raise ReadingError("expected postgresql://role@host:port/database")
-    _check_secret(bare, [piece for piece in pieces if isinstance(piece, Reference)])
+    if not re.match(rf"({begins}|{STANDS_FOR})", bare):
+        raise ReadingError(f"expected {example}")
+    _check_secret(bare, example, [piece for piece in pieces if isinstance(piece, Reference)])
 
 
-def _check_secret(bare: str, references: list[Reference]) -> None:
+def _check_secret(bare: str, example: str, references: list[Reference]) -> None:
     """Raise ReadingError when a password is written out, in its place or as a parameter."""
     try:
         url = urlsplit(bare)
         password = url.password or ""
         secrets = [value for name, value in parse_qsl(url.query) if "password" in name.lower()]
     except ValueError:
-        raise ReadingError("expected postgresql://role@host:port/database") from None
+        raise ReadingError(f"expected {example}") from None
     in_the_open = any(secret.replace(STANDS_FOR, "") for secret in (password, *secrets))
     by_default = any(reference.default for reference in references) and any((password, *secrets))
     if in_the_open:

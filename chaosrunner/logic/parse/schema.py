@@ -152,6 +152,7 @@ def system_schema() -> Schema:
             "namespaces": {**several, "description": "Names of its network namespaces (`ip netns`), one an instance."},
             "dsn": _dsn("Postgres as the application reaches it."),
             "admin": _dsn("Postgres as a role that may end the application's sessions."),
+            "redis": _dsn("Redis as a user that may end clients and change settings.", r"rediss?"),
         },
     }
     return {

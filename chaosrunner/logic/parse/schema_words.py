@@ -27,9 +27,9 @@ def whole(grammar: str) -> str:
     return rf"^\s*(?:{grammar})\s*$|\$\{{"
 
 
-def dsn(about: str) -> Schema:
+def dsn(about: str, scheme: str = r"postgres(?:ql)?") -> Schema:
     """A connection string, its password as a reference."""
-    grammar = r"postgres(?:ql)?://[^:@/]*(?::\$\{[^}]*\})?@?[^@]*"
+    grammar = rf"{scheme}://[^:@/]*(?::\$\{{[^}}]*\}})?@?[^@]*"
     return {"type": "string", "pattern": rf"^(?:{grammar})$|^\$\{{", "description": f"{about} Passwords as ${{…}}."}
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 
 from chaosrunner.logic.parse.desk import Desk
-from chaosrunner.logic.parse.dsn import read_dsn
+from chaosrunner.logic.parse.dsn import read_dsn, read_redis
 from chaosrunner.logic.parse.fields import Fields, filled, items, table, whole
 from chaosrunner.logic.parse.own_proxy import read_own_proxy
 from chaosrunner.logic.parse.rules import read_rules
@@ -19,7 +19,7 @@ from chaosrunner.model.system import Component, Containers, Processes, System
 
 KEYS = ("environment", "entry", "fault_proxy", "protect", "rules", "tls")
 """Keys of the file that are not components."""
-COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "proxy", "host", "namespaces", "dsn", "admin")
+COMPONENT_KEYS = ("at", "processes", "containers", "proxies", "proxy", "host", "namespaces", "dsn", "admin", "redis")
 WAYS = ("ports", "pids", "pidfiles", "command")
 """Ways to find processes; exactly one is given."""
 CONTAINER_WAYS = ("names", "labels", "compose", "image")
@@ -76,7 +76,7 @@ def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
     fields.only((*COMPONENT_KEYS, *LATER))
     at = [desk.read(place, "at", address) for place in fields.texts("at")]
     processes, containers = fields.node("processes"), fields.node("containers")
-    dsn, admin = fields.node("dsn"), fields.node("admin")
+    dsn, admin, redis = fields.node("dsn"), fields.node("admin"), fields.node("redis")
     addresses = tuple(place for place in at if place is not None)
     proxy = read_own_proxy(fields, addresses)
     proxies = (key.text,) if proxy and proxy.listen else tuple(name.text for name in fields.texts("proxies"))
@@ -91,6 +91,7 @@ def _component(desk: Desk, key: Scalar, node: Node) -> Component | None:
         namespaces=tuple(name.text for name in fields.texts("namespaces")),
         dsn=read_dsn(desk, dsn, "dsn") if dsn else None,
         admin=read_dsn(desk, admin, "admin") if admin else None,
+        redis=read_redis(desk, redis) if redis else None,
     )
 
 

@@ -20,6 +20,7 @@ HOW_TO_SAY: dict[str, str] = {
     "namespaces": "namespaces: [name]",
     "dsn": "dsn: postgresql://…",
     "admin": "admin: postgresql://…",
+    "redis": "redis: redis://…",
 }
 """What a component must say → how a system file says it."""
 
@@ -107,5 +108,6 @@ SAID: dict[str, Callable[[Component], bool]] = {
     "namespaces": lambda component: bool(component.namespaces),
     "dsn": lambda component: component.dsn is not None,
     "admin": lambda component: component.admin is not None,
+    "redis": lambda component: component.redis is not None,
 }
 """What an injector may need → whether a component says it."""
