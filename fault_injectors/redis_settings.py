@@ -51,6 +51,8 @@ class Changed:
     reversible: ClassVar[bool] = True
     guard: ClassVar[str] = "runner"
     Params: ClassVar[type]
+    settings: ClassVar[tuple[str, ...]]
+    """Those it writes, all of them."""
     counts: ClassVar[str]
     """What the server counts of the fault, for people."""
 
@@ -71,9 +73,9 @@ class Changed:
         component, tag = place(fault, context)
         url = revealed(component, context.tools)
         seen = await server.look(url)
-        change = self.change(fault.params, seen)
         async with server.session(url) as control:
-            await _refuse_others(control, change.new)
+            await _refuse_others(control, self.settings)
+        change = self.change(fault.params, seen)
         return Recipe(
             injector=self.name,
             says=f"{change.says}; put back as it was before",
@@ -93,7 +95,7 @@ class Changed:
         new = recipe.data["new"]
         assert isinstance(new, Mapping)
         async with asking(recipe, tools) as control:
-            await _refuse_others(control, new)
+            await _refuse_others(control, self.settings)
             note = {
                 "of": self.name,
                 "was": await server.read_settings(control, new),
@@ -157,6 +159,7 @@ class OutOfMemory(Changed):
         "Lowers maxmemory below what is used, with maxmemory-policy noeviction: whoever writes is told OOM, reads go "
         "on, nothing is lost. Undone by writing the earlier settings."
     )
+    settings: ClassVar[tuple[str, ...]] = ("maxmemory-policy", "maxmemory")
     counts: ClassVar[str] = "commands refused with OOM"
 
     @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,7 @@ class Eviction(Changed):
         "Lowers maxmemory so that the server throws keys away, as a cache that has become too small does. The settings "
         "are put back; the keys are lost for good."
     )
+    settings: ClassVar[tuple[str, ...]] = ("maxmemory-policy", "maxmemory")
     counts: ClassVar[str] = "keys evicted"
 
     @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +231,7 @@ class ReadOnly(Changed):
         "Asks for more replicas than there are before a write (min-replicas-to-write), as after a failover that went "
         "wrong: whoever writes is told NOREPLICAS, reads go on. Undone by writing the earlier setting."
     )
+    settings: ClassVar[tuple[str, ...]] = ("min-replicas-to-write",)
     counts: ClassVar[str] = "commands refused with NOREPLICAS"
 
     @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,10 +267,10 @@ async def _note(control: Redis, tag: str) -> dict[str, Any] | None:
     return note
 
 
-async def _refuse_others(control: Redis, new: Mapping[str, str]) -> None:
+async def _refuse_others(control: Redis, settings: tuple[str, ...]) -> None:
     """Raises InjectorError where a fault has changed one of these settings already, or its way back was lost."""
     for tag, note in (await _notes(control)).items():
-        if set(note["new"]) & set(new):
+        if set(note["new"]) & set(settings):
             raise InjectorError(f"{note['of']} of {tag} is at work there already, or its way back was lost")
 
 

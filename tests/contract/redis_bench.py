@@ -35,13 +35,19 @@ PAGES = 2000
 PAGE_BYTES = 2000
 
 
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port: int = place.getsockname()[1]
+        return port
+
+
 class RedisServer:
     """A redis-server of our own, with nothing on disk but its log, that can be started again on its port."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
-        with socket.socket() as place:
-            place.bind(("127.0.0.1", 0))
-            self.port: int = place.getsockname()[1]
+        self.port = free_port()
         self.words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD]
         self.words += ["--dir", str(folder), "--logfile", "redis.log", *settings]
         self.process: subprocess.Popen[bytes] | None = None

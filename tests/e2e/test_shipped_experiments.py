@@ -54,8 +54,8 @@ SELDOM = {
 ISOLATED = {"silent-dependency"}
 """Need a demo part with a network of its own, so root."""
 
-ELSEWHERE = {"lost-container", "own-container", "own-server"}
-"""`test_demo_containers.py`, `test_docker_experiments.py`, `test_own_server.py`."""
+ELSEWHERE = {"lost-container", "own-container", "own-server", "silent-cache"}
+"""`test_demo_containers.py`, `test_docker_experiments.py`, `test_own_server.py`, `test_redis_experiment.py`."""
 
 
 def test_every_shipped_experiment_is_proven() -> None:

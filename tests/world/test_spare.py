@@ -126,6 +126,8 @@ def test_the_target_is_also_what_it_talks_to(listener: tuple[int, int]) -> None:
         assert targets_here(system(entry=entry))() == {gateway.pid, pid}
         dsn = Component(name="database", dsn=Secret(f"postgresql://app@127.0.0.1:{port}/shop"))
         assert targets_here(system(components={"database": dsn}))() == {pid}
+        cache = Component(name="cache", redis=Secret(f"redis://:${{PW}}@127.0.0.1:{port}/0"))
+        assert targets_here(system(components={"cache": cache}))() == {pid}
     finally:
         gateway.communicate("\n")
 

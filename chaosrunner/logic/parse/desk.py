@@ -201,7 +201,7 @@ class Desk:
 TELLING = 4
 """Characters of a variable's value that a message may not repeat; a shorter value is no secret."""
 
-REVEALED_LATE = "dsn, admin, redis, auth, the password of tls, and paths, bodies and headers of steps"
+REVEALED_LATE = "dsn, admin, auth, redis, the password of tls, and paths, bodies and headers of steps"
 
 
 def _unset(reference: Reference) -> str:

@@ -90,6 +90,12 @@ def test_an_editor_sees_common_slips(old: str, new: str) -> None:
     assert problems(experiment_schema(INJECTORS.values()), EXPERIMENT.replace(old, new))
 
 
+def test_an_editor_takes_a_redis_in_a_system() -> None:
+    """An URL without a password, with a reference to one, or that is a reference, is not marked."""
+    for url in ("redis://h:6379/0", "rediss://:${PW}@h", "${REDIS_URL}"):
+        assert not problems(system_schema(), f'cache: {{redis: "{url}"}}')
+
+
 def test_an_editor_sees_slips_in_a_system() -> None:
     """Two ways to find processes, an unknown key and a password in the open are marked."""
     for text in (
@@ -98,6 +104,8 @@ def test_an_editor_sees_slips_in_a_system() -> None:
         "api: {port: 1}",
         "entry: shop.example",
         "db: {dsn: 'postgresql://app:geheim@h/shop'}",
+        "cache: {redis: 'redis://:geheim@h/0'}",
+        "cache: {redis: 'postgresql://h/0'}",
     ):
         assert problems(system_schema(), text)
 

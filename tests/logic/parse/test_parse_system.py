@@ -148,6 +148,12 @@ def test_a_proxy_is_put_in_front_in_one_of_two_ways() -> None:
         ("api: {dsn: }", "1:12: dsn is empty"),
         ("api: {dsn: [a]}", "dsn: expected a single value, found a list"),
         ("api: {dsn: host=x}", "1:12: dsn: expected postgresql://role@host:port/database"),
+        ("api: {redis: }", "1:14: redis is empty"),
+        ("api: {redis: 'postgresql://h/0'}", "1:14: redis: expected redis://host:port/database"),
+        ("api: {redis: 'redis://[x'}", "1:14: redis: expected redis://host:port/database"),
+        ("api: {redis: 'rediss://:geheim@h'}", "1:14: redis: write the password as ${file:/run/secrets/…} or ${NAME}"),
+        ("api: {redis: 'redis://u:${PW:-geheim}@h'}", "1:14: redis: write the password's reference without a default"),
+        ("api: {redis: '${URL:-redis://u:geheim@h}'}", "1:14: redis: write the password as ${file:/run/secrets/…}"),
         ("api: {dsn: 'postgresql://[x'}", "1:12: dsn: expected postgresql://role@host:port/database"),
     ],
 )
@@ -173,6 +179,14 @@ def test_a_dsn_without_a_password_in_the_open(dsn: str) -> None:
     """Where the password is a reference, or there is none, the template is kept as it is."""
     found = read_system(f'api: {{dsn: "{dsn}"}}', {"PW": "geheim"})
     assert found.components["api"].dsn == Secret(dsn)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://ops:${PW}@h:6380/1?ssl_cert_reqs=none", "${file:/run/redis}", "${URL:-redis://h/0}"]
+)
+def test_a_redis_is_an_url_whose_password_is_a_reference(url: str) -> None:
+    """Where the password is a reference, or there is none, the template is kept as it is."""
+    assert read_system(f'cache: {{redis: "{url}"}}', {"PW": "geheim"}).components["cache"].redis == Secret(url)
 
 
 @pytest.mark.parametrize(
