@@ -1,7 +1,7 @@
 """An application that keeps a page in Redis: `python cached_page.py PORT REDIS_URL careful|fragile`.
 
 The page can always be made anew. The careful one gives the cache a tenth of a second, and after a failure leaves it
-alone for a second; the fragile one asks and waits, as the client library does when nobody tells it otherwise.
+alone for a second; the fragile one asks and waits, until all connections of its pool are waiting.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 DEADLINE_S = 0.1
 ALONE_S = 1.0
+CONNECTIONS = 20
 
 
 class Page:
@@ -27,12 +28,16 @@ class Page:
         self.careful = careful
         self.trust_again = 0.0
         wait_s = DEADLINE_S if careful else None
-        self.cache = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=wait_s, max_connections=1000)
+        self.cache = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=wait_s, max_connections=CONNECTIONS
+        )
 
     async def get(self, request: web.Request) -> web.Response:
         """From the cache, or made."""
-        text = await self.with_care() if self.careful else await self.cached()
-        return web.Response(text=text)
+        try:
+            return web.Response(text=await (self.with_care() if self.careful else self.cached()))
+        except RedisError as error:
+            raise web.HTTPServiceUnavailable(text=str(error)) from None
 
     async def with_care(self) -> str:
         """Within a deadline, or without the cache."""

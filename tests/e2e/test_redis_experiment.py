@@ -56,15 +56,16 @@ async def _played(kind: str, folder: Path) -> Played:
 
 
 async def test_pages_stay_quick_with_a_deadline_and_hang_without_one(tmp_path: Path) -> None:
-    """A silent cache is HELD by an application with a deadline and a way around, and BROKEN by one that waits."""
+    """A silent cache is HELD with a deadline and a way around, and BROKEN where every connection waits for it."""
     for kind in ("careful", "fragile"):
         (tmp_path / kind).mkdir()
-    careful = await _played("careful", tmp_path / "careful")
-    fragile = await _played("fragile", tmp_path / "fragile")
+    careful, fragile = await asyncio.gather(  # neither needs much of a CPU
+        _played("careful", tmp_path / "careful"), _played("fragile", tmp_path / "fragile")
+    )
     assert careful.code == 0, careful
     assert careful.verdict["outcome"] == "HELD", careful
     assert fragile.code == 1, fragile
-    assert "during: p95 <= 1s" in fragile.broken, fragile
+    assert "during: errors < 1%" in fragile.broken, fragile
     for played in (careful, fragile):
         assert_trustworthy(played, offered=300)
         assert PASSWORD not in "".join(
