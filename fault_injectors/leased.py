@@ -22,7 +22,7 @@ from fault_injectors.processes import Process
 BEGIN_S = 20.0
 GRACE_S = 10.0
 """A holder, and what its target holds for it, lets go this long after the fault should have ended."""
-SETTLE_S = 1.0
+SETTLE_S = 0.5
 """A holder whose starter dies is visible by its command line within this; it has then not begun, or is ended."""
 
 

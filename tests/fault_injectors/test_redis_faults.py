@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from chaosrunner.model.fault import Injector
 
+RIGHTS = ("+ping", "+info", "+client", "+config|get", "+pfcount", "%R~chaosrunner-control", "+eval")
+SETTING_RIGHTS = ("+config|set", "+acl")
 TOOLS = RealTools({"CONTRACT_PASSWORD": PASSWORD})
 
 
@@ -56,7 +58,11 @@ def component(server: RedisServer) -> Component:
 
 
 async def prepared(server: RedisServer, injector: Injector, run: str = "one", **params: object) -> Recipe:
-    context = Context(run=run, system=system_of(component(server)), tools=TOOLS, rng=random.Random(1), spare=frozenset)
+    return await prepared_at(component(server), injector, run, **params)
+
+
+async def prepared_at(where: Component, injector: Injector, run: str = "one", **params: object) -> Recipe:
+    context = Context(run=run, system=system_of(where), tools=TOOLS, rng=random.Random(1), spare=frozenset)
     return await injector.prepare(fault_of(injector, Target(component="cache"), **params), context)
 
 
@@ -120,9 +126,8 @@ async def test_a_server_that_is_not_there_or_lets_nobody_in_is_an_error_without_
         ("redis://:not-it-at-all@127.0.0.1:1", "connect"),
     ):
         wrong = Component(name="cache", redis=Secret(template.format(server.port)))
-        context = Context(run="one", system=system_of(wrong), tools=TOOLS, rng=random.Random(1), spare=frozenset)
         with pytest.raises(InjectorError, match=why) as caught:
-            await Pause().prepare(fault_of(Pause(), Target(component="cache")), context)
+            await prepared_at(wrong, Pause())
         assert "not-it-at-all" not in str(caught.value)
 
 
@@ -240,3 +245,35 @@ async def test_a_paused_server_comes_back_by_itself_when_nobody_undoes_it(server
     finally:
         await Pause().undo(short, TOOLS)
     assert (await Pause().absent(short, TOOLS)).ok
+
+
+async def test_no_command_slips_through_between_the_slices_of_a_pause(server: RedisServer) -> None:
+    """A client that asks before and throughout ten slices has no answer until the undo, and then all of them."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"AUTH {PASSWORD}\r\n".encode())
+    assert await reader.readline() == b"+OK\r\n"
+    async with in_effect(server, Pause()):
+        for _ in range(20):
+            writer.write(b"PING\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.1)
+    async with asyncio.timeout(10):
+        assert await reader.readexactly(20 * 7) == b"+PONG\r\n" * 20
+    writer.close()
+
+
+@pytest.mark.parametrize("injector", [Pause(), Block(), KillConnections(), Connections(), OutOfMemory(), ReadOnly()])
+async def test_a_user_with_the_documented_rights_is_enough(
+    server: RedisServer, admin: Redis, injector: Injector
+) -> None:
+    """Who may do what the reference lists, and nothing else, can look, do harm and put it back."""
+    rights = RIGHTS + (SETTING_RIGHTS if isinstance(injector, Changed) else ())
+    await admin.execute_command("ACL SETUSER", "ops", "reset", "on", f">{PASSWORD}", *rights)
+    where = Component(name="cache", redis=Secret(server.template.replace("redis://", "redis://ops")))
+    recipe = await prepared_at(where, injector)
+    await injector.inject(recipe, TOOLS)
+    await injector.undo(recipe, TOOLS)
+    async with asyncio.timeout(10):
+        while not (await injector.absent(recipe, TOOLS)).ok:
+            await injector.undo(recipe, TOOLS)
+    await admin.execute_command("ACL DELUSER", "ops")
