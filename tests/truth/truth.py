@@ -56,6 +56,9 @@ tools themselves were not run. Runs without a steady baseline are UNKNOWN, and h
 """
 
 
+VERDICTS = (Return.RECOVERED, Return.NOT_RECOVERED, Return.RELAPSED, Return.INCONCLUSIVE)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one run said."""
@@ -76,9 +79,9 @@ class Run:
 def one(cell: Cell, seed: int) -> Run:
     """Play a cell once."""
     world, target, verdict = cell.play(seed)
-    if cell.kind == "unknown" or math.isinf(world.ended_s):
-        return Run(verdict.outcome)
     truth, seen = target.truth_s, verdict.recovery
+    if cell.kind == "unknown" or math.isinf(world.ended_s):
+        return Run(verdict.outcome, verdict=seen.verdict)
     within = world.experiment.recover.within_s
     bound = (1.1 if cell.after else 1.5) * cell.noise.p95()
     run = Run(
@@ -161,6 +164,16 @@ class Line:
             self.runs
         )
 
+    def said(self, verdict: Return) -> int:
+        """How many runs had this verdict; a run that broke nothing has none."""
+        return sum(run.verdict is verdict for run in self.runs)
+
+    @property
+    def against(self) -> float:
+        """Share of verdicts that contradict the truth; INCONCLUSIVE never does, nor does no verdict."""
+        silent = (None, Return.INCONCLUSIVE, self.cell.expected)
+        return sum(run.verdict not in silent for run in self.runs) / len(self.runs)
+
     @property
     def unknown(self) -> float:
         """Share of UNKNOWN."""
@@ -182,6 +195,8 @@ class Line:
             found.append("inside")
         if self.wrong > (0.01 if self.cell.kind in ("nothing", "outage", "return") else 0.0):
             found.append("wrong")
+        if self.against > (0.01 if self.cell.expected is Return.RECOVERED else 0.0):
+            found.append("verdict")
         return found
 
 
@@ -190,16 +205,18 @@ def table(lines: Iterable[Line]) -> str:
     rows = [
         (
             "| target | requests/s | noise | runs | error, 95 % | allowed | median error | ÷ oracle | inside "
-            "| wrong | UNKNOWN | before/after wrong | thresholds wrong | missed |"
+            "| wrong | UNKNOWN | verdict due | RECOVERED | NOT RECOVERED | RELAPSED | INCONCLUSIVE "
+            "| before/after wrong | thresholds wrong | missed |"
         ),
-        "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+        "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     for line in lines:
         cell = line.cell
         figures = [
             _s(line.error_95), _s(line.allowed), _s(median(line.errors) if line.errors else None),
             "–" if line.ratio is None else f"{line.ratio:.2f}", _percent(line.inside), _percent(line.wrong),
-            _percent(line.unknown), _percent(line.rival("probe")), _percent(line.rival("threshold")),
+            _percent(line.unknown), str(cell.expected or "–"), *(str(line.said(verdict)) for verdict in VERDICTS),
+            _percent(line.rival("probe")), _percent(line.rival("threshold")),
         ]  # fmt: skip
         head = f"| {cell.says} | {cell.rate:g} | {cell.noise.name} | {len(line.runs)} | "
         rows.append(f"{head}{' | '.join(figures)} | {', '.join(line.misses())} |")
@@ -218,6 +235,7 @@ def main() -> int:
     """Play all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--first-seed", type=int, default=10_000, help="settings were chosen on 0 to 59")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default="", help="cells whose name holds this")
     parser.add_argument("--out", type=Path)
@@ -228,13 +246,15 @@ def main() -> int:
             if options.only not in cell.says:
                 continue
             runs = max(10, options.runs // cell.thinned)
-            parts = [range(first, runs, options.jobs) for first in range(options.jobs)]
+            last = options.first_seed + runs
+            parts = [range(options.first_seed + first, last, options.jobs) for first in range(options.jobs)]
             found = [run for part in pool.map(many, [nth] * options.jobs, parts) for run in part]
             lines.append(Line(cell, found))
             print(table(lines[-1:]).splitlines()[-1], flush=True)
     missed = sum(bool(line.misses()) for line in lines)
+    seeds = f"seeds from {options.first_seed}, {options.runs} runs a cell ({options.runs // 10} at 2,000 requests/s)"
     took = f"{(time.monotonic() - began) / 60:.0f} minutes on {options.jobs} cores, Python {platform.python_version()}"
-    said = f"{len(lines) - missed} of {len(lines)} cells meet all their targets; {took}."
+    said = f"{len(lines) - missed} of {len(lines)} cells meet all their targets; {seeds}; {took}."
     print(said)
     if options.out:
         options.out.write_text(f"{HEAD}\n{said}\n\n{table(lines)}")

@@ -16,7 +16,7 @@ from chaosrunner.model.http_step import Request
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
 from chaosrunner.model.load import Stage, single
 from chaosrunner.model.system import System
-from chaosrunner.model.verdict import Verdict
+from chaosrunner.model.verdict import Return, Verdict
 
 NAMES = ("home", "search", "basket", "order", "log in")
 FEW_ERRORS = Tolerance(
@@ -53,6 +53,15 @@ class Cell:
     """Instead of `errors < 1%` and `p95 <=` the bound."""
     world: tuple[tuple[str, float], ...] = ()
     """Fields of the world: a generator that is saturated, or falls silent."""
+
+    @property
+    def expected(self) -> Return | None:
+        """What is to be said of its return, if anything can be: None where nothing may be known."""
+        if self.kind == "unknown":
+            return None
+        if self.kind == "never":
+            return Return.NOT_RECOVERED
+        return Return.RELAPSED if self.make is target.relapse else Return.RECOVERED
 
     @property
     def thinned(self) -> int:
