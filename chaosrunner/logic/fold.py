@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from chaosrunner.logic import raw_hits
+from chaosrunner.logic.counted import Counted
 from chaosrunner.logic.detail import GROUP, Detail
 from chaosrunner.logic.fault_state import FaultState, FaultStatus
 from chaosrunner.logic.shelf import Shelf, answered, unanswered
@@ -88,8 +89,8 @@ class State:
     """Journeys that began later than their user's pacing says."""
     connects: int = 0
     cpu_us: int = 0
-    counts: dict[tuple[Phase | None, str], int] = field(default_factory=dict)
-    """(phase, name) → how often it happened, by the phase that the frame reporting it ends in; None = outside any."""
+    counts: Counted = field(default_factory=Counted)
+    """What workers counted beside their hits."""
     notes: list[e.LoadNoted] = field(default_factory=list)
     probes: dict[str, list[tuple[int, bool, float | None]]] = field(default_factory=dict)
     pressure: list[e.Pressure] = field(default_factory=list)
@@ -333,13 +334,11 @@ def _put_back(state: State, number: int, names: Mapping[int, Slot]) -> None:
 
 
 def _count(state: State, frame: Frame) -> None:
-    phase = None if state.ended else _phase_at(state, frame.until_us)
     for name, n in frame.counts.items():
-        state.counts[phase, name] = state.counts.get((phase, name), 0) + n
-
-
-def _phase_at(state: State, until_us: int) -> Phase | None:
-    return None if state.load_epoch_ns is None else state.phase_of_slot(until_us * 1000 // SLOT_NS)
+        if state.ended or state.load_epoch_ns is None:
+            state.counts.outside(None, name, n)
+        else:
+            state.counts.add(frame.until_us * 1000 // SLOT_NS, name, n, state.phase_of_slot)
 
 
 def _trim_hits(state: State, called_ns: int) -> None:

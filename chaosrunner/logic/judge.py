@@ -75,7 +75,8 @@ def _counts(state: State) -> dict[str, dict[str, int]]:
     """Name → phase → how often, names in order of the alphabet, phases in that of time."""
     found: dict[str, dict[str, int]] = {}
     phases = [None, *Phase]
-    for (phase, name), n in sorted(state.counts.items(), key=lambda item: (item[0][1], phases.index(item[0][0]))):
+    told = state.counts.by_phase(state.phase_of_slot)
+    for (phase, name), n in sorted(told.items(), key=lambda item: (item[0][1], phases.index(item[0][0]))):
         found.setdefault(name, {})[phase.value if phase else ""] = n
     return found
 

@@ -1,7 +1,7 @@
 """What remains: the time after recovery beside this run's baseline, metric by metric, and the verdict that follows.
 
-RECOVERED needs every judged metric proven not to be worse than its margin; one that is proven worse is enough for NOT
-RECOVERED; anything else is INCONCLUSIVE. Which metrics, and by how much they may differ, is decided here (decision
+RECOVERED needs every judged metric proven not to be worse than its margin; one that is proven worse, and not on its way
+back, is enough for NOT RECOVERED; anything else is INCONCLUSIVE. Which metrics, and by how much they may differ, is decided here (decision
 0018): errors, p50 and p95 of all requests, goodput in a closed model, and whatever `after` asks for.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chaosrunner.logic.equivalence import COMPARABLE, SIDE, compare
 from chaosrunner.logic.measure import bound_of, measure
@@ -100,11 +100,35 @@ def margin_of(traffic: Traffic, metric: Metric) -> float:
 
 def residuals(comparison: Comparison) -> tuple[Residual, ...]:
     """The judged metrics, in the order of `metrics`."""
-    traffic = comparison.traffic
-    return tuple(
-        compare(metric, pair(comparison, metric.of), margin_of(traffic, metric), comparison.side)
-        for metric in metrics(traffic.experiment)
-    )
+    return tuple(_residual(comparison, metric) for metric in metrics(comparison.traffic.experiment))
+
+
+def _residual(comparison: Comparison, metric: Metric) -> Residual:
+    margin = margin_of(comparison.traffic, metric)
+    seen = compare(metric, pair(comparison, metric.of), margin, comparison.side)
+    # Goodput with a trend has so wide an interval that it is not proven to be worse.
+    if seen.proves is not Change.WORSE or metric.stat is Stat.RATE:
+        return seen
+    if (end := _on_its_way(comparison, metric, margin)) is None:
+        return seen
+    why = f"{changed(seen)}, but still on its way back: {_relative(end, end.change)} at the end; hold it longer to tell"
+    return replace(seen, proves=Change.UNCLEAR, why=why)
+
+
+def _on_its_way(comparison: Comparison, metric: Metric, margin: float) -> Residual | None:
+    """The last third of the time after beside the baseline, if it is within the margin and proven to be better than
+    the rest: then what the whole is like is not what users are left with. None if not, or if it is too short to tell.
+    """
+    after = comparison.after
+    cut = after.stop - len(after) // 3
+    late = replace(comparison, after=range(cut, after.stop), cut={})
+    turn = replace(late, baseline=range(after.start, cut), cut={})
+    end, gain = (compare(metric, pair(one, metric.of), margin, comparison.side) for one in (late, turn))
+    same = 1.0 if end.scale == "ratio" else 0.0
+    gained = (
+        gain.before == math.inf if gain.high is None else gain.high < same
+    )  # where a quantile failed, any is better
+    return end if gained and end.change is not None and end.change <= same + margin else None
 
 
 def pair(comparison: Comparison, name: str) -> tuple[Stretch, Stretch]:

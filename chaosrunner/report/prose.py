@@ -126,8 +126,9 @@ def as_before(seen: Recovery) -> str:
 
 
 def recovery_label(seen: Recovery) -> str:
-    """How the line of the recovery is called: `recovered` only where nothing speaks against it."""
-    return "recovery" if seen.verdict in (Return.NOT_RECOVERED, Return.RELAPSED) else "recovered"
+    """How the line of the recovery is called: `recovered` only where there was one and nothing speaks against it."""
+    back = seen.state in ("recovered", "late") and seen.verdict not in (Return.NOT_RECOVERED, Return.RELAPSED)
+    return "recovered" if back else "recovery"
 
 
 NOTICED_S = 0.1

@@ -40,7 +40,22 @@ def slower(factor: float, since: float, until: float = 99.0, *, sigma: float = 0
     return answer
 
 
+def returning(due: float, name: int) -> tuple[Outcome, float]:
+    """Since the fault slower, and better all the time until all is as before at 55 s."""
+    later = USUAL(due, name)[1]
+    return Outcome.OK, later * (1 + max(0.0, 55 - due) / 9 if due >= 23 else 1.0)
+
+
+def clearing(due: float, name: int) -> tuple[Outcome, float]:
+    """Since the fault every other request fails, until 54 s."""
+    return (Outcome.STATUS, 0.004) if 23 <= due < 54 and round(due * 50) % 2 == 0 else USUAL(due, name)
+
+
+USUAL = slower(1.0, 0.0)
 ANSWERS: Mapping[str, Answer] = {
+    "returning": returning,
+    "clearing": clearing,
+    "thrice": slower(3.0, 23.0),
     "well": slower(1.0, 0.0),
     "quarter": slower(1.25, 23.0),
     "outage": away(23.0, 29.0, otherwise=slower(1.0, 0.0)),
@@ -87,6 +102,23 @@ def test_a_quarter_that_remains_is_not_recovered() -> None:
     assert verdict.exit is Exit.HELD
     assert "NOT RECOVERED: p50 +2" in verdict.headline
     assert "recovered in" not in verdict.headline
+
+
+@pytest.mark.parametrize(("name", "metric"), [("returning", "p95"), ("clearing", "errors"), ("clearing", "p95")])
+def test_what_is_on_its_way_back_is_not_worse(name: str, metric: str) -> None:
+    """Worse on the whole, but in the end within the margin and proven to be better than before, is INCONCLUSIVE."""
+    asked = experiment(hypothesis=Hypothesis(after=(tolerance("rate >= 1/s", RATE, ">=", 1.0),)))
+    seen = appraised(name, asked)
+    assert (seen.verdict, residual(seen, metric).proves) == (Return.INCONCLUSIVE, Change.UNCLEAR)
+    assert "still on its way back" in residual(seen, metric).why
+    early = appraised(name, asked, end=49.0)
+    assert (early.verdict, residual(early, metric).proves) == (Return.NOT_RECOVERED, Change.WORSE)
+
+
+def test_too_short_a_time_shows_no_way_back() -> None:
+    """Where the last third alone cannot be told from the rest, worse remains worse."""
+    seen = appraised("thrice", end=31.5)
+    assert residual(seen, "p95").proves is Change.WORSE
 
 
 def test_who_asked_for_it_gets_it_judged() -> None:

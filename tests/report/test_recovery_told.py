@@ -95,6 +95,8 @@ def test_what_is_proven_is_said_and_what_is_not() -> None:
     assert as_before(replace(open_, state="unknown")) == ""
     never = Recovery(state="never", longer_than_s=150.0, verdict=Return.NOT_RECOVERED, verdict_why="'after' never held")
     assert recovered(never).startswith("NEVER, > 2 min 30 s")
+    for state in ("never", "unknown", "none"):
+        assert recovery_label(Recovery(state=state)) == "recovery"
     assert as_before(never) == "NOT RECOVERED: 'after' never held"
     assert as_before(replace(never, verdict=Return.RELAPSED)) == "RELAPSED: 'after' never held"
     assert as_before(Recovery(state="none")) == ""

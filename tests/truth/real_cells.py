@@ -167,7 +167,7 @@ def lives() -> Iterator[Live]:
         yield Live(script=script, rate=200, seed=seed + 10)
         if seed % 2:
             yield Live(script=script, rate=200, noise="noisy", seed=seed + 20)
-    yield Live(script=RELAPSE, rate=200, seed=31, longest_s=2.0)
+    yield Live(script=RELAPSE, rate=200, seed=31, longest_s=2.0, hold_s=21.0)  # as long as it is well
     yield Live(script=BROWN_OUT, rate=200, seed=32, fault_s=10.0)
     for seed, script in enumerate(RETURNS, 41):
         yield Live(script=script, rate=200, seed=seed)

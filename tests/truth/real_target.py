@@ -2,8 +2,8 @@
 
 usage: real_target.py PLAN   (PLAN: JSON with `script`, `seed`, `longest_s`, `noise`)
 
-It prints `ready PORT CONTROL`, then `begun`, `ended`, `closed` and `listening`, each with nanoseconds of CLOCK_BOOTTIME,
-the clock of the product's own facts; and `late AT BY` whenever its loop was behind: so well it knows what it did.
+It prints `ready PORT CONTROL`, then `begun`, `ended`, `closed` and `listening`, each with nanoseconds of the clock that
+the product's own facts are told in, and `late AT BY` whenever its loop was behind: so well it knows what it did.
 Requests to /0 … /4 are the five endpoints. On CONTROL it obeys one line a connection: `begin`, `end`, `state`; it
 answers once that is so.
 

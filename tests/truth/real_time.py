@@ -2,7 +2,7 @@
 
 `make truth ARGS=--live` plays all runs of `real_cells` and prints one row each. The target tells its own times; load
 driver, journal, watchdog and judge are the real ones, called by the real command line. A run that is UNKNOWN where
-something is due (the host had no CPU to give) is played again, at most twice; such runs are counted beside the others.
+something is due (the host had no CPU to give) is played again, once; such runs are counted beside the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from chaosrunner.world.journal import read
 
 HERE = Path(__file__).resolve().parent
 ENDS_WITHIN_S = 150.0
-AGAIN = 2
+AGAIN = 1
 LATE_S = 0.1
 """A target that was so late around its own recovery did not do what its script says."""
 GENTLE = 200
@@ -154,8 +154,8 @@ def _s(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds:.3f} s"
 
 
-async def play(live: Live, directory: Path) -> Seen:
-    """Play one run in an empty directory.
+async def play(live: Live, directory: Path) -> Seen | None:
+    """Play one run in an empty directory; None if the watchdog had to end it.
 
     Raises:
         AssertionError: the program ended in a way that no verdict explains; says what was printed.
@@ -165,6 +165,8 @@ async def play(live: Live, directory: Path) -> Seen:
         text = live.experiment(str(directory / "scripted.yaml"), told.ports[1])
         (directory / "experiment.yaml").write_text(text)
         run_dir = await _run(directory, told, MEANWHILE[live.meanwhile])
+    if run_dir is None:
+        return None
     verdict: dict[str, Any] = json.loads((run_dir / "verdict.json").read_text())
     if live.unknowable or "ended" not in told.said:
         return Seen(live=live, verdict=verdict, truth_s=live.truth_s, ended_inside=True)
@@ -222,8 +224,8 @@ async def _target(live: Live) -> AsyncIterator[Told]:
                 await process.wait()
 
 
-async def _run(directory: Path, told: Told, meanwhile: Callable[[int], Awaitable[None]]) -> Path:
-    """Play the experiment by the real command line; the run directory."""
+async def _run(directory: Path, told: Told, meanwhile: Callable[[int], Awaitable[None]]) -> Path | None:
+    """Play the experiment by the real command line; the run directory, None if the watchdog had to end it."""
     site = directory / "site" / "truth_fault-1.0.dist-info"
     site.mkdir(parents=True)
     (site / "METADATA").write_text("Metadata-Version: 2.1\nName: truth_fault\nVersion: 1.0\n")
@@ -254,6 +256,8 @@ async def _run(directory: Path, told: Told, meanwhile: Callable[[int], Awaitable
     disturbing.cancel()
     with suppress(asyncio.CancelledError):
         await disturbing
+    if process.returncode == -signal.SIGKILL:
+        return None
     assert process.returncode in (0, 1, 3), f"exit {process.returncode}: {said}"
     [run_dir] = (directory / "runs").iterdir()
     return run_dir
@@ -326,23 +330,33 @@ MEANWHILE: Mapping[str, Callable[[int], Awaitable[None]]] = {
 }
 
 
-async def insist(live: Live, say: Callable[[str], None]) -> list[Seen]:
-    """Play it, again where the host did not let it be decided; every run, the last one counts."""
+async def insist(live: Live, say: Callable[[str], None]) -> list[Seen | None]:
+    """Play it, again where the host did not let it be decided; every run, the last one counts.
+
+    Returns:
+        None for a run that its watchdog ended, because neither runner nor target had a CPU.
+    """
     keep = os.environ.get("CHAOSRUNNER_TRUTH_KEEP")  # a directory for runs that contradict the truth
-    seen: list[Seen] = []
-    while not seen or (seen[-1].undecided and len(seen) <= AGAIN):
+    tries: list[Seen | None] = []
+    while not tries or (len(tries) <= AGAIN and (tries[-1] is None or tries[-1].undecided)):
         with tempfile.TemporaryDirectory() as directory:
-            seen.append(await play(live, Path(directory)))
-            if keep and (seen[-1].wrongs() or seen[-1].undecided):
-                shutil.copytree(directory, Path(keep) / f"{live.script}-{live.rate}-{live.seed}-{len(seen)}")
-        say(seen[-1].row("again: " + str(seen[-1].verdict["headline"]) if seen[-1].undecided else ""))
-    return seen
+            seen = await play(live, Path(directory))
+            if keep and (seen is None or seen.wrongs() or seen.undecided):
+                shutil.copytree(
+                    directory, Path(keep) / f"{live.script}-{live.rate}-{live.seed}-{len(tries)}", dirs_exist_ok=True
+                )
+        tries.append(seen)
+        if seen is None:
+            say(f"| {live.says} | {live.rate} | {live.noise} |{' – |' * 9} again: ended by the watchdog |")
+        else:
+            say(seen.row("again: " + str(seen.verdict["headline"]) if seen.undecided else ""))
+    return tries
 
 
-async def all_of(chosen: Iterable[Live], say: Callable[[str], None], side: int = 2) -> list[list[Seen]]:
-    """Gentle runs two at a time, the others alone."""
+async def all_of(chosen: Iterable[Live], say: Callable[[str], None], side: int = 2) -> list[list[Seen | None]]:
+    """Gentle runs so many at a time, the others alone."""
     chosen = list(chosen)
-    found: list[list[Seen]] = []
+    found: list[list[Seen | None]] = []
     waiting = [live for live in chosen if live.rate <= GENTLE and not live.meanwhile]
 
     async def take() -> None:
@@ -356,9 +370,9 @@ async def all_of(chosen: Iterable[Live], say: Callable[[str], None], side: int =
     return found
 
 
-def summary(found: Sequence[Sequence[Seen]]) -> str:
+def summary(found: Sequence[Sequence[Seen | None]]) -> str:
     """What all runs say together."""
-    last = [seen[-1] for seen in found]
+    last = [seen[-1] for seen in found if seen[-1]]
     decided = [one for one in last if not one.undecided]
     timed = [one for one in decided if one.live.timed and one.error_s is not None]
     inside = [one.inside for one in decided if one.inside is not None]
@@ -366,16 +380,17 @@ def summary(found: Sequence[Sequence[Seen]]) -> str:
     errors = sorted(abs(one.error_s or 0.0) for one in timed)
     again = sum(len(seen) - 1 for seen in found)
     return (
-        f"{len(last)} runs: {close} of {len(timed)} outages and steps within their bound "
+        f"{len(found)} runs: {close} of {len(timed)} outages and steps within their bound "
         f"(median error {errors[len(errors) // 2] * 1000 if errors else 0:.0f} ms), the truth in "
-        f"{sum(map(bool, inside))} of {len(inside)} intervals, {sum('outcome' in one.wrongs() for one in decided)} wrong "
-        f"outcomes, {sum('verdict' in one.wrongs() for one in decided)} wrong verdicts; {len(last) - len(decided)} "
-        f"stayed UNKNOWN for want of CPU, {again} runs were played again for it."
+        f"{sum(map(bool, inside))} of {len(inside)} intervals, "
+        f"{sum('outcome' in one.wrongs() for one in decided)} wrong outcomes, "
+        f"{sum('verdict' in one.wrongs() for one in decided)} wrong verdicts; {len(found) - len(decided)} stayed "
+        f"undecided for want of CPU, {again} were played again for it."
     )
 
 
-def live(only: str, out: Path | None) -> int:
-    """Play the runs whose row begins so; 1 if one of them contradicts the truth."""
+def live(only: str, side: int, out: Path | None) -> int:
+    """Play the runs whose row holds these words; 1 if one of them contradicts the truth."""
     rows: list[str] = []
 
     def say(row: str) -> None:
@@ -384,14 +399,15 @@ def live(only: str, out: Path | None) -> int:
 
     print(HEAD)
     began = time.monotonic()
-    found = asyncio.run(all_of((one for one in lives() if only in one.says), say))
+    found = asyncio.run(all_of((one for one in lives() if only in one.says), say, side))
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    said = f"{summary(found)} {(time.monotonic() - began) / 60:.0f} minutes on {os.cpu_count()} cores, load average {load}."
+    took = f"{(time.monotonic() - began) / 60:.0f} minutes on {os.cpu_count()} cores, load average {load}"
+    said = f"{summary(found)} {took}."
     print(said)
     if out:
         out.write_text(f"{said}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
-    return int(any(seen[-1].wrongs() for seen in found))
+    return int(any(one.wrongs() for seen in found if (one := seen[-1]) and not one.undecided))
 
 
 if __name__ == "__main__":
-    sys.exit(live(sys.argv[1] if len(sys.argv) > 1 else "", None))
+    sys.exit(live(sys.argv[1] if len(sys.argv) > 1 else "", 1, None))
