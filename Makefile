@@ -49,7 +49,7 @@ bench-latency: $(VENV)/.test packages peers
 	@$(BIN)/python tests/benchmarks/latency.py $(ARGS)
 
 # Verdicts laid beside the truth on a virtual clock, 1,000 runs a cell, which takes hours: docs/reference/truth.md. `ARGS="--runs 60"`
-# to look at, `ARGS="--out docs/reference/truth.md"` to write it down.
+# to look at, `ARGS="--out docs/reference/truth-virtual.md"` to write it down, `ARGS=--live` for real processes in real time (20 minutes).
 truth: $(VENV)/.test
 	@$(BIN)/python tests/truth/truth.py $(ARGS)
 

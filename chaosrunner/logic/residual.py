@@ -1,8 +1,9 @@
 """What remains: the time after recovery beside this run's baseline, metric by metric, and the verdict that follows.
 
-RECOVERED needs every judged metric proven not to be worse than its margin; one that is proven worse, and not on its way
-back, is enough for NOT RECOVERED; anything else is INCONCLUSIVE. Which metrics, and by how much they may differ, is decided here (decision
-0018): errors, p50 and p95 of all requests, goodput in a closed model, and whatever `after` asks for.
+RECOVERED needs every judged metric proven not to be worse than its margin; one that is proven worse, and is not on its
+way back, is enough for NOT RECOVERED; anything else is INCONCLUSIVE. Which metrics, and by how much they may differ, is
+decided here (decision 0018): errors, p50 and p95 of all requests, goodput in a closed model, and whatever `after` asks
+for.
 """
 
 from __future__ import annotations
@@ -116,19 +117,21 @@ def _residual(comparison: Comparison, metric: Metric) -> Residual:
 
 
 def _on_its_way(comparison: Comparison, metric: Metric, margin: float) -> Residual | None:
-    """The last third of the time after beside the baseline, if it is within the margin and proven to be better than
-    the rest: then what the whole is like is not what users are left with. None if not, or if it is too short to tell.
+    """The last third of the time after beside the baseline (the last half, if a third is too short to be compared), if
+    it is within the margin and proven to be better than the rest: then the whole is not what users are left with.
     """
     after = comparison.after
-    cut = after.stop - len(after) // 3
-    late = replace(comparison, after=range(cut, after.stop), cut={})
-    turn = replace(late, baseline=range(after.start, cut), cut={})
-    end, gain = (compare(metric, pair(one, metric.of), margin, comparison.side) for one in (late, turn))
-    same = 1.0 if end.scale == "ratio" else 0.0
-    gained = (
-        gain.before == math.inf if gain.high is None else gain.high < same
-    )  # where a quantile failed, any is better
-    return end if gained and end.change is not None and end.change <= same + margin else None
+    for part in (3, 2):
+        cut = after.stop - len(after) // part
+        late = replace(comparison, after=range(cut, after.stop), cut={})
+        turn = replace(late, baseline=range(after.start, cut), cut={})
+        end, gain = (compare(metric, pair(one, metric.of), margin, comparison.side) for one in (late, turn))
+        if end.change is not None:
+            same = 1.0 if end.scale == "ratio" else 0.0
+            # Where a quantile of the rest failed, any number is better.
+            gained = gain.before == math.inf if gain.high is None else gain.high < same
+            return end if gained and end.change <= same + margin else None
+    return None
 
 
 def pair(comparison: Comparison, name: str) -> tuple[Stretch, Stretch]:

@@ -36,6 +36,10 @@ GENTLE = 200
 """Requests a second up to which two runs go side by side."""
 SYSTEM = "environment: test\nentry: http://127.0.0.1:{port}\n"
 POINTS = "[chaosrunner.injectors]\ntruth.script = truth_fault:TruthScript\n"
+TITLE = """# Verdicts beside the truth, in real time
+
+Written by `make truth ARGS=--live`; [how to read it](truth.md#in-real-time).
+"""
 HEAD = (
     "| target | requests/s | noise | truth | measured | interval | off by | allowed | inside "
     "| due | seen | verdict | remarks |\n|---|--:|---|--:|--:|--:|--:|--:|---|---|---|---|---|"
@@ -129,7 +133,8 @@ class Seen:
     @property
     def undecided(self) -> bool:
         """UNKNOWN where something is due, or a truth that is not known: the host had no CPU to give."""
-        return self.outcome == "UNKNOWN" != self.live.outcome.name or self.late_s > LATE_S
+        blurred = self.truth_s is not None and self.late_s > LATE_S
+        return blurred or self.outcome == "UNKNOWN" != self.live.outcome.name
 
     def _late(self) -> str:
         return f"target {self.late_s * 1000:.0f} ms late" if self.late_s > 0.02 else ""
@@ -405,7 +410,7 @@ def live(only: str, side: int, out: Path | None) -> int:
     said = f"{summary(found)} {took}."
     print(said)
     if out:
-        out.write_text(f"{said}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
+        out.write_text(f"{TITLE}\n{said}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
     return int(any(one.wrongs() for seen in found if (one := seen[-1]) and not one.undecided))
 
 

@@ -1,7 +1,8 @@
 """The lie detector: every cell played many times on a virtual clock, its verdicts laid beside the truth; one table.
 
-`make truth` plays them 1,000 times each; `ARGS="--runs 100"` to look at, `ARGS="--out docs/reference/truth.md"`
-writes the table down. Exit code: 0 if every target is met, 1 if one is missed.
+`make truth` plays them 1,000 times each; `ARGS="--runs 100"` to look at, `ARGS="--out docs/reference/truth-virtual.md"`
+writes the table down, `ARGS=--live` plays in real time instead. Exit code: 0 if every target is met, 1 if one is
+missed.
 """
 
 from __future__ import annotations
@@ -28,35 +29,10 @@ from virtual_play import EPOCH
 from chaosrunner.model.load import Outcome as Hits
 from chaosrunner.model.verdict import Outcome, Return
 
-HEAD = """# Is the number right?
+HEAD = """# Verdicts beside the truth, on a virtual clock
 
-```sh
-make truth                       # every cell 1,000 times (2,000 requests/s: 100 times); hours
-make truth ARGS="--runs 60"      # to look at; eleven minutes on two busy cores
-```
-
-A scripted target fails and comes back at instants that are known. Its requests are judged by the product's own
-`decide`, `fold` and `judge`, on a virtual clock (`tests/truth/`). *Error*: of the time to recover, 95 % of the runs are
-below it; *allowed*: max(100 ms, 4/(p·r)) for outages (p: share of requests affected, r: requests/s). *÷ oracle*: mean
-error divided by that of an estimator that is told the law of the return, the usual response and the noise, and
-estimates the rest by maximum likelihood; at most 1.5 is wanted. *Inside*: how often the truth lies in the interval, at
-least 93 % is wanted. *Wrong*: HELD where the target had not recovered in time, BROKEN where it had, and anything but
-UNKNOWN where nothing can be known; UNKNOWN is counted beside it. The last two columns decide on the same target as
-Chaos Toolkit does (a tolerance before and after) and as k6 does (thresholds over the whole run). Noise: *calm* ±2 %;
-*noisy* ±30 %, 1 % of responses five times as long, 0.2 % errors, arrivals at random; *wandering*: in addition a level
-that all requests of a second share, ±5 %, autocorrelated.
-
-Thresholds over the whole run count the fault itself: whatever breaks under it fails them, recovered or not.
-
-How far to trust the table: the product's settings were chosen while looking at these same seeds, so it flatters; other
-seeds have not been judged. Reset, refused and never-answers draw the same instants and differ in the outcome only, so
-their lines are one piece of evidence, not three. In all outage and return cells the target does recover in time, so
-*wrong* there means false BROKEN; late recoveries are not in the table. Brown-outs at 20 and 200 requests/s have 10 s of
-fault, other cells mostly 2 s: their share must be seen before it can be followed. In return cells the error is that of
-the instant, not counted from the heal, which takes 20 ms. The other tools' ways of deciding are written anew here; the
-tools themselves were not run. Runs without a steady baseline are UNKNOWN, and have no time.
+Written by `make truth`; [how to read it, and what misses](truth.md).
 """
-
 
 VERDICTS = (Return.RECOVERED, Return.NOT_RECOVERED, Return.RELAPSED, Return.INCONCLUSIVE)
 
