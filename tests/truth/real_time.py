@@ -82,6 +82,8 @@ class Seen:
     """None: it never recovers."""
     late_s: float = 0.0
     """The longest that the target's own loop was behind around its recovery: so well the truth is known."""
+    heal_s: float = 0.0
+    """From the target's own end of the effect to the answer that the product counts from."""
     ended_inside: bool
     """Whether the target ended its effect between call and answer of the product's undo."""
 
@@ -104,8 +106,10 @@ class Seen:
 
     @property
     def error_s(self) -> float | None:
-        """Measured minus true."""
-        return None if self.measured_s is None or self.truth_s is None else self.measured_s - self.truth_s
+        """Of the moment itself, measured minus true: not counted from a heal whose answer came late."""
+        if self.measured_s is None or self.truth_s is None:
+            return None
+        return self.measured_s + self.heal_s - self.truth_s
 
     @property
     def inside(self) -> bool | None:
@@ -118,7 +122,7 @@ class Seen:
     def wrongs(self) -> list[str]:
         """What contradicts the truth."""
         found = []
-        if self.outcome != self.live.outcome.name:
+        if self.outcome not in self.live.outcomes:
             found.append("outcome")
         if self.recovery["verdict"] not in self.live.verdicts:
             found.append("verdict")
@@ -134,7 +138,7 @@ class Seen:
     def undecided(self) -> bool:
         """UNKNOWN where something is due, or a truth that is not known: the host had no CPU to give."""
         blurred = self.truth_s is not None and self.late_s > LATE_S
-        return blurred or self.outcome == "UNKNOWN" != self.live.outcome.name
+        return blurred or (self.outcome == "UNKNOWN" and self.outcome not in self.live.outcomes)
 
     def _late(self) -> str:
         return f"target {self.late_s * 1000:.0f} ms late" if self.late_s > 0.02 else ""
@@ -149,7 +153,7 @@ class Seen:
             "never" if self.truth_s is None else _s(self.truth_s), _s(measured), interval,
             "–" if error is None else f"{error * 1000:+.0f} ms",
             _s(self.live.allowed_s) if self.live.timed else "–",
-            inside, self.live.outcome.name, self.outcome, str(recovery["verdict"] or "–"),
+            inside, " or ".join(self.live.outcomes), self.outcome, str(recovery["verdict"] or "–"),
             "; ".join([*filter(None, [remark, self._late()]), *self.wrongs()]),
         ]  # fmt: skip
         return f"| {' | '.join(figures)} |"
@@ -183,6 +187,7 @@ async def play(live: Live, directory: Path) -> Seen | None:
         verdict=verdict,
         truth_s=truth_s,
         late_s=_late(told, ended, max(truth_s or 0.0, verdict["recovery"]["time_s"] or 0.0)),
+        heal_s=(undone.answered_ns - ended) / 1e9,
         ended_inside=undone.called_ns <= ended <= undone.answered_ns,
     )
 
