@@ -67,7 +67,7 @@ async def play(experiment: Experiment, world: World, journal: Journal) -> None:
                 case Heal(fault):
                     undo.heal(fault)
                 case Abort():
-                    pass  # writing it down is acting on it: from now on `decide` only heals
+                    undo.hurry()  # from now on `decide` only heals
                 case _:
                     assert_never(step)
         journal.write(Decided(step=name_of(step), why=step.why, now_ns=now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from types import TracebackType
@@ -29,7 +30,7 @@ class Hung(InjectorError):
 
 
 class Unreachable(InjectorError):
-    """Nobody listens there, or the connection broke."""
+    """Nobody listens there: whoever did is gone."""
 
 
 class ControlApi:
@@ -140,7 +141,7 @@ class ControlApi:
         Raises:
             Hung: no answer in time.
             Unreachable: nobody listens.
-            InjectorError: its answer is neither a success nor expected.
+            InjectorError: it cannot be reached in another way, or its answer is neither a success nor expected.
         """
         import aiohttp
 
@@ -151,7 +152,8 @@ class ControlApi:
         except TimeoutError:
             raise Hung(f"fault proxy {self._base} did not answer {method} {path} in {self.answer_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(
+            refused = isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED
+            raise (Unreachable if refused else InjectorError)(
                 f"fault proxy {self._base} cannot be reached: {error}", advice="start it, or correct fault_proxy"
             ) from None
         if status < 300 or status in passing or (status == 404 and gone_is_fine):

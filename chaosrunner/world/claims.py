@@ -12,9 +12,9 @@ import json
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from chaosrunner.errors import Busy, Orphaned
+from chaosrunner.errors import Busy, ChaosrunnerError, Orphaned
 from chaosrunner.model.fault import recipe_from_json, recipe_to_json
 from chaosrunner.world.lock import FileLock, held, said
 from chaosrunner.world.orphans import advice, debts_of, is_lost
@@ -33,9 +33,13 @@ class Held:
     locks: list[FileLock] = field(default_factory=list)
 
     def remember(self, recipe: Recipe) -> None:
-        """Put the way back into each of them, before any harm."""
+        """Put the way back into each of them, durably, before any harm. Raises ChaosrunnerError when it cannot be."""
         for lock in self.locks:
-            lock.say(json.dumps({**json.loads(said(lock.path)), "recipe": recipe_to_json(recipe)}))
+            try:
+                lock.add(json.dumps({**json.loads(lock.says), "recipe": recipe_to_json(recipe)}))
+            except OSError as error:
+                why = f"the way back could not be written to {lock.path}: {error.strerror}"
+                raise ChaosrunnerError(why) from None
 
     def release(self) -> None:
         """Give them back and remove their files; once or many times."""
@@ -100,12 +104,10 @@ def recipes_of(home: StateHome, run_dir: Path) -> list[Recipe]:
     """What a dead run has claimed to do and has not given back, by its claims alone; for when its journal is gone."""
     found: dict[str, Recipe] = {}
     for file in sorted(home.folder("claims").glob("*.lock")):
-        try:
-            word = json.loads(said(file))
-            if Path(word["run_dir"]) == run_dir.absolute() and not held(file):
-                found[json.dumps(word["recipe"], sort_keys=True)] = recipe_from_json(word["recipe"])
-        except (ValueError, KeyError, TypeError):
-            continue  # it died before it knew what it would do, so it has done nothing
+        word = _word(file)
+        # Without a recipe that can be read it died before that was on disk, and has done nothing.
+        if word is not None and "recipe" in word and Path(word["run_dir"]) == run_dir.absolute() and not held(file):
+            found[json.dumps(word["recipe"], sort_keys=True)] = recipe_from_json(word["recipe"])
     return list(found.values())
 
 
@@ -143,10 +145,20 @@ def _busy(home: StateHome, claim: str) -> Busy:
 
 
 def _holder(home: StateHome, claim: str) -> Path | None:
-    try:
-        return Path(json.loads(said(_file(home, claim)))["run_dir"])
-    except (ValueError, KeyError, TypeError):
-        return None
+    word = _word(_file(home, claim))
+    return None if word is None else Path(word["run_dir"])
+
+
+def _word(file: Path) -> dict[str, Any] | None:
+    """The last line of a claim that was written whole: whose it is, and the recipe once there was one."""
+    for line in reversed(said(file).splitlines()):
+        try:
+            word: dict[str, Any] = json.loads(line)
+            Path(word["run_dir"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        return word
+    return None
 
 
 def _file(home: StateHome, claim: str) -> Path:

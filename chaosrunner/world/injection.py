@@ -37,6 +37,8 @@ LOOK_TAKES_S = 5.0
 LAST_LOOK_S = 0.25
 LOOK_AGAIN_S = 1.0
 """A fault that was proven lasts at most this much longer, so that its end can be seen."""
+LOOK_FAR_S = 3.0
+"""The same on another host, which takes one way by ssh, or two."""
 DURABLE_S = 20.0
 """A recipe that is not on disk by then will not be: nothing is injected."""
 BUDGET_S = 20.0
@@ -127,13 +129,16 @@ class Injection:
         """
         if not self._proven or self.recipe is None or not self.recipe.reversible:
             return
+        at_most_s = LOOK_FAR_S if "host" in self.recipe.data else LOOK_AGAIN_S
         try:
-            async with asyncio.timeout(LOOK_AGAIN_S):
+            async with asyncio.timeout(at_most_s):
                 seen = _seen(await self._injector.verify(self.recipe, self._kit.tools))
                 ok = None if seen.ended else seen.ok
                 if seen.ok is None and (await self._injector.absent(self.recipe, self._kit.tools)).ok:
                     ok = False
             says = seen.says
+        except TimeoutError:
+            ok, says = None, f"it could not be looked at within {at_most_s:g} s"
         except Exception as error:  # a look that fails shows nothing, neither way
             ok, says = None, f"it could not be looked at: {str(error) or type(error).__name__}"
         self._journal.write(VerifiedAgain(fault=self.index, ok=ok, says=says, at_ns=self._kit.clock.now()))

@@ -6,6 +6,7 @@ descriptor is closed on exec.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -24,8 +25,10 @@ _BETWEEN_TRIES_S = 0.01
 class FileLock:
     """An exclusive lock on a file, held until `release` or the death of this process."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, fd: int, says: str) -> None:
         self.path = path
+        self.says = says
+        """What it was taken with, whether or not the disk had room for it."""
         self._fd = fd
 
     @classmethod
@@ -42,12 +45,27 @@ class FileLock:
             fd = _locked(path)
             if fd is not None:
                 _write(fd, says)
-                return cls(path, fd)
+                return cls(path, fd, says)
         raise Busy(f"{path} is held: {said(path) or 'the holder left no word'}")
 
     def say(self, text: str) -> None:
         """Leave another word in the file."""
         _write(self._fd, text)
+
+    def add(self, line: str) -> None:
+        """Put a line below what the file says; it is on disk when this returns, and what was there stays whole.
+
+        Raises:
+            OSError: it could not be written; the file is as it was.
+        """
+        text, size = f"\n{line}".encode(), os.fstat(self._fd).st_size
+        try:
+            if os.pwrite(self._fd, text, size) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, size)
+            raise
 
     def release(self, *, remove: bool = False) -> None:
         """Give it back, once or many times. With `remove` the file goes too: only its holder may do that."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from chaosrunner.model.events import Crashed, UndoFailed
 from chaosrunner.model.units import NANOS
-from chaosrunner.world.injection import Injection, UndoKit
+from chaosrunner.world.injection import LOOK_FAR_S, Injection, UndoKit
 from chaosrunner.world.orphans import Debt
 from chaosrunner.world.payment import Payer
 from chaosrunner.world.shield import unshakable
@@ -65,6 +65,7 @@ class Undo:
         self._kit = kit
         self._journal = journal
         self._courses: dict[int, _Course] = {}
+        self._hurry = asyncio.Event()
         self._payer = Payer(
             journal=journal,
             clock=kit.clock,
@@ -84,21 +85,23 @@ class Undo:
         injection = Injection(self._kit, self._journal, fault)
         self._courses[fault_index] = _Course(injection, self._task("inject", fault_index, self._there(fault_index)))
 
-    def heal(self, fault_index: int, *, in_time: bool = True) -> None:
-        """Start to undo a fault, once. Undone follows, or UndoFailed; nothing when it owes nothing.
+    def hurry(self) -> None:
+        """The run is given up, or over: from now on nobody stops to look at what is to be undone."""
+        self._hurry.set()
 
-        `in_time`: it has lasted as it should, so that there is a moment to see whether it was in effect to its end.
-        """
+    def heal(self, fault_index: int) -> None:
+        """Start to undo a fault, once. Undone follows, or UndoFailed; nothing when it owes nothing."""
         course = self._courses.get(fault_index)
         if course is None or course.heal is not None:
             return
         course.injection.want_back()
-        course.heal = self._task("heal", fault_index, self._back(course, self._newer(course), in_time))
+        course.heal = self._task("heal", fault_index, self._back(course, self._newer(course)))
 
     async def heal_all(self) -> None:
         """Heal everything that was begun, newest first, and return when nothing can be done any more."""
+        self.hurry()
         for index in reversed(self._courses):
-            self.heal(index, in_time=False)
+            self.heal(index)
         await asyncio.gather(*(course.heal for course in self._courses.values() if course.heal is not None))
 
     def _let_go(self, index: int) -> None:
@@ -113,13 +116,12 @@ class Undo:
         if course.injection.answered and course.heal is None:
             course.look = self._task("verify", index, course.injection.look())
 
-    async def _back(self, course: _Course, newer: list[_Course], in_time: bool) -> None:
+    async def _back(self, course: _Course, newer: list[_Course]) -> None:
         injection = course.injection
         try:
             await self._at_most(course.inject, INJECT_ANSWERS_S)
             await self._stop_looking(course)
-            if in_time and not self._journal.state.aborted:
-                await injection.look_again()
+            await self._see_its_end(course)
             await self._in_order(newer)
             recipe = injection.recipe
             if recipe is None or not recipe.reversible:
@@ -139,6 +141,15 @@ class Undo:
             course.look.cancel()
             await self._at_most(course.look, STOP_LOOKING_S)
         await course.injection.look_last()
+
+    async def _see_its_end(self, course: _Course) -> None:
+        """Have a look whether it was in effect to its end, unless somebody is in a hurry. Bounded, whoever looks."""
+        if self._hurry.is_set():
+            return
+        look, hurry = asyncio.ensure_future(course.injection.look_again()), asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({look, hurry}, timeout=LOOK_FAR_S + STOP_LOOKING_S, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        look.cancel()
 
     def _newer(self, course: _Course) -> list[_Course]:
         """Faults begun after this one that are being healed already: theirs is the first attempt.

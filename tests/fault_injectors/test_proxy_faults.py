@@ -356,6 +356,23 @@ async def test_a_call_that_hangs_says_so() -> None:
                 await api.proxies()
 
 
+async def test_only_a_proxy_that_is_gone_is_seen_not_to_act(rig: ProxyBench) -> None:
+    """Where nobody listens no toxic is in effect; a connection that breaks shows nothing, neither way."""
+
+    async def rude(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    injector = family.ProxyLatency()
+    recipe = await prepared(injector, system_at(rig.proxy.url), add=0.1)
+    server = await asyncio.start_server(rude, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    elsewhere = replace(recipe, data={**recipe.data, "api": url})
+    async with server:
+        with pytest.raises(InjectorError, match="cannot be reached"):
+            await injector.verify(elsewhere, TOOLS)
+    assert (await injector.verify(elsewhere, TOOLS)).ok is False
+
+
 async def test_warm_connections_feel_it_at_once(rig: ProxyBench) -> None:
     """A connection that was open before the inject is struck: pools are warm."""
     user = Warm()

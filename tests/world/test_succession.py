@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import shutil
 import stat
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import ClassVar
 import pytest
 from world_rig import Flag, PlainTools, Unready, broken, eventually, experiment_on, kit_for
 
-from chaosrunner.errors import Busy, Exit, InjectorError, JournalBroken, Orphaned, Unavailable
+from chaosrunner.errors import Busy, ChaosrunnerError, Exit, InjectorError, JournalBroken, Orphaned, Unavailable
 from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.logic.fold import fold
 from chaosrunner.model import events as e
@@ -273,6 +274,23 @@ async def test_a_scan_pays_what_a_claim_remembers(tmp_path, injector):
     assert broken(tmp_path) == ([] if paid else ["r1"])
     assert (home.runs() == []) == paid
     assert claims.recipes_of(home, run_dir) == ([] if paid else [recipe])
+
+
+def test_a_claim_stays_whole_on_a_full_disk(tmp_path):
+    """A way back for which the disk has no room is refused, and the claim still says whose it is."""
+    home, run_dir = StateHome(tmp_path / "state"), tmp_path / "r1"
+    recipe = Recipe(injector="test.flag", says="r1 broke it", data={"flag": "x" * 9000}, claims=("a",))
+    claimed = claims.hold(home, recipe.claims, run_dir)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(ChaosrunnerError, match="the way back could not be written"):
+            claimed.remember(recipe)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    claimed.locks[0].release()
+    assert claims.left(home, "a") == run_dir
+    assert claims.recipes_of(home, run_dir) == []
 
 
 async def test_a_scan_pays_by_the_journal_where_there_is_one(tmp_path):

@@ -165,7 +165,7 @@ async def test_an_inject_under_way_is_awaited_not_abandoned(tmp_path):
         await asyncio.sleep(0)
         slow.answer.set()
     assert broken(tmp_path) == []
-    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "VerifiedAgain", "Undoing", "Undone"]
+    assert kinds(journal) == ["Prepared", "Injecting", "Injected", "Verified", "Undoing", "Undone"]
 
 
 async def test_an_inject_that_never_answers_is_not_called_paid(tmp_path):
@@ -372,7 +372,40 @@ async def test_a_proven_fault_is_looked_at_again_at_its_end(tmp_path, then, left
     assert journal.state.fault(0).proven is proven
 
 
-async def test_whoever_gives_up_does_not_stop_to_look(tmp_path):
+@pytest.mark.parametrize("looking", [False, True])
+async def test_nobody_waits_for_a_look_once_the_run_is_given_up(tmp_path, looking):
+    """A fault is undone at once, also when a look that hangs is under way."""
+    clock = FakeClock()
+    journal = MemoryJournal(clock)
+    hangs = asyncio.Event()
+
+    class Hanging(Flag):
+        name: ClassVar[str] = "test.hanging"
+
+        async def verify(self, recipe, tools):
+            """There at first; later nobody knows."""
+            if journal.state.fault(0).proven:
+                hangs.set()
+                await asyncio.Event().wait()
+            return await super().verify(recipe, tools)
+
+    async with undoing(
+        kit_for(experiment_on(tmp_path, "test.hanging"), tmp_path, Hanging(), clock=clock), journal
+    ) as undo:
+        undo.inject(0)
+        await until(journal, lambda state: state.fault(0).proven)
+        if not looking:
+            undo.hurry()
+        undo.heal(0)
+        if looking:
+            await hangs.wait()
+            undo.hurry()
+        await until(journal, lambda state: state.fault(0).status is FaultStatus.PAID)
+    assert hangs.is_set() is looking
+    assert "VerifiedAgain" not in kinds(journal)
+
+
+async def test_whoever_leaves_early_does_not_stop_to_look(tmp_path):
     """On leaving the body early a proven fault is undone at once."""
     clock = FakeClock()
     journal = MemoryJournal(clock)
