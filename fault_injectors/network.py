@@ -105,7 +105,7 @@ class Ruled:
         for space in targets_from(recipe):
             found = await asyncio.to_thread(_tables, space)
             if str(recipe.data["table"]) not in found:
-                return Evidence(ok=False, says=f"the rules are not in {space.says}")
+                return namespace.missing(space, f"the rules are not in {space.says}")
             hits[space.says] = found[str(recipe.data["table"])]
         says = ", ".join(f"{count} packets hit in {who}" for who, count in hits.items())
         return Evidence(ok=True if all(hits.values()) else None, says=says, data=hits)

@@ -108,7 +108,7 @@ class Mtu:
             link = await asyncio.to_thread(_link, space, interface)
             ours = _ours(link, recipe)
             if ours is None or link["mtu"] != recipe.data["mtu"]:
-                return Evidence(ok=False, says=f"the MTU of {interface} of {space.says} is not as we set it")
+                return namespace.missing(space, f"the MTU of {interface} of {space.says} is not as we set it")
             sent[space.says] = count = _sent(link) - ours.sent
             says.append(f"{link['mtu']} bytes instead of {ours.before}, packets sent since by {space.says}: {count}")
         return Evidence(ok=True if all(sent.values()) else None, says="; ".join(says), data=sent)

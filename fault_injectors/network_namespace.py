@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chaosrunner.errors import InjectorError
-from chaosrunner.model.fault import Availability, Context, Fault, Recipe
+from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe
 from chaosrunner.model.system import Component
 from fault_injectors.aim import Traits, choose, component_of
 from fault_injectors.process_targets import capable
 
 NAMED = Path("/run/netns")
+HOSTS = (Path("/proc/self/ns/net"), Path("/proc/1/ns/net"))
 COMMAND_S = 5.0
 CAP_SYS_ADMIN = 21
 
@@ -32,6 +33,8 @@ class Namespace:
     name: str
     inode: int
     says: str
+    born_ns: int = 0
+    """When its inode was made: a number that is free again is given again within a second. 0 = not known."""
 
     @property
     def claim(self) -> str:
@@ -68,17 +71,19 @@ def instances(component: Component) -> list[Namespace]:
     """
     if not component.namespaces:
         raise InjectorError(f"{component.name} has no 'namespaces' in the system file")
-    hosts = {_inode(Path("/proc/self/ns/net")), _inode(Path("/proc/1/ns/net"))}
+    hosts = {own.st_ino for own in map(_stat, HOSTS) if own is not None}
     found = []
     for number, name in enumerate(component.namespaces, start=1):
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             raise InjectorError(f"'{name}' is no name of a network namespace")
-        inode = _inode(NAMED / name)
-        if inode in hosts:
+        there = _stat(NAMED / name)
+        if there is None:
+            continue
+        if there.st_ino in hosts:
             raise InjectorError(f"namespace {name} is the network of this host or of chaosrunner: never touched")
-        if inode is not None:
-            many = f"-{number}" if len(component.namespaces) > 1 else ""
-            found.append(Namespace(name=name, inode=inode, says=f"{component.name}{many} (namespace {name})"))
+        many = f"-{number}" if len(component.namespaces) > 1 else ""
+        says = f"{component.name}{many} (namespace {name})"
+        found.append(Namespace(name=name, inode=there.st_ino, says=says, born_ns=there.st_ctime_ns))
     return found
 
 
@@ -97,6 +102,14 @@ def targets_from(recipe: Recipe) -> list[Namespace]:
 def said(spaces: Sequence[Namespace]) -> str:
     """The namespaces for people."""
     return ", ".join(space.says for space in spaces)
+
+
+def missing(space: Namespace, says: str) -> Evidence:
+    """That nothing of ours is in a namespace: if that is gone or was made anew, ours went with it by itself."""
+    there = _stat(NAMED / space.name)
+    if there is None or there.st_ino != space.inode or space.born_ns not in (0, there.st_ctime_ns):
+        return Evidence(ok=False, says=f"{space.says} is gone or was made anew, and the fault with it", ended=True)
+    return Evidence(ok=False, says=says)
 
 
 def run(space: Namespace, command: Sequence[str], text: str = "") -> str | None:
@@ -157,11 +170,12 @@ def _traits(space: Namespace) -> Traits:
 
 
 def _from_json(raw: Mapping[str, object]) -> Namespace:
-    return Namespace(name=str(raw["name"]), inode=int(str(raw["inode"])), says=str(raw["says"]))
+    born_ns = int(str(raw.get("born_ns", 0)))  # recipes of earlier versions do not say
+    return Namespace(name=str(raw["name"]), inode=int(str(raw["inode"])), says=str(raw["says"]), born_ns=born_ns)
 
 
-def _inode(path: Path) -> int | None:
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_ino
+        return path.stat()
     except OSError:
         return None

@@ -89,7 +89,7 @@ class Route:
         lost: dict[str, str] = {}
         for space in targets_from(recipe):
             if not await asyncio.to_thread(_is_there, space, recipe):
-                return Evidence(ok=False, says=f"our route to {peer} is not in {space.says}")
+                return namespace.missing(space, f"our route to {peer} is not in {space.says}")
             lost[space.says] = await asyncio.to_thread(_first_lost, space, peer, told)
         says = ", ".join(f"{who} to {at}: {told}" if at else f"{who} has another way" for who, at in lost.items())
         return Evidence(ok=True if all(lost.values()) else None, says=says, data=lost)

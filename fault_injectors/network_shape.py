@@ -84,7 +84,7 @@ class Bandwidth:
         for space, interface in _members(recipe):
             queue = await asyncio.to_thread(_root, space, interface)
             if not _ours(queue):
-                return Evidence(ok=False, says=f"our queue is not on {interface} of {space.says}")
+                return namespace.missing(space, f"our queue is not on {interface} of {space.says}")
             held[space.says] = int(queue["overlimits"]) + int(queue["drops"])
         says = ", ".join(f"{count} times the rate held back {who}" for who, count in held.items())
         return Evidence(ok=True if all(held.values()) else None, says=says, data=held)

@@ -92,6 +92,7 @@ class Held:
                 "seconds": fault.for_s + GRACE_S,
                 "job": plan.job,
                 "app_before": seen.app,
+                "began": seen.began,
                 **plan.memory,
             },
             claims=plan.claims,
@@ -114,6 +115,8 @@ class Held:
         async with in_database(recipe, tools) as control:
             now = await count(control, **who(recipe), tag=str(recipe.data["tag"]))
             if not now.ours:
+                if recipe.data.get("began") not in (None, await server.began(control)):  # None: of an earlier version
+                    return Evidence(ok=False, says=server.STARTED_ANEW, ended=True)
                 return Evidence(ok=False, says="nothing of ours is held at the server")
             return await self.evidence(control, recipe, now)
 

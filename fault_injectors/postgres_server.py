@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OLDEST = 140000
 """From this version on a server ends idle sessions by itself, which holds our deadlines, and counts ended ones."""
+STARTED_ANEW = "the server was started anew, and what was held went with it"
 
 _FACTS = """SELECT current_user::text AS role, current_database()::text AS database,
     (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS super,
@@ -27,7 +28,9 @@ _FACTS = """SELECT current_user::text AS role, current_database()::text AS datab
         - coalesce(current_setting('reserved_connections', true), '0')::int AS slots,
     current_setting('superuser_reserved_connections')::int AS kept,
     (SELECT system_identifier FROM pg_control_system())::text AS identity,
-    pg_postmaster_start_time()::text AS started"""
+    extract(epoch FROM pg_postmaster_start_time())::text AS started"""
+_BEGAN = """SELECT concat_ws('/', extract(epoch FROM pg_postmaster_start_time()),
+    (SELECT extract(epoch FROM min(backend_start)) FROM pg_stat_activity WHERE backend_type = 'checkpointer'))"""
 _FILES = "SELECT current_setting('data_directory') || '=' || (pg_stat_file('PG_VERSION')).modification"
 _TABLES = """SELECT format('%I.%I', n.nspname, c.relname) AS quoted
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -78,6 +81,8 @@ class Server:
 
     identity: str
     """The server's own identifier: the same under any name or port."""
+    began: str
+    """Another one after each start; see `began`."""
     version: int
     slots: int
     """Slots that anybody may take; those kept for superusers are not among them."""
@@ -119,6 +124,7 @@ async def look(dsn: str, admin: str, wanted: Wanted | None = None) -> Server:
         ours = await _facts(control)
         now = await count(control, role=app["role"], database=app["database"], tag="")
         counted = await counters(control, app["database"])
+        start = await began(control)
         files = str(await control.fetchval(_FILES)) if ours["super"] else ""
     if (app["identity"], app["started"]) != (ours["identity"], ours["started"]):
         raise InjectorError("'dsn' and 'admin' reach different Postgres servers")
@@ -126,6 +132,7 @@ async def look(dsn: str, admin: str, wanted: Wanted | None = None) -> Server:
         raise InjectorError(f"this server is Postgres {app['version'] // 10000}; {OLDEST // 10000} or newer is needed")
     return Server(
         identity=app["identity"],
+        began=start,
         version=app["version"],
         slots=app["slots"],
         kept=app["kept"],
@@ -173,6 +180,15 @@ def require_super(seen: Server, why: str) -> None:
     """See that the admin is a superuser. Raises InjectorError: it is not; `why` says what needs one."""
     if not seen.admin_is_super:
         raise InjectorError(f"the role of 'admin' must be a superuser: {why}")
+
+
+async def began(control: asyncpg.Connection[Any]) -> str:
+    """Since when the server has had its sessions: another one after a restart, and after a crash of one of them.
+
+    The server survives such a crash, and the time it was started at stays; but it ends every session, and its
+    checkpointer begins anew. Who may not see that (pg_read_all_stats) is told the first alone.
+    """
+    return str(await control.fetchval(_BEGAN))
 
 
 async def counters(control: asyncpg.Connection[Any], database: str) -> Counters:

@@ -78,6 +78,7 @@ class Held:
             says=f"{plan.says}, put back by ending the holder",
             data={
                 **whereabouts(component, tag),
+                "began": seen.identity,
                 "seconds": fault.for_s + leased.GRACE_S,
                 "job": plan.job,
                 **plan.memory,
@@ -94,10 +95,14 @@ class Held:
         await leased.start(HOLDER, tag_of(recipe), {**orders, "url": reveal(recipe, tools)})
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
-        """Without the holder the fault is not in effect; with it, what the server shows."""
-        if not leased.holders(HOLDER, tag_of(recipe)):
-            return Evidence(ok=False, says=f"the holder of {tag_of(recipe)} is gone")
-        return await self.evidence(recipe, reveal(recipe, tools))
+        """With the holder, what the server shows; without it the fault is not in effect.
+
+        A holder ends with its server. So one that is gone says nothing as long as the server cannot be reached.
+        """
+        if leased.holders(HOLDER, tag_of(recipe)):
+            return await self.evidence(recipe, reveal(recipe, tools))
+        async with asking(recipe, tools) as control:
+            return await missing(control, recipe, f"the holder of {tag_of(recipe)} is gone")
 
     async def undo(self, recipe: Recipe, tools: Tools) -> None:
         """End the holder here, and its connections at the server.
@@ -155,6 +160,14 @@ def whereabouts(component: Component, tag: str) -> dict[str, object]:
 def asking(recipe: Recipe, tools: Tools) -> AbstractAsyncContextManager[Redis]:
     """A session that looks or undoes."""
     return server.session(reveal(recipe, tools))
+
+
+async def missing(control: Redis, recipe: Recipe, says: str) -> Evidence:
+    """That nothing of ours is there: if the server was started anew, ours went with it by itself."""
+    info = await server.info(control, "server")
+    if recipe.data.get("began") not in (None, server.identity(info)):  # None: of an earlier version, or found by a scan
+        return Evidence(ok=False, says="the server was started anew, and what was held went with it", ended=True)
+    return Evidence(ok=False, says=says)
 
 
 def tag_of(recipe: Recipe) -> str:

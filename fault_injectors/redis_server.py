@@ -154,13 +154,18 @@ async def look(url: str) -> Server:
     version = str(info["redis_version"])
     if int(version.partition(".")[0]) < OLDEST:
         raise InjectorError(f"this server is Redis {version}; {OLDEST} or newer is needed")
-    return Server(identity=info["run_id"], info=info, settings=settings)
+    return Server(identity=identity(info), info=info, settings=settings)
 
 
 async def info(control: Redis, *headings: str) -> Mapping[str, Any]:
     """What the server says of itself under some headings."""
     said: Mapping[str, Any] = await control.execute_command("INFO", *headings)
     return said
+
+
+def identity(info: Mapping[str, Any]) -> str:
+    """Which server this is, another one after each start; from the heading `server`."""
+    return str(info["run_id"])
 
 
 async def read_settings(control: Redis, names: Iterable[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Reci
 from chaosrunner.model.system import System
 from chaosrunner.model.units import Share
 from fault_injectors import redis_server as server
-from fault_injectors.redis_held import asking, place, revealed, tag_of, whereabouts
+from fault_injectors.redis_held import asking, missing, place, revealed, tag_of, whereabouts
 from fault_injectors.redis_server import Server
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Changed:
         return Recipe(
             injector=self.name,
             says=f"{change.says}; put back as it was before",
-            data={**whereabouts(component, tag), "new": dict(change.new)},
+            data={**whereabouts(component, tag), "began": seen.identity, "new": dict(change.new)},
             claims=(seen.claim,),
             settle_s=SETTLE_S,
             guard=self.guard,
@@ -111,7 +111,7 @@ class Changed:
         async with asking(recipe, tools) as control:
             note = await _note(control, tag_of(recipe))
             if note is None or await server.read_settings(control, note["new"]) != note["new"]:
-                return Evidence(ok=False, says="it is not set, or not by us")
+                return await missing(control, recipe, "it is not set, or not by us")
             felt = self.counted(await server.info(control, "everything")) - int(note["felt"])
         return Evidence(ok=True if felt > 0 else None, says=f"{felt} {self.counts} since", data={"felt": felt})
 

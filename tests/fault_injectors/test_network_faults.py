@@ -251,3 +251,48 @@ async def test_the_hosts_own_network_is_never_touched(cable: Cable) -> None:
         command("ip", "netns", "del", alias.name)
     with pytest.raises(InjectorError, match="no name of a network namespace"):
         await Partition().prepare(fault_of(Partition(), API), context_of("../../proc/1/ns/net"))
+
+
+@pytest.mark.parametrize(
+    ("injector", "params"),
+    [
+        pytest.param(Partition(), {}, id="rules"),
+        pytest.param(Dns(), {"answer": "nxdomain", "resolvers": "10.9.0.2"}, id="nxdomain"),
+        pytest.param(Mtu(), {"mtu": 1300}, id="mtu"),
+        pytest.param(Route(), {"peer": "10.9.0.2"}, id="route"),
+        pytest.param(Bandwidth(), {"rate": 20_000.0}, id="queue"),
+    ],
+)
+async def test_what_went_with_its_namespace_has_ended_by_itself(cable: Cable, injector: Any, params: Any) -> None:
+    """A namespace that is gone or was made anew took the fault with it; one that is as it was had it taken away."""
+    recipe = await inject(cable, injector, **params)
+    try:
+        await injector.undo(recipe, TOOLS)
+        assert await lost(injector, recipe) is False
+        await injector.inject(recipe, TOOLS)
+        cable.unplug()
+        assert await lost(injector, recipe) is True
+        cable.plug()
+        assert await lost(injector, recipe) is True
+    finally:
+        await injector.undo(recipe, TOOLS)
+
+
+async def test_a_namespace_made_anew_with_the_number_of_the_old_one_is_known_by_its_age(cable: Cable) -> None:
+    """The kernel gives an inode again that is free; a recipe of before, which knows no age, has only the inode."""
+    recipe = await Partition().prepare(fault_of(Partition(), API), context_of(cable.name))
+    assert await lost(Partition(), recipe) is False
+    cable.unplug()
+    cable.plug()
+    same = {**recipe.data["namespaces"][0], "inode": (Path("/run/netns") / cable.name).stat().st_ino}
+    assert await lost(Partition(), replace(recipe, data={**recipe.data, "namespaces": [same]})) is True
+    del same["born_ns"]
+    assert await lost(Partition(), replace(recipe, data={**recipe.data, "namespaces": [same]})) is False
+
+
+async def lost(injector: Any, recipe: Any) -> bool:
+    """The fault is seen not to be in effect; whether that is because what it hit has ended."""
+    evidence = await injector.verify(recipe, TOOLS)
+    assert evidence.ok is False
+    assert evidence.ended is ("gone or was made anew" in evidence.says)
+    return bool(evidence.ended)

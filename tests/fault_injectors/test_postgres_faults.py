@@ -340,6 +340,56 @@ def test_parameters_out_of_bounds_are_refused(kind: type[Injector], params: dict
         kind.Params(**params)
 
 
+async def _crash(server: Postgres) -> None:
+    """A session of the application's is killed by the kernel; the server ends all others and begins anew."""
+    app = await asyncpg.connect(server.dsn)
+    os.kill(await app.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+    assert await until(lambda: _closed(app))
+
+
+async def _restart(server: Postgres) -> None:
+    """Somebody starts it anew."""
+    await server.child.stop()
+    await server.child.start()
+
+
+async def _end_ours(server: Postgres) -> None:
+    """An operator ends our sessions."""
+    admin = await asyncpg.connect(server.admin_dsn)
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'chaosrunner/%'"
+    )
+    await admin.close()
+
+
+async def test_what_went_with_a_server_that_started_anew_has_ended_by_itself() -> None:
+    """A crash of a session or a restart takes what was held with it; an operator who ends our sessions does not."""
+    injector = NearExhaustion()
+    async with launch_postgres() as server:
+        for happens, says in (
+            (_end_ours, "nothing of ours"),
+            (_crash, "the server was started anew"),
+            (_restart, "the server was started anew"),
+        ):
+            recipe = await prepared(injector, system_at(server))
+            async with injected(injector, recipe):
+                await until(lambda recipe=recipe: injector.verify(recipe, TOOLS))
+                await happens(server)
+                assert says in await until(lambda recipe=recipe: _lost(injector, recipe))
+                of_before = {key: value for key, value in recipe.data.items() if key != "began"}
+                assert not (await injector.verify(replace(recipe, data=of_before), TOOLS)).ended
+
+
+async def _lost(injector: Injector, recipe: Recipe) -> str:
+    """What the evidence says of a fault that is not in effect; nothing while it is, or the server cannot be asked."""
+    try:
+        evidence = await injector.verify(recipe, TOOLS)
+    except InjectorError:
+        return ""
+    assert evidence.ended is ("started anew" in evidence.says)
+    return evidence.says if evidence.ok is False else ""
+
+
 async def _closed(connection: asyncpg.Connection[Any]) -> bool:
     try:
         await connection.fetchval("SELECT 1")

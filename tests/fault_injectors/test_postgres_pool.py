@@ -280,6 +280,7 @@ def test_parameters_that_contradict_each_other_are_refused(params: dict[str, Any
 
 
 SEEN = postgres_server.Server(
+    began="",
     identity="1", version=180000, slots=20, kept=3, role="app", database="shop", role_is_super=False,
     admin_is_super=True, admin_may_end=True, admin_may_checkpoint=True, app=3, tables=(), files="",
     counters=postgres_server.Counters(sessions=0, killed=0, rolled_back=0, checkpoints=0, wal=0),

@@ -277,3 +277,35 @@ async def test_a_user_with_the_documented_rights_is_enough(
         while not (await injector.absent(recipe, TOOLS)).ok:
             await injector.undo(recipe, TOOLS)
     await admin.execute_command("ACL DELUSER", "ops")
+
+
+@pytest.mark.parametrize("injector", [Pause(), Connections(), OutOfMemory()])
+async def test_what_went_with_a_server_that_started_anew_has_ended_by_itself(
+    server: RedisServer, injector: Injector
+) -> None:
+    """A restart takes the fault with it; an operator who ends it does not, and a server that is away says nothing."""
+    recipe = await prepared(server, injector)
+    await injector.inject(recipe, TOOLS)
+    await injector.undo(recipe, TOOLS)
+    assert await _lost(injector, recipe) is False
+    await injector.inject(recipe, TOOLS)
+    await server.stop()
+    try:
+        async with asyncio.timeout(20):
+            while leased.holders(HOLDER, str(recipe.data["tag"])):  # noqa: ASYNC110 - the kernel tells nobody
+                await asyncio.sleep(0.02)
+        with pytest.raises(InjectorError, match="Connect call failed"):
+            await injector.verify(recipe, TOOLS)
+    finally:
+        await server.start()
+    assert await _lost(injector, recipe) is True
+    before = {key: value for key, value in recipe.data.items() if key != "began"}
+    assert await _lost(injector, replace(recipe, data=before)) is False
+
+
+async def _lost(injector: Injector, recipe: Recipe) -> bool:
+    """The fault is seen not to be in effect; whether that is because its server was started anew."""
+    evidence = await injector.verify(recipe, TOOLS)
+    assert evidence.ok is False
+    assert evidence.ended is ("was started anew" in evidence.says)
+    return evidence.ended
