@@ -158,7 +158,7 @@ async def _play(stage: Stage, journal: Journal, wishes: Wishes) -> None:
                 # A bug of ours. `play` has put everything back on its way out, or the journal says what is left.
                 journal.write(Crashed(where="engine", why=f"{type(error).__name__}: {error}"))
                 _log_bug(error)
-        await sweep(world.undo, journal, scanners(stage.injectors.values()))
+        await sweep(world.undo, journal, scanners)
 
 
 def _view(stage: Stage, wishes: Wishes, hint: str) -> View:

@@ -31,7 +31,8 @@ def command(runs: tuple[str, ...], every: bool, scan: str | None) -> int:
     """Undo what the dead run RUN left behind. Never touches an active run.
 
     RUN is a run directory, or the id of a run that the state directory knows. Signals wait until all has been tried.
-    Exit code 0 when nothing is left, 4 when something may be.
+    On other hosts --scan leaves alone what goes on there for runs unknown here, and says so.
+    Exit code 0 when nothing of ours is left, 4 when something may be.
     """
     from chaosrunner.cli.diagnostics import configure
     from chaosrunner.cli.interrupts import run_interruptibly

@@ -72,7 +72,7 @@ async def _obey(order: dict[str, Any]) -> dict[str, Any]:
         case "prepare":
             return await _prepare(order)
         case "recorded":
-            return {"found": _recorded()}
+            return _recorded()
         case "scan":
             return await _scan(order["system"], order["names"])
         case do:
@@ -133,13 +133,28 @@ async def _prepare(order: dict[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe_to_json(recipe), **({"drawn": drawn[-1]} if drawn else {})}
 
 
-def _recorded() -> list[dict[str, Any]]:
-    """What was to be injected here and was not seen gone, with the tag that is the name of its folder."""
-    found = []
+def _recorded() -> dict[str, Any]:
+    """What was to be injected here and was not seen gone, and which notes about that cannot be read.
+
+    With the tag that is the name of its folder, and the seconds until its guard undoes it: none are left when that
+    time is past, or when its guard was of another boot.
+    """
+    found: list[dict[str, Any]] = []
+    problems: list[str] = []
     for file in sorted((StateHome.find().path / HANDS).glob(f"*/{ORDER}")):
-        if not (file.parent / GONE).exists():
-            found.append({"tag": file.parent.name, "recipe": json.loads(file.read_text())["recipe"]})
-    return found
+        if (file.parent / GONE).exists():
+            continue
+        try:
+            order = json.loads(file.read_text())
+            recipe = recipe_to_json(recipe_from_json(order["recipe"]))
+            guarded = order.get("machine") == machine()
+            left_s = max(0.0, (order["ends_ns"] - _now_ns()) / 1e9) if guarded else 0.0
+            found.append({"tag": file.parent.name, "recipe": recipe, "left_s": left_s})
+        except FileNotFoundError:
+            continue  # forgotten this very moment
+        except Exception as error:  # whatever a torn file makes of itself, the other ones can be read
+            problems.append(f"{file} cannot be read ({error}): look for {file.parent.name}, then remove its folder")
+    return {"found": found, "problems": problems}
 
 
 async def _scan(system: System, names: list[str]) -> dict[str, Any]:
@@ -183,10 +198,13 @@ def _mark(folder: Path, name: str) -> None:
 
 def _guard(folder: Path, order: dict[str, Any]) -> None:
     """Leave somebody behind who undoes when the time is over. Raises InjectorError when nobody gets ready."""
-    with (folder / ORDER).open("w") as file:
-        json.dump({"recipe": order["recipe"], "ends_ns": _now_ns() + int((order["lasts_s"] + GRACE_S) * 1e9)}, file)
+    ends_ns = _now_ns() + int((order["lasts_s"] + GRACE_S) * 1e9)
+    fresh = folder / f"{ORDER}.new"
+    with fresh.open("w") as file:
+        json.dump({"recipe": order["recipe"], "ends_ns": ends_ns, "machine": machine()}, file)
         file.flush()
         os.fsync(file.fileno())
+    fresh.rename(folder / ORDER)  # whoever looks sees a whole order or none
     guard = subprocess.Popen(
         [sys.executable, "-m", "chaosrunner.world.hand", str(folder)],
         stdin=subprocess.DEVNULL,

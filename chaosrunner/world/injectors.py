@@ -19,7 +19,7 @@ from chaosrunner.errors import InjectorError, Unavailable
 from chaosrunner.model import units
 from chaosrunner.model.fault import Injector
 from chaosrunner.model.secret import Secret
-from chaosrunner.world.far import reaching
+from chaosrunner.world.far import reached, reaching
 
 if typing.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -132,7 +132,7 @@ def scanners(used: Iterable[Injector]) -> list[Injector]:
     from contextlib import suppress
 
     used = list(used)
-    modules = {type(one).__module__ for one in used}
+    modules = {type(reached(one)).__module__ for one in used}
     proxied = any("proxies" in one.needs for one in used)
     found: list[Injector] = []
     for point in entry_points(group=GROUP):

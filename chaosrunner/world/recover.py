@@ -10,7 +10,7 @@ from chaosrunner.logic.fold import State
 from chaosrunner.model.events import Prepared
 from chaosrunner.model.fault import recipe_to_json
 from chaosrunner.world import claims
-from chaosrunner.world.far_scan import hosts_of, part_on, recorded_on, scan_on
+from chaosrunner.world.far_scan import hosts_of, recorded_on, scan_on, seen_from_here
 from chaosrunner.world.journal import Journal
 from chaosrunner.world.lock import OWNER, held
 from chaosrunner.world.orphans import being_paid, debts, debts_of, is_lost, is_over, known, orphaned
@@ -72,24 +72,30 @@ async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> lis
 
     What dead runs owe is in their journals; of a run whose journal is gone, in the claims that it has left. Other hosts
     are looked at by the hands there, which have written down what they injected. Nothing of a run that is active here
-    is touched. What carries no tag (a stopped process) is ours if a dead run's claim on it is left. Runs whose journal
-    is gone are signed off if all that was found could be undone. A run of another state directory cannot be told from
-    a dead one: that is why this is a command and never done by itself.
+    is touched, nor what a hand has injected for a run unknown here, until its time is past. What carries no tag (a
+    stopped process) is ours if a dead run's claim on it is left. Runs whose journal is gone are signed off if all that
+    was found could be undone. What is found here by its tag may be of a live run of another state directory, which
+    cannot be told from a dead one: that is why this is a command and never done by itself.
     """
     by_name, elsewhere = {injector.name: injector for injector in injectors}, heir.injector
     heir = replace(heir, injector=lambda name: by_name.get(name) or elsewhere(name))
+    runs = {run.run for run in heir.home.runs()}  # before those that are paid now are signed off
     payments = await _of_dead_runs(system.name, heir)
     found: list[Recipe] = []
     problems: list[Payment] = []
+    strangers: set[str] = set()
     for host in hosts_of(system):
         try:
-            # What hands have written down is ours, marked or not; and once it is put back, no look will find it.
-            payments += [await _undo_found(recipe, heir) for recipe in _not_active(await recorded_on(host), heir)]
-            found += await scan_on(host, system, by_name)
+            others, written = await _of_hands(host, system, runs, heir)
+            strangers, payments = strangers | others, payments + written
+            seen, unseen = await scan_on(host, system, by_name)
         except InjectorError as error:
-            problems.append(Payment(None, -1, f"{system.name} on {host}", False, str(error)))
-    seen, unseen = await _found_here(part_on(system), by_name.values(), heir)
-    found, problems = [*found, *seen], [*problems, *unseen]
+            seen, unseen = [], [str(error)]
+        found += seen
+        problems += [Payment(None, -1, f"{system.name} on {host}", False, why) for why in unseen]
+    here, blind = await _found_here(system, by_name.values(), heir)
+    found, problems = [*found, *here], [*problems, *blind]
+    found = [recipe for recipe in found if not any(bears(recipe, run) for run in strangers)]
     ours = [recipe for recipe in found if _is_ours(by_name[recipe.injector], recipe, heir)]
     payments += [await _undo_found(recipe, heir) for recipe in _not_active(ours, heir)]
     if not problems and all(payment.paid for payment in payments):
@@ -97,6 +103,28 @@ async def scan(system: System, injectors: Iterable[Injector], heir: Heir) -> lis
             if is_lost(run.run_dir):
                 heir.home.sign_off(run)
     return payments + problems
+
+
+async def _of_hands(host: str, system: System, runs: set[str], heir: Heir) -> tuple[set[str], list[Payment]]:
+    """Undo what hands on a host have written down, of our dead runs and what is past its time: no look may find it.
+
+    Returns:
+        The runs that are unknown here and whose faults there go on; and what became of all that was written down.
+    """
+    recorded, unread = await recorded_on(host)
+    strangers: set[str] = set()
+    payments = [Payment(None, -1, f"{system.name} on {host}", False, why) for why in unread]
+    active = _active(heir)
+    for one in recorded:
+        if _is_active(one.recipe, active, heir):
+            continue
+        if one.run in runs or not one.left_s:
+            payments.append(await _undo_found(one.recipe, heir))
+            continue
+        strangers.add(one.run)
+        why = f"of run {one.run}, unknown here; it ends by itself within {one.left_s:.0f} s"
+        payments.append(Payment(None, -1, one.recipe.says, True, why, theirs=True))
+    return strangers, payments
 
 
 async def _found_here(system: System, injectors: Iterable[Injector], heir: Heir) -> tuple[list[Recipe], list[Payment]]:
@@ -108,7 +136,7 @@ async def _found_here(system: System, injectors: Iterable[Injector], heir: Heir)
         if finder is None:
             continue
         try:
-            found += await finder(system, heir.tools)
+            found += await finder(seen_from_here(system, injector.name), heir.tools)
         except Exception as error:  # one injector that cannot look must not stop the others
             problems.append(Payment(None, -1, f"{injector.name} at {system.name}", False, str(error)))
     return found, problems
@@ -132,8 +160,12 @@ async def _of_dead_runs(system: str, heir: Heir) -> list[Payment]:
 
 def _not_active(recipes: Iterable[Recipe], heir: Heir) -> list[Recipe]:
     """Those that are not of a run that is active here."""
-    active = [run.run for run in heir.home.runs() if held(run.run_dir / OWNER)]
+    active = _active(heir)
     return [recipe for recipe in recipes if not _is_active(recipe, active, heir)]
+
+
+def _active(heir: Heir) -> list[str]:
+    return [run.run for run in heir.home.runs() if held(run.run_dir / OWNER)]
 
 
 def _is_ours(injector: Injector, recipe: Recipe, heir: Heir) -> bool:

@@ -13,11 +13,11 @@ from chaosrunner.logic.fault_state import FaultStatus
 from chaosrunner.model.events import Residue
 from chaosrunner.model.fault import recipe_from_json
 from chaosrunner.model.units import NANOS
-from chaosrunner.world.far_scan import acts_there, part_on, scan_on
+from chaosrunner.world.far_scan import acts_there, scan_on, seen_from_here
 from chaosrunner.world.tags import bears
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from chaosrunner.model.fault import Injector, Recipe
     from chaosrunner.world.injection import UndoKit
@@ -30,13 +30,13 @@ UNTIL_S = 5.0
 PAUSE_S = 0.25
 
 
-async def sweep(kit: UndoKit, journal: Journal, scanners: Sequence[Injector] = ()) -> None:
+async def sweep(kit: UndoKit, journal: Journal, scanners: Callable[[Iterable[Injector]], Iterable[Injector]]) -> None:
     """Look at everything once more and write down what is left. Nothing is written when nothing is.
 
     Args:
         kit: what the run was played with.
         journal: of the run, which has ended.
-        scanners: injectors with a `scan` that finds what those of the run create, by its tag.
+        scanners: from injectors that were used, those with a `scan` that finds what they create, by its tag.
     """
     state = journal.state
     recipes = {index: recipe_from_json(seen.recipe) for index, seen in state.faults.items() if seen.recipe}
@@ -46,12 +46,23 @@ async def sweep(kit: UndoKit, journal: Journal, scanners: Sequence[Injector] = (
     await asyncio.gather(*(_look_again(kit, journal, index, recipes[index]) for index in paid))
     owed = {claim for index in state.debts() for claim in recipes[index].claims}
     run = state.started.run if state.started else kit.run_dir.name
-    tagged = [scanner for scanner in scanners if getattr(scanner, "tagged", True)]  # others are told by `absent` alone
-    await asyncio.gather(*(_scan(kit, journal, scanner, (run, owed)) for scanner in tagged))
-    if names := acts_there(scanner.name for scanner in tagged):
-        far = [recipe for recipe in recipes.values() if "host" in recipe.data and acts_there([recipe.injector])]
-        hosts = {str(recipe.data["host"]) for recipe in far}
-        await asyncio.gather(*(_scan_there(kit, journal, (host, names), (run, owed)) for host in hosts))
+    used: dict[str, set[str]] = {}  # only there: nobody may be allowed, or able, to look for it anywhere else
+    for recipe in recipes.values():
+        used.setdefault(_host_of(recipe), set()).add(recipe.injector)
+    looks: list[Awaitable[None]] = []
+    for host, names in used.items():
+        scanning = scanners(kit.injectors[name] for name in sorted(names))
+        tagged = [one for one in scanning if getattr(one, "tagged", True)]  # others are told by `absent` alone
+        if host:
+            looks.append(_scan_there(kit, journal, (host, [one.name for one in tagged]), (run, owed)))
+        else:
+            looks += [_scan(kit, journal, one, (run, owed)) for one in tagged]
+    await asyncio.gather(*looks)
+
+
+def _host_of(recipe: Recipe) -> str:
+    """The other host that a recipe is carried out on; empty when it is carried out from here."""
+    return str(recipe.data.get("host", "")) if acts_there([recipe.injector]) else ""
 
 
 async def _look_again(kit: UndoKit, journal: Journal, index: int, recipe: Recipe) -> None:
@@ -69,7 +80,7 @@ async def _scan(kit: UndoKit, journal: Journal, injector: Injector, ours: tuple[
     finder = getattr(injector, "scan")  # noqa: B009 - not every injector has one
 
     async def none_left() -> str:
-        return _said(await finder(part_on(kit.experiment.system), kit.tools), ours)
+        return _said(await finder(seen_from_here(kit.experiment.system, injector.name), kit.tools), ours)
 
     if why := await _insist(kit, none_left):
         journal.write(Residue(fault=None, says=f"{injector.name}: {why}"))
@@ -80,7 +91,8 @@ async def _scan_there(kit: UndoKit, journal: Journal, where: tuple[str, list[str
     host, names = where
 
     async def none_left() -> str:
-        return _said(await scan_on(host, kit.experiment.system, names), ours)
+        found, problems = await scan_on(host, kit.experiment.system, names)
+        return "; ".join(filter(None, [_said(found, ours), *(f"it cannot be looked at: {why}" for why in problems)]))
 
     if why := await _insist(kit, none_left):
         journal.write(Residue(fault=None, says=f"{host}: {why}"))

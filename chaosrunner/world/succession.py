@@ -34,8 +34,12 @@ class Payment:
     paid: bool
     why: str
     """What was seen; or why it may still be in place."""
+    theirs: bool = False
+    """Somebody else's fault that goes on and ends by itself: left alone, no debt of ours, and told as paid."""
 
     def __str__(self) -> str:
+        if self.theirs:
+            return f"{self.says}: left alone: {self.why}"
         return f"{self.says}: " + ("put back" if self.paid else f"MAY STILL BE IN PLACE: {self.why}")
 
 

@@ -8,12 +8,12 @@ and so do the ledger's frames: from the second minute on those of the first are 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import psutil
 
 from chaosrunner.load.act import OpenHit
@@ -21,6 +21,7 @@ from chaosrunner.load.journey import Journey, Leg, Route
 from chaosrunner.load.ledger import Ledger
 from chaosrunner.load.wire import line
 from chaosrunner.logic.detail import CALM_HITS
+from chaosrunner.logic.shelf import Shelf
 from chaosrunner.model.events import LoadStarted, PhaseEntered, SlotsArrived
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.journey import Think
@@ -54,7 +55,8 @@ class Seen:
 
     Attributes:
         disk_mb_per_hour: On disk, per simulated hour, the newest minutes (which are not yet merged) set aside.
-        growth_mb: Resident memory at the end minus at half time.
+        growth_mb: Resident memory at the end minus at half time, but for packed slots: those have a bound of their own,
+            which they reach after two hours.
         peak_mb: The most there was of it.
     """
 
@@ -74,7 +76,9 @@ def simulated_day(folder: Path, seconds: float) -> Seen:
 
 
 async def _write(run: Path, seconds: float) -> Seen:
-    clock, rng, resident = FakeClock(EPOCH_NS), random.Random(1), []
+    clock, rng = FakeClock(EPOCH_NS), random.Random(1)
+    resident: list[float] = []
+    packed: list[float] = []
     journal = Journal.create(run, clock)
     journal.write(LoadStarted(epoch_ns=EPOCH_NS, workers=1))
     journal.write(PhaseEntered(phase=Phase.BASELINE, at_ns=EPOCH_NS))
@@ -91,18 +95,21 @@ async def _write(run: Path, seconds: float) -> Seen:
             if number % 40 == 0:
                 await journal.durable(journal.state.n)  # as slowly as in real life: the writer follows
                 resident.append(psutil.Process().memory_info().rss / MB)
+                slots = journal.state.slots
+                packed.append(slots.size() / MB if isinstance(slots, Shelf) else 0.0)
         await journal.close()
         segments = sorted((run / "slots").iterdir())[: -int(FINE_S / 10) - 4]
         disk = sum(segment.stat().st_size for segment in segments) / len(segments) * 360 / MB
     finally:
         shutil.rmtree(run, ignore_errors=True)
-    return Seen(disk, resident[-1] - resident[len(resident) // 2], max(resident))
+    beside = [whole - kept for whole, kept in zip(resident, packed, strict=True)]
+    return Seen(disk, beside[-1] - beside[len(beside) // 2], max(resident))
 
 
 def _frame(lines: list[bytes], number: int) -> dict[str, Any]:
     """The frame of a number, read from its line or from that of the first minute's frame that is like it."""
     minutes = max(0, number - 1) // FRAMES_A_MINUTE
-    frame: dict[str, Any] = json.loads(lines[number - minutes * FRAMES_A_MINUTE])["frame"]
+    frame: dict[str, Any] = orjson.loads(lines[number - minutes * FRAMES_A_MINUTE])["frame"]
     frame["seq"], frame["until"] = number, frame["until"] + minutes * 60_000_000
     for slot in frame["slots"]:
         slot[0] += minutes * 600

@@ -87,6 +87,12 @@ def test_two_packages_that_offer_the_same_name_are_refused(installed: Path) -> N
         injectors.load("stranger.fine")
 
 
+@pytest.mark.parametrize("name", ["resources.cpu", "network.mtu", "postgres.read_only"])
+def test_whoever_was_used_is_scanned_for(name: str) -> None:
+    """Also of injectors that reach other hosts: the scanners of what was loaded are of its own module."""
+    assert name in [one.name for one in injectors.scanners([injectors.load(name)])]
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """A misspelt fault is answered with the one that was probably meant, or with all there are."""
     with pytest.raises(Unavailable, match=r"'proxy.latancy' is no fault; did you mean 'proxy.latency'"):

@@ -65,7 +65,7 @@ async def there_and_back(folder, injector, clock, *between):
     assert journal.state.fault(0).status is FaultStatus.PAID
     for act in between:
         act()
-    await sweep(kit, journal, [injector] if hasattr(injector, "scan") else ())
+    await sweep(kit, journal, lambda used: [one for one in used if hasattr(one, "scan")])
     return kit, journal
 
 
@@ -79,7 +79,7 @@ async def test_a_clean_end_writes_nothing(tmp_path):
     _, journal = await there_and_back(tmp_path, Flag(), FakeClock())
     assert found(journal) == []
     idle = MemoryJournal()
-    await sweep(kit_for(experiment_on(tmp_path, "test.flag"), tmp_path, clock=FakeClock()), idle)
+    await sweep(kit_for(experiment_on(tmp_path, "test.flag"), tmp_path, clock=FakeClock()), idle, list)
     assert idle.entries == []
 
 
