@@ -12,7 +12,7 @@ TIMELESS = ("exit", "headline", "findings", "recovery", "faults", "phases", "tru
 
 def test_a_journal_alone_gives_the_same_verdict(desk: Desk) -> None:
     """Without experiment, system and state, `judge` and `report` repeat the verdict to the last figure."""
-    desk.experiment(hypothesis="  before: [errors < 5%]\n  during: [max <= 200ms]\n  after: [p50 <= 3x baseline]")
+    desk.experiment(hypothesis="  before: [errors < 5%]\n  during: [max <= 800ms]\n  after: [p50 <= 3x baseline]")
     played = desk.run("run", "own.yaml")
     assert played.returncode == 1, played.stdout + played.stderr
     run = desk.runs[0]

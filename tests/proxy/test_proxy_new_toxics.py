@@ -207,7 +207,9 @@ async def test_delay_connect_jitters_and_says_so(api: Api, echo: EchoServer) -> 
     taken = await asyncio.gather(*(first_answer() for _ in range(150)))
     counted = await evidence(api, "delay_connect")
     assert (counted["connections"], counted["delayed_chunks"]) == (150, 150)
-    assert distance(taken, lambda taken_s: min(max((taken_s - 0.1) / 0.6, 0), 1)) < critical(150) + 0.1
+    late = min(taken) - 0.1  # what 150 clients at once wait for the machine, all of them alike
+    assert late >= -EARLY_S
+    assert distance(taken, lambda taken_s: min(max((taken_s - late - 0.1) / 0.6, 0), 1)) < critical(150) + 0.1
     for name, share in (("p50", 0.5), ("p90", 0.9)):
         measured_ms = sorted(taken)[round(share * 150) - 1] * 1000
         assert counted["delay_ms"][name] - EARLY_S * 1000 <= measured_ms < counted["delay_ms"][name] + 100
