@@ -95,12 +95,14 @@ class Victim:
         await eventually(self.is_settled, PAID_WITHIN_S)
 
     def is_settled(self) -> bool:
-        """Whether nobody owns the run any more, nothing is owed, and it is signed off: its watchdog may be late."""
+        """Whether nobody owns the run any more, nothing is owed, and it can be signed off: its watchdog may be late."""
         state = self.state()
         if held(self.folder / "run" / OWNER):
             return False
-        registered = StateHome(self.folder / "state").runs()
-        return state is None or not (state.debts() or alive(state.watchdog_pid) or registered)
+        if state is None:
+            return True
+        home = StateHome(self.folder / "state")
+        return not (state.debts() or alive(state.watchdog_pid) or orphaned(home) or home.runs())
 
     def check(self) -> None:
         """Nothing of the run is left but a journal that can be read and owes nothing."""
