@@ -38,6 +38,7 @@ BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
 """Question → findings that must be among the broken ones; nothing is broken where nothing was done."""
 
 SELDOM = {
+    "database-away",
     "database-under-load",
     "failing-dependency",
     "jittery-dependency",
