@@ -277,7 +277,7 @@ class InjectorContract:
         pay. `CHAOSRUNNER_TORTURE=n`: it dies at every moment, killed, stopped, or with its watchdog, and n random ones.
         """
         before = await bench.observe()
-        for way in doomed.ways():
+        for way in doomed.ways(reversible=bench.injector.reversible):
             recipe = await doomed.dies(bench.order(), way)
             if recipe is None:
                 continue

@@ -71,11 +71,15 @@ class Way:
     watchdog_too: bool = False
 
 
-def ways(environ: Mapping[str, str] = os.environ) -> list[Way]:
-    """The ways to try: the worst one, or with `CHAOSRUNNER_TORTURE=n` all of them and n random moments."""
+def ways(environ: Mapping[str, str] = os.environ, *, reversible: bool = True) -> list[Way]:
+    """The ways to try: the worst one, or with `CHAOSRUNNER_TORTURE=n` all of them and n random moments.
+
+    What cannot be undone is never undone, so nobody dies of that.
+    """
     if not (count := int(environ.get(TORTURE_VARIABLE) or 0)):
         return [Way()]
-    moments = [moment for moment in Moment if moment is not Moment.ANY]
+    never = {Moment.ANY} if reversible else {Moment.ANY, Moment.UNDOING, Moment.UNDONE, Moment.PAID}
+    moments = [moment for moment in Moment if moment not in never]
     rng = random.Random(4711)
     at_random = [
         Way(moment=Moment.ANY, by=rng.choice([signal.SIGKILL, signal.SIGSTOP]), delay_s=rng.uniform(0.0, 0.5))
