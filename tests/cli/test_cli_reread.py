@@ -14,17 +14,18 @@ def test_a_journal_alone_gives_the_same_verdict(desk: Desk) -> None:
     """Without experiment, system and state, `judge` and `report` repeat the verdict to the last figure."""
     desk.experiment(hypothesis="  before: [errors < 5%]\n  during: [max <= 800ms]\n  after: [p50 <= 3x baseline]")
     played = desk.run("run", "own.yaml")
-    assert played.returncode == 1, played.stdout + played.stderr
+    word = {1: "BROKEN", 3: "UNKNOWN"}.get(played.returncode)  # on a host that had no CPU for it nothing is broken
+    assert word, played.stdout + played.stderr
     run = desk.runs[0]
     written = desk.verdict()
     (desk.home / "own.yaml").unlink()
     shutil.rmtree(desk.home / "systems")
     shutil.rmtree(desk.state)
     judged = desk.run("judge", str(run), "--json")
-    assert judged.returncode == 1
+    assert judged.returncode == played.returncode
     assert json.loads(judged.stdout) == written
     shown = desk.run("judge", str(run))
-    verdict = played.stdout[played.stdout.index("BROKEN  ") :]
+    verdict = played.stdout[played.stdout.index(f"{word}  ") :]
     kept = [line for line in verdict.splitlines() if not line.lstrip().startswith("evidence")]
     assert shown.stdout.splitlines() == kept
     for name in ("verdict.json", "junit.xml", "summary.md", "report.html", "latency.hlog"):
