@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -15,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
 from chaosrunner.model.secret import Secret
+from fault_injectors import leased, processes
 from fault_injectors import postgres_server as server
-from fault_injectors import processes
 from fault_injectors.aim import component_of
 from fault_injectors.postgres_server import Server, Wanted
 from fault_injectors.postgres_sessions import TAG_BYTES, Count, count, end_tagged, session
@@ -28,9 +23,6 @@ if TYPE_CHECKING:
     from fault_injectors.processes import Process
 
 HOLDER = "fault_injectors.postgres_holder"
-BEGIN_S = 20.0
-GRACE_S = 10.0
-"""The holder and the server let go this long after the fault should have ended, should nobody undo it."""
 SETTLE_S = 1.0
 """A holder whose starter dies is visible by its command line within this; it has then not begun, or is ended."""
 
@@ -89,7 +81,7 @@ class Held:
             says=f"{plan.says}, put back by {self.back}",
             data={
                 **whereabouts(component, seen, tag),
-                "seconds": fault.for_s + GRACE_S,
+                "seconds": fault.for_s + leased.GRACE_S,
                 "job": plan.job,
                 "app_before": seen.app,
                 "began": seen.began,
@@ -106,9 +98,7 @@ class Held:
         data = recipe.data
         orders = {key: data[key] for key in ("tag", "role", "database", "seconds", "job")}
         orders |= {"dsn": reveal(data["dsn"], tools), "admin": reveal(data["admin"], tools)}
-        answer = await asyncio.to_thread(_start, str(data["tag"]), json.dumps(orders))
-        if "began" not in answer:
-            raise InjectorError(f"the holder of {data['tag']} could not begin: {answer.get('error')}")
+        await leased.start(HOLDER, str(data["tag"]), orders)
 
     async def verify(self, recipe: Recipe, tools: Tools) -> Evidence:
         """The server's own view; without a session of ours the fault is not in effect."""
@@ -126,8 +116,7 @@ class Held:
         Either is enough from its own side: the server frees what a dead holder held, and a holder that loses a session
         ends. An undo on another host has only the second.
         """
-        for holder in holders(recipe):
-            processes.send(holder, signal.SIGKILL)
+        leased.end(HOLDER, str(recipe.data["tag"]))
         async with session(reveal(recipe.data["admin"], tools), what="admin") as control:
             await end_tagged(control, str(recipe.data["tag"]))
 
@@ -196,7 +185,7 @@ def who(recipe: Recipe) -> dict[str, str]:
 
 def holders(recipe: Recipe) -> list[Process]:
     """The holder, if it lives on this host."""
-    return processes.running(["-m", HOLDER, str(recipe.data["tag"])])
+    return leased.holders(HOLDER, str(recipe.data["tag"]))
 
 
 def in_database(recipe: Recipe, tools: Tools) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
@@ -214,22 +203,3 @@ def number(value: object) -> int:
     """A whole number of a recipe."""
     assert isinstance(value, int)
     return value
-
-
-def _start(tag: str, orders: str) -> Mapping[str, Any]:
-    """Start a holder and wait for its one line; blocking, bounded by `BEGIN_S`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", HOLDER, tag],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(orders.encode(), timeout=BEGIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return {"error": f"it said nothing in {BEGIN_S:g} s"}
-    answer: Mapping[str, Any] = json.loads(said) if said else {"error": "it ended without a word"}
-    return answer

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaosrunner.errors import InjectorError
+from fault_injectors.leased import say
 from fault_injectors.postgres_sessions import count, end_application, session
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ async def hold_slots(orders: Orders) -> None:
             grabbed = await asyncio.gather(*(_grab(orders) for _ in range(wanted)))
             held += [connection for connection in grabbed if connection is not None]
             if not began:
-                _say({"began": True})
+                say({"began": True})
                 began = True
             await asyncio.sleep(CALM_TICK_S if not ended and wanted <= 0 else TICK_S)
         raise Ended
@@ -92,7 +93,7 @@ async def run_scripts(orders: Orders) -> None:
                 connection = await stack.enter_async_context(_script_session(orders, script))
                 await _begin(connection, script)
                 running.append((connection, script))
-        _say({"began": True})
+        say({"began": True})
         async with asyncio.TaskGroup() as group:
             for connection, script in running:
                 group.create_task(_stay(connection, script, orders.seconds))
@@ -104,7 +105,7 @@ async def storm(orders: Orders) -> None:
     loop = asyncio.get_running_loop()
     async with session(orders.admin, what="admin", application_name=orders.tag) as control:
         await _deadline(control, orders.seconds, idle_s=orders.seconds)
-        _say({"began": True})
+        say({"began": True})
         due = loop.time()
         while not control.is_closed():
             await asyncio.sleep(max(0.0, due - loop.time()))
@@ -126,7 +127,7 @@ async def fill(orders: Orders) -> None:
         await _deadline(connection, orders.seconds, idle_s=IDLE_S)
         for statement in job["first"]:
             await connection.execute(statement, timeout=FIRST_S * 2)
-        _say({"began": True})
+        say({"began": True})
         while True:
             rows = min(free_bytes(job["path"]) - job["floor"], FILL_ROWS * ROW_BYTES) // ROW_BYTES
             try:
@@ -256,17 +257,7 @@ async def _hold(orders: Orders) -> None:
     except* (TimeoutError, Ended):
         pass
     except* InjectorError as errors:
-        _say({"error": str(errors.exceptions[0])})
-
-
-def _say(answer: Mapping[str, object]) -> None:
-    try:
-        print(json.dumps(answer), flush=True)
-    except OSError:
-        return  # whoever asked is gone; the deadline stays
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.close(quiet)
+        say({"error": str(errors.exceptions[0])})
 
 
 def main() -> None:
@@ -275,7 +266,7 @@ def main() -> None:
     try:
         orders = Orders(**json.loads(text))
     except (ValueError, TypeError):
-        _say({"error": "the orders did not arrive whole"})
+        say({"error": "the orders did not arrive whole"})
         return
     if os.fork():
         os._exit(0)  # so that nobody has to wait for us: init does
