@@ -6,12 +6,13 @@ reader that meets a broken record looks for the next `SLOT`, so a crash or a fli
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from chaosrunner.model.events import Entry, SlotsArrived
 from chaosrunner.model.slots import from_json, to_json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from chaosrunner.model.histogram import Histogram
     from chaosrunner.model.slots import Frame
 
 FOLDER = "slots"
@@ -30,6 +32,8 @@ _HEAD = struct.Struct("<4sIIQQ")
 """Magic, length of the payload, CRC-32 of number, instant and payload, event number, instant."""
 _FIXED = 4
 """What stands before the histograms of a slot in the wire form: its number, name, hits due, hits done."""
+_LEVEL = 4
+"""Of compression: 6 takes three times as long for a fifteenth less."""
 _SIGNED = struct.Struct("<QQ")
 
 
@@ -69,29 +73,40 @@ def end_of(segment: Path) -> int:
 def encode(entries: Sequence[Entry]) -> bytes:
     """One record for some frames, under the number of the last."""
     frames = [[it.n, it.at_ns, _packed(it.event.frame)] for it in entries if isinstance(it.event, SlotsArrived)]
-    payload = zlib.compress(json.dumps(frames, separators=(",", ":")).encode(), 6)
+    payload = zlib.compress(orjson.dumps(frames, option=orjson.OPT_NON_STR_KEYS), _LEVEL)
     return framed(Record(entries[-1].n, entries[-1].at_ns, payload))
 
 
 def _packed(frame: Frame) -> dict[str, object]:
     """The wire form with each histogram as two columns, steps from cell to cell and counts: a third of the size."""
-    raw: dict[str, Any] = to_json(frame)
-    raw["slots"] = [[*slot[:_FIXED], *map(_columns, slot[_FIXED:])] for slot in raw["slots"]]
+    raw = to_json(replace(frame, slots={}))
+    raw["slots"] = [
+        [*key, slot.due, slot.done, *_histograms(slot.histograms())] for key, slot in sorted(frame.slots.items())
+    ]
     return raw
 
 
 def _unpacked(raw: dict[str, Any]) -> Frame:
-    slots = [[*slot[:_FIXED], *(_pairs(*columns) for columns in slot[_FIXED:])] for slot in raw["slots"]]
+    slots = [[*slot[:_FIXED], *map(_pairs, slot[_FIXED:])] for slot in raw["slots"]]
     return from_json({**raw, "slots": slots})
 
 
-def _columns(pairs: Sequence[Sequence[int]]) -> list[list[int]]:
-    cells = [cell for cell, _ in pairs]
-    return [[cell - before for before, cell in pairwise([0, *cells])], [count for _, count in pairs]]
+def _histograms(histograms: Sequence[Histogram]) -> list[int | list[list[int]]]:
+    """Each as its columns; of one that equals one before it only that one's index, as on the wire."""
+    return [
+        histograms.index(histogram) if histogram in histograms[:at] else _columns(histogram)
+        for at, histogram in enumerate(histograms)
+    ]
 
 
-def _pairs(steps: Sequence[int], counts: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(accumulate(steps), counts, strict=True))
+def _columns(histogram: Histogram) -> list[list[int]]:
+    cells = sorted(histogram.cells)
+    counts = histogram.cells
+    return [[cell - before for before, cell in pairwise([0, *cells])], [counts[cell] for cell in cells]]
+
+
+def _pairs(one: int | tuple[Sequence[int], Sequence[int]]) -> int | list[tuple[int, int]]:
+    return one if isinstance(one, int) else list(zip(accumulate(one[0]), one[1], strict=True))
 
 
 def framed(record: Record) -> bytes:
@@ -103,7 +118,7 @@ def framed(record: Record) -> bytes:
 def decode(record: Record) -> list[Entry]:
     """The entries in a record. Raises ValueError when it holds none: of another version, or not ours."""
     try:
-        frames = json.loads(zlib.decompress(record.payload))
+        frames = orjson.loads(zlib.decompress(record.payload))
         return [Entry(n, at_ns, "", 0, SlotsArrived(frame=_unpacked(frame))) for n, at_ns, frame in frames]
     except (zlib.error, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"record {record.n} holds no frame: {error}") from error
