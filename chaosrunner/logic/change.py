@@ -50,8 +50,10 @@ class Turn:
 
     low_us: int
     """A bad hit that, with 95 % confidence, was still part of the illness."""
+    last_us: int
+    """The one that most likely was its last."""
     at_us: int
-    """Right after the one that most likely was its last."""
+    """Right after it."""
     high_us: int
     """With 95 % confidence it was over by then."""
 
@@ -127,7 +129,7 @@ def turn(trace: Trace, early_us: int, late_us: int, watch: Watch) -> Turn | None
         return None
     bad = [replace(bad[0], good=0), *bad[1:]]  # it began no earlier than it showed
     if trace.rule.allowed <= 0:
-        return Turn(bad[-1].due, trace.after_bad(bad[-1].nth), trace.after_bad(bad[-1].nth))
+        return Turn(bad[-1].due, bad[-1].due, trace.after_bad(bad[-1].nth), trace.after_bad(bad[-1].nth))
     usual = trace.usual(watch)
     last_ill = max((nth for nth, point in enumerate(bad) if point.due < early_us), default=0)
     found = _best(bad, usual, last_ill)
@@ -135,11 +137,13 @@ def turn(trace: Trace, early_us: int, late_us: int, watch: Watch) -> Turn | None
         return None
     while further := _lasting(trace, trace.due[bad[found.best].point] + 1, watch.until_us, usual):
         bad, found = further
-    at = max(early_us, trace.after_bad(bad[found.best].nth))
+    best, after = bad[found.best], trace.after_bad(bad[found.best].nth)
+    at = max(early_us, after)
     return Turn(
         max(watch.begin_us, bad[found.low].due),
+        best.due if at == after else at,
         at,
-        max(at, _still_likely(trace, bad[found.best].nth, usual, found.share)),
+        max(at, _still_likely(trace, best.nth, usual, found.share)),
     )
 
 

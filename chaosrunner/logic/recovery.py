@@ -7,10 +7,11 @@ Definitions (docs: explanation of recovery):
   that failed, `p95 <= 374ms` five percent that failed or took longer. Relative bounds rest on the baseline's value.
 - *Recovered* is the due time r of the first hit, not before the end of the effect, such that over [r, r + hold] every
   tolerance holds as a whole and no stretch that begins at r strays further than `stats.stray_limit` allows.
-- Time to recover = r − answered, never below 0, in bounds [last bad hit − answered, r − called].
+- It turned somewhere between the last bad hit and r. Time to recover = halfway between them − answered, never below 0,
+  in bounds [last bad hit − answered, r − called].
 - Where chance explains all that was bad after the end, the time is 0; the upper bound stays r − called.
 - Load workers on other machines: both bounds are wider by the most their clocks may be off.
-- *Never*: watched until target + hold, and no such r.
+- *Never*: watched until target + hold, and no such r; unknown, if only failures as few as chance explains were in the way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from math import log
 
-from chaosrunner.logic import change
+from chaosrunner.logic import change, sharpen
 from chaosrunner.logic.comeback import comeback
 from chaosrunner.logic.conditions import Condition, NoConditionError, Seen, conditions, look
 from chaosrunner.logic.episode import with_episode
@@ -54,7 +55,7 @@ class Found:
     """A moment of recovery, at first sight and proven. µs after the load's epoch."""
 
     turn_us: int
-    """The most likely moment."""
+    """The most likely moment: halfway between the last bad request and the first good one."""
     low_us: int
     """The last bad hit before the earliest moment possible, or the end of the effect."""
     held_us: int
@@ -204,7 +205,7 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
     traces = [condition for condition in asked if isinstance(condition, Trace)]
     if _calm(seen, asked, replace(watch, until_us=end)):
         hidden = [change.hidden(trace, replace(watch, until_us=end)) for trace in traces]
-        return change.Turn(watch.begin_us, watch.begin_us, max([held, *hidden]))
+        return change.Turn(watch.begin_us, watch.begin_us, watch.begin_us, max([held, *hidden]))
     strict = replace(watch, whole=False, until_us=end)
     late = _unbroken(seen, asked, strict, held)
     early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us) or late
@@ -213,32 +214,51 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
     turns = [
         turn
         for nth, trace in enumerate(traces)
-        if (turn := gradual.get(nth) or change.turn(trace, early, late, strict)) is not None
+        if (turn := gradual.get(nth) or _sharp(seen, trace, change.turn(trace, early, late, strict), strict))
+        is not None
     ]
     doubts = [doubt for one in asked if (doubt := one.doubt_before(early, watch.begin_us)) is not None]
-    at = max((turn.at_us for turn in turns), default=early)
+    final = max(turns, key=lambda turn: (turn.at_us, -turn.last_us), default=change.Turn(early, early, early, early))
     low = max([turn.low_us for turn in turns] or doubts, default=watch.begin_us)
-    if all(turn.at_us != at for turn in gradual.values()):
-        at = _snap(seen, at) or late
-    return change.Turn(min(low, at), at, max([at if gradual else held, *(turn.high_us for turn in turns)]))
+    at = final.at_us
+    if final not in gradual.values():  # it turned somewhere between two requests: halfway is off by the least
+        at = (max(watch.begin_us, final.last_us) + (_snap(seen, at) or late)) // 2
+    return change.Turn(
+        min(low, at), final.last_us, at, max([at if gradual else held, *(turn.high_us for turn in turns)])
+    )
 
 
 def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
     """When a quantile crossed its bound, if responses came back little by little; only single hits can tell."""
     if trace.rule.tolerance.metric.stat is not Stat.QUANTILE or not seen.exact:
         return None
-    names = trace.rule.names
-    own = [
-        hit
-        for hit in seen.hits[bisect_left(seen.due, watch.begin_us) : bisect_left(seen.due, watch.until_us)]
-        if hit.outcome is Outcome.OK and (names is None or hit.name in names)
-    ]
-    points = [((hit.due_us - watch.begin_us) / 1e6, log(max(1, hit.response_us) / 1e6)) for hit in own]
+    logs = _logs(seen, trace, watch.begin_us, watch.until_us)
+    points = [((due - watch.begin_us) / 1e6, response) for due, response in logs]
     found = comeback(points, log(max(1e-6, trace.rule.bound)), 1.0 - trace.rule.allowed)
     if found is None:
         return None
     at, low, high = (watch.begin_us + round(seconds * 1e6) for seconds in (found.at_s, found.low_s, found.high_s))
-    return change.Turn(low, at, high)
+    return change.Turn(low, at, at, high)
+
+
+def _sharp(seen: Seen, trace: Trace, turn: change.Turn | None, watch: Watch) -> change.Turn | None:
+    """A quantile's turn, told by how slow each request was if none failed about it."""
+    if turn is None or trace.rule.tolerance.metric.stat is not Stat.QUANTILE or not seen.exact:
+        return turn
+    if bisect_left(seen.failed_due, turn.low_us) != bisect_left(seen.failed_due, turn.high_us):
+        return turn
+    found = sharpen.split(_logs(seen, trace, watch.since_us, watch.until_us), turn.low_us, turn.high_us)
+    return turn if found is None else replace(turn, low_us=min(turn.low_us, found[0]), last_us=found[0], at_us=found[1])
+
+
+def _logs(seen: Seen, trace: Trace, begin_us: int, end_us: int) -> list[tuple[int, float]]:
+    """(due in µs, logarithm of the response in seconds) of a trace's requests in [begin, end) that succeeded."""
+    names = trace.rule.names
+    return [
+        (hit.due_us, log(max(1, hit.response_us) / 1e6))
+        for hit in seen.hits[bisect_left(seen.due, begin_us) : bisect_left(seen.due, end_us)]
+        if hit.outcome is Outcome.OK and (names is None or hit.name in names)
+    ]
 
 
 def _calm(seen: Seen, asked: list[Condition], watch: Watch) -> bool:
@@ -305,9 +325,24 @@ def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition],
     if lacking and not violated:
         why = f"{lacking} requests too few in {human_duration(target.hold_s)} to prove a recovery"
         return replace(unknown, why=why)
+    if chance := _chance(seen, asked, watch):
+        return replace(unknown, why=chance)
     why = f"holding only for the last {human_duration(held_s)}" if held_s else "not within target and hold"
     never = replace(unknown, state="never", why=f"{why}, watched for {human_duration(watched_s)}")
     return with_episode(never, seen, asked, (effect.inject_called_us, effect.inject_answered_us, watch.until_us))
+
+
+def _chance(seen: Seen, asked: list[Condition], watch: Watch) -> str:
+    """Why it may have recovered in time, where nothing but failures as few as chance explains kept it from holding."""
+    begin = _first_common(seen, asked, replace(watch, whole=False), watch.begin_us)
+    latest = watch.begin_us + round(seen.traffic.experiment.recover.within_s * 1e6)
+    if begin is None or begin > latest:
+        return ""
+    hold = begin, begin + watch.hold_us
+    violated = [one for one in asked if one.violated(*hold)]
+    if not violated or not all(isinstance(one, Trace) and one.by_chance(*hold) for one in violated):
+        return ""
+    return "too few requests to tell the failures in the hold time from chance"
 
 
 def _epoch(seen: Seen) -> int:

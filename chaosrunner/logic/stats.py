@@ -23,6 +23,9 @@ MANY = 1000
 BEYOND = 5
 """A quantile is judged once this many hits are expected beyond it."""
 
+UNLIKELY = 0.05
+"""A share that is above its bound proves nothing where chance does as much with this probability."""
+
 EPSILON = 1e-9
 """Half a bit of rounding: 0.95 * 20 is 19.000000000000004 in floats, and must stay 19."""
 
@@ -35,6 +38,24 @@ def enough_for_quantile(share: float) -> int:
 def enough_for_share(share: float) -> int:
     """Hits needed to judge `errors < share`: 1/share, one allowed error, but from 30 to 1,000."""
     return min(MANY, max(FEW, math.ceil(1.0 / share - EPSILON))) if share > 0 else FEW
+
+
+def is_few(share: float, hits: int) -> bool:
+    """Whether fewer than five of `hits` may be bad where a share is allowed: then a handful says little."""
+    return 0 < share * hits < BEYOND
+
+
+def by_chance(bad: int, hits: int, share: float) -> float:
+    """P(at least `bad` of `hits` are bad) where each is with the chance `share`: the binomial tail, summed upwards.
+
+    For few bad ones: it takes `bad` steps. Needs 0 < share < 1.
+    """
+    term = math.exp(hits * math.log1p(-share))
+    below = 0.0
+    for nth in range(bad):
+        below += term
+        term *= (hits - nth) / (nth + 1) * share / (1.0 - share)
+    return max(0.0, 1.0 - below)
 
 
 def rank_of(share: float, hits: int) -> int:

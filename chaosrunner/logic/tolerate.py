@@ -1,6 +1,7 @@
 """Does a tolerance hold? Held, broken, or not enough to tell; on traffic that is taken to be fit evidence.
 
-An absolute tolerance is about this run's traffic: the observed value decides, once there is enough of it.
+An absolute tolerance is about this run's traffic: the observed value decides, once there is enough of it. Only where
+fewer than five requests might fail, a handful that did must be more than chance (`stats.by_chance`) to break it.
 A relative one compares two noisy samples, and may be undecided however much each of them holds.
 """
 
@@ -11,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from chaosrunner.logic.measure import Measured, beyond_repair, bound_of, enough, holds, human, measure
+from chaosrunner.logic.stats import BEYOND, UNLIKELY, by_chance, is_few
 from chaosrunner.logic.traffic import Sample
-from chaosrunner.model.hypothesis import Against, Tolerance
+from chaosrunner.model.hypothesis import Against, Stat, Tolerance
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import Outcome
 
@@ -111,14 +113,29 @@ def _one(tolerance: Tolerance, sample: Sample, compared: Compared) -> Judgement:
     judgement = replace(unknown, value=seen.value)
     needed = enough(tolerance, bound)
     if sample.hits < needed:
-        if beyond_repair(tolerance, sample, bound, adjusted=compared.adjusted):
+        if beyond_repair(tolerance, sample, bound, adjusted=compared.adjusted) and not _chance(
+            tolerance, sample, bound
+        ):
             return replace(judgement, outcome=Outcome.BROKEN)
         return replace(judgement, why=_too_few(sample, needed))
     if base is None:
-        outcome = Outcome.HELD if holds(seen.value, tolerance.cmp, bound) else Outcome.BROKEN
-        return replace(judgement, outcome=outcome)
+        if holds(seen.value, tolerance.cmp, bound):
+            return replace(judgement, outcome=Outcome.HELD)
+        why = _chance(tolerance, sample, bound)
+        return replace(judgement, outcome=Outcome.UNKNOWN if why else Outcome.BROKEN, why=why)
     outcome, why = _relative(tolerance, seen, base, (sample.seconds, compared.baseline_s))
     return replace(judgement, outcome=outcome, why=why)
+
+
+def _chance(tolerance: Tolerance, sample: Sample, bound: float) -> str:
+    """Why a share above its bound proves nothing: so few may be bad that chance explains those there were."""
+    few = tolerance.metric.stat is Stat.ERRORS and tolerance.cmp in ("<", "<=") and is_few(bound, sample.hits)
+    chance = by_chance(sample.failures, sample.hits, bound) if few else 0.0
+    if chance <= UNLIKELY:
+        return ""
+    longer = human_duration(math.ceil(sample.seconds * BEYOND / (bound * sample.hits)))
+    seen = f"{sample.failures} of {sample.hits} requests failed: with {bound * 100:.3g} % allowed"
+    return f"{seen}, chance does so in {chance * 100:.0f} % of cases; {longer} would suffice"
 
 
 def _relative(tolerance: Tolerance, seen: Measured, base: Measured, spans: tuple[float, float]) -> tuple[Outcome, str]:

@@ -153,6 +153,12 @@ class Trace:
         bad, hits = self.counts(begin_us, end_us)
         return not self.rule.holds(bad, max(hits, self.rule.needed))
 
+    def by_chance(self, begin_us: int, end_us: int) -> bool:
+        """Whether what was bad in [begin, end) is no more than chance makes of the share that is allowed."""
+        bad, hits = self.counts(begin_us, end_us)
+        allowed = self.rule.allowed
+        return stats.is_few(allowed, hits) and stats.by_chance(bad, hits, allowed) > stats.UNLIKELY
+
     def lacks(self, begin_us: int, end_us: int) -> int:
         """How many hits are missing in [begin, end) to judge it."""
         return max(0, self.rule.needed - self.counts(begin_us, end_us)[1])

@@ -56,8 +56,11 @@ class Histogram:
 
     def add(self, other: Histogram) -> None:
         """Merge `other` into this one: lossless, associative, commutative."""
-        for cell, count in other.cells.items():
-            self.cells[cell] = self.cells.get(cell, 0) + count
+        if self.total:
+            for cell, count in other.cells.items():
+                self.cells[cell] = self.cells.get(cell, 0) + count
+        else:
+            self.cells = dict(other.cells)  # most are merged once, into nothing
         self.total += other.total
 
     def rank(self, rank: int, infinite: int = 0) -> float:

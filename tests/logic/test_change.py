@@ -96,7 +96,9 @@ def test_turns_that_are_none() -> None:
     """Without an illness before there is no turn; where nothing is allowed it follows the last bad hit."""
     assert turn(trace(set(), 100), 10 * STEP, 50 * STEP, WATCH) is None
     assert turn(trace({3, 8}, 100, allowed=0.5), 10 * STEP, 50 * STEP, WATCH) is None
-    assert turn(trace({3, 20}, 100, allowed=0.0), 10 * STEP, 50 * STEP, WATCH) == Turn(20 * STEP, 21 * STEP, 21 * STEP)
+    assert turn(trace({3, 20}, 100, allowed=0.0), 10 * STEP, 50 * STEP, WATCH) == Turn(
+        20 * STEP, 20 * STEP, 21 * STEP, 21 * STEP
+    )
 
 
 def test_what_lingers_behind_an_outage() -> None:

@@ -45,7 +45,7 @@ def measured(script: Script, asked: Experiment = FEW) -> Recovery:
     seed=st.integers(),
 )
 def test_an_outage_is_measured_to_one_request(begin: float, lasts: float, rate: float, seed: int) -> None:
-    """Whatever its length, an outage's end and length are known to the distance of two requests, inside the bounds."""
+    """Whatever its length, an outage's end is known to half the distance of two requests, inside the bounds."""
     end = begin + lasts
     quiet = noisy(seed, wrong=0.0, slow=0.0)
     seen = measured(Script(answer=away(begin, end, otherwise=quiet), rate=rate), FEW_AND_FAST)
@@ -53,7 +53,7 @@ def test_an_outage_is_measured_to_one_request(begin: float, lasts: float, rate: 
     assert seen.state == "recovered"
     assert seen.time_s is not None and seen.low_s is not None and seen.high_s is not None  # noqa: PT018
     assert seen.low_s - 1e-6 <= truth <= seen.high_s + step
-    assert truth - 1e-6 <= seen.time_s <= truth + step
+    assert abs(seen.time_s - truth) <= step / 2 + 1e-6
     assert seen.detected_s is not None
     assert begin - 22.5 - 1e-6 <= seen.detected_s <= begin - 22.5 + step
     assert seen.outage_low_s is not None and seen.outage_high_s is not None  # noqa: PT018
@@ -109,17 +109,17 @@ def test_healed_before_the_fault_ended() -> None:
 def test_the_width_of_the_heal_is_in_the_bounds() -> None:
     """A heal that was called at 27.0 and answered at 27.5 leaves half a second of doubt."""
     seen = measured(Script(answer=away(23.0, 30.003), heal=(27.0, 27.5)))
-    assert seen.time_s == pytest.approx(2.51)
+    assert seen.time_s == pytest.approx(2.505)
     assert (seen.low_s, seen.high_s) == (pytest.approx(2.50), pytest.approx(3.01))
     assert seen.at_ns == ns(30.01)
-    assert seen.from_inject_s == pytest.approx(7.51)
+    assert seen.from_inject_s == pytest.approx(7.505)
 
 
 def test_a_kill_counts_from_the_kill() -> None:
     """What has no undo ends with its inject, and users may have it back while FAULT lasts."""
     killed = Script(answer=away(22.5, 24.003), heal=None, reversible=False, inject=(22.4, 22.5))
     seen = measured(killed)
-    assert seen.time_s == pytest.approx(1.51)
+    assert seen.time_s == pytest.approx(1.505)
     assert (seen.low_s, seen.high_s) == (pytest.approx(1.5), pytest.approx(1.61))
     assert seen.from_inject_s == seen.time_s
 
@@ -134,8 +134,8 @@ def test_the_last_fault_counts() -> None:
     ]
     two = after(errors(0.01), faults=(fault(0), fault(1)))
     seen = measured(Script(answer=away(23.0, 30.003), extra=second), two)
-    assert seen.time_s == pytest.approx(1.01)
-    assert seen.from_inject_s == pytest.approx(7.51)
+    assert seen.time_s == pytest.approx(1.005)
+    assert seen.from_inject_s == pytest.approx(7.505)
 
 
 def test_a_partial_outage() -> None:
@@ -169,7 +169,7 @@ def test_a_relapse_starts_anew() -> None:
     """An outage that comes back within the hold time was not over."""
     back = away(24.0, 29.0, otherwise=away(33.0, 34.005))
     seen = measured(Script(answer=back))
-    assert seen.time_s == pytest.approx(6.51)
+    assert seen.time_s == pytest.approx(6.505)
     assert seen.outage_s == pytest.approx(10.0)
 
 
@@ -294,7 +294,7 @@ def test_before_the_load_nothing_is_measured() -> None:
 def test_nothing_asked_of_after() -> None:
     """Without `after` the tolerances of `before` say what recovered means; without any, the effect's end stands in."""
     gate = experiment(hypothesis=Hypothesis(before=(errors(0.01),)))
-    assert measured(Script(answer=away(24.0, 30.0)), gate).time_s == pytest.approx(2.5)
+    assert measured(Script(answer=away(24.0, 30.0)), gate).time_s == pytest.approx(2.495)
     nothing = measured(Script(), experiment(hypothesis=Hypothesis()))
     assert (nothing.state, nothing.at_ns, nothing.time_s) == ("none", ns(27.5), 0.0)
     assert nothing.held_s == pytest.approx(32.5)
@@ -307,7 +307,7 @@ def test_relative_tolerances_rest_on_the_baseline() -> None:
         return Outcome.OK, 0.012 if 24.0 <= due < 31.005 else 0.005
 
     seen = measured(Script(answer=answer), after(p95(2.0, against=Against.TIMES_BASELINE)))
-    assert seen.time_s == pytest.approx(3.51)
+    assert seen.time_s == pytest.approx(3.505)
     assert seen.lost == 0
     assert seen.waited_s == pytest.approx(0.007 * 701, rel=0.01)
     assert seen.residual == pytest.approx(1.0)
@@ -466,7 +466,7 @@ def test_a_rate_of_too_few() -> None:
 def test_a_maximum_allows_nothing() -> None:
     """One request above a maximum is one too many, and the last such one ends the outage."""
     seen = measured(Script(answer=lambda due, _: (Outcome.OK, 0.2 if due in {24.0, 29.0} else 0.005)), after(SLOWEST))
-    assert seen.time_s == pytest.approx(1.51)
+    assert seen.time_s == pytest.approx(1.505)
     assert seen.detected_s == pytest.approx(1.5)
     assert seen.outage_s == pytest.approx(5.0)
 
@@ -498,11 +498,23 @@ def probed(*values: tuple[float, float | None]) -> list[tuple[float, e.Event]]:
 QUEUE = tolerance("queue < 5", Metric(stat=Stat.PROBE, probe="queue"), "<", 5.0)
 
 
+@pytest.mark.parametrize(("apart_s", "state"), [(4.5, "unknown"), (1.0, "never")])
+def test_failures_that_chance_explains_do_not_refute_a_recovery(apart_s: float, state: str) -> None:
+    """Failures here and there leave a recovery unknown where requests are few; more than chance explains refute it."""
+
+    def answer(due: float, _: int) -> tuple[Outcome, float]:
+        fails = due >= 24.0 and (due - 24.0) % apart_s < 0.045
+        return (Outcome.RESET, 0.001) if fails else (Outcome.OK, 0.005)
+
+    seen = measured(Script(answer=answer, rate=20.0))
+    assert seen.state == state, seen.why
+
+
 def test_a_probe_must_recover_too() -> None:
     """Users have it back, but the queue has drained only when the probe says so."""
     said = probed(*[(float(at), 9.0 if 24 <= at < 33 else 1.0) for at in range(2, 60)])
     seen = measured(Script(answer=away(24.0, 28.0), extra=said), after(errors(0.01), QUEUE))
-    assert seen.time_s == pytest.approx(5.5, abs=0.02)
+    assert seen.time_s == pytest.approx(5.0, abs=0.02)
     assert seen.low_s == pytest.approx(4.5, abs=0.02)
     assert seen.outage_s == pytest.approx(4.0, abs=0.02)
 
@@ -519,7 +531,7 @@ def test_a_relative_probe_rests_on_the_baseline() -> None:
     """`queue < 2x baseline` counts from the median answer of the baseline."""
     twice = replace(QUEUE, against=Against.TIMES_BASELINE, value=2.0)
     said = probed(*[(float(at), 9.0 if 24 <= at < 33 else 3.0) for at in range(2, 60)])
-    assert measured(Script(extra=said), after(twice)).time_s == pytest.approx(5.5, abs=0.02)
+    assert measured(Script(extra=said), after(twice)).time_s == pytest.approx(5.0, abs=0.02)
 
 
 def test_no_requests_at_all() -> None:
@@ -538,3 +550,18 @@ def test_the_same_entries_give_the_same_recovery() -> None:
     """Recovery is a function of the journal."""
     entries = Script(answer=away(24.0, 30.0, otherwise=noisy(4))).entries()
     assert recovery(FEW, fold(entries), LATER) == recovery(FEW, fold(entries), LATER)
+
+
+@pytest.mark.parametrize("odd", [30.033, 30.053, 30.103])
+def test_a_step_of_slowness_is_told_by_how_slow_each_request_was(odd: float) -> None:
+    """Right after a step back, a request that is slow by chance only does not make the recovery later."""
+
+    def answer(due: float, _: int) -> tuple[Outcome, float]:
+        if due < 30.003:
+            return Outcome.OK, 0.3 if due >= 24.0 else 0.05
+        return Outcome.OK, 0.12 if abs(due - odd) < 0.006 else 0.05
+
+    seen = measured(Script(answer=answer), after(p95(0.1)))
+    assert seen.time_s == pytest.approx(2.505, abs=0.002)
+    assert seen.low_s is not None and seen.high_s is not None  # noqa: PT018
+    assert seen.low_s <= 2.503 <= seen.high_s

@@ -84,3 +84,18 @@ def test_stray_limits_are_ordered(hits: int, allowed: float) -> None:
 def test_nothing_holds_that_begins_with_a_bad_hit(allowed: float) -> None:
     """The first hit after an outage must be good."""
     assert stats.stray_limit(1, allowed) < 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "hits", "share", "chance"),
+    [(0, 10, 0.3, 1.0), (1, 2, 0.5, 0.75), (3, 300, 0.01, 0.5779), (7, 300, 0.01, 0.0324)],
+)
+def test_chance_of_so_many(bad: int, hits: int, share: float, chance: float) -> None:
+    """The chance of at least so many bad ones is the tail of the binomial distribution."""
+    assert stats.by_chance(bad, hits, share) == pytest.approx(chance, abs=1e-3)
+
+
+@pytest.mark.parametrize(("share", "hits", "few"), [(0.01, 499, True), (0.01, 500, False), (0.0, 10, False)])
+def test_few_that_may_be_bad(share: float, hits: int, few: bool) -> None:
+    """Few means fewer than five that may be bad, and at least a chance of one."""
+    assert stats.is_few(share, hits) is few
