@@ -11,7 +11,8 @@ Definitions (docs: explanation of recovery):
   in bounds [last bad hit − answered, r − called].
 - Where chance explains all that was bad after the end, the time is 0; the upper bound stays r − called.
 - Load workers on other machines: both bounds are wider by the most their clocks may be off.
-- *Never*: watched until target + hold, and no such r; unknown, if only failures as few as chance explains were in the way.
+- *Never*: watched until target + hold, and no such r; unknown if only failures as few as chance explains were in the
+  way.
 """
 
 from __future__ import annotations

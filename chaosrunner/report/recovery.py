@@ -40,8 +40,9 @@ def recovery_section(verdict: Verdict, experiment: Experiment) -> ET.Element:
     note = (
         "Measured from the users' own requests, not from the state of any process. Time counts from the end of the "
         "last fault's effect to halfway between the last ill request and the first from which everything asked of "
-        "“after” holds and keeps holding; its bounds are the width of that end and the spacing of the traffic. RECOVERED means more: every metric below is "
-        "proven, at 95 % with autocorrelation counted in, to be within its margin of this run's baseline."
+        "“after” holds and keeps holding; its bounds are the width of that end and the spacing of the traffic. "
+        "RECOVERED means more: every metric below is proven, at 95 % with autocorrelation counted in, to be within its "
+        "margin of this run's baseline."
     )
     before = as_before(seen)
     return section(
