@@ -83,6 +83,44 @@ def compare(
     return replace(seen, proves=proves, why=why)
 
 
+def pooled(metric: Metric, kinds: Sequence[tuple[int, Residual]], margin: float) -> Residual | None:
+    """The mean change of several kinds of requests, each weighted by how many there were.
+
+    Its interval is the mean of theirs: never too narrow, however much the kinds share their noise.
+
+    Args:
+        metric: a quantile or a mean.
+        kinds: (requests, the comparison of that kind).
+        margin: as in `compare`.
+
+    Returns:
+        None if one of the kinds could not be compared, or is proven to be worse.
+    """
+    if any(one.change is None or one.proves is Change.WORSE for _, one in kinds):
+        return None
+    before, after, at, low, high = (
+        _mean_log([(weight, getattr(one, figure)) for weight, one in kinds])
+        for figure in ("before", "after", "change", "low", "high")
+    )
+    return Residual(
+        metric=f"{label(metric)} by kind",
+        scale="ratio",
+        before=math.exp(before),
+        after=math.exp(after),
+        change=math.exp(at),
+        low=math.exp(low),
+        high=math.exp(high),
+        margin=margin,
+        proves=_proves(metric, _Figure(after, at, low, high), margin),
+    )
+
+
+def _mean_log(weighted: Sequence[tuple[int, float]]) -> float:
+    """Of numbers from 0 to ∞, both included."""
+    logs = [(weight, math.log(value) if value > 0 else -math.inf) for weight, value in weighted]
+    return math.fsum(weight * value for weight, value in logs) / sum(weight for weight, _ in logs)
+
+
 def label(metric: Metric) -> str:
     """`p95`, `errors of log in`."""
     what = f"p{metric.quantile * 100:g}" if metric.stat is Stat.QUANTILE else metric.stat.value

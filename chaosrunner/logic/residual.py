@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from chaosrunner.logic.equivalence import COMPARABLE, SIDE, compare
+from chaosrunner.logic.equivalence import COMPARABLE, SIDE, compare, pooled
 from chaosrunner.logic.measure import bound_of, measure
 from chaosrunner.logic.stretch import Stretch, size_of_piece, stretch
 from chaosrunner.logic.traffic import Traffic, slots_in
@@ -30,9 +30,10 @@ FAILING = 0.01
 LESS = 0.05
 """How much less goodput there may be."""
 
+MEDIAN = Metric(stat=Stat.QUANTILE, quantile=0.5)
 ALWAYS = (
     Metric(stat=Stat.ERRORS),
-    Metric(stat=Stat.QUANTILE, quantile=0.5),
+    MEDIAN,
     Metric(stat=Stat.QUANTILE, quantile=0.95),
 )
 GOODPUT = Metric(stat=Stat.RATE)
@@ -107,6 +108,8 @@ def residuals(comparison: Comparison) -> tuple[Residual, ...]:
 def _residual(comparison: Comparison, metric: Metric) -> Residual:
     margin = margin_of(comparison.traffic, metric)
     seen = compare(metric, pair(comparison, metric.of), margin, comparison.side)
+    if seen.proves is Change.UNCLEAR and metric == MEDIAN:
+        return _by_kind(comparison, margin) or seen
     # Goodput with a trend has so wide an interval that it is not proven to be worse.
     if seen.proves is not Change.WORSE or metric.stat is Stat.RATE:
         return seen
@@ -114,6 +117,23 @@ def _residual(comparison: Comparison, metric: Metric) -> Residual:
         return seen
     why = f"{changed(seen)}, but still on its way back: {_relative(end, end.change)} at the end; hold it longer to tell"
     return replace(seen, proves=Change.UNCLEAR, why=why)
+
+
+def _by_kind(comparison: Comparison, margin: float) -> Residual | None:
+    """The median of each kind of request, if that proves what the median of all of them cannot.
+
+    The median of requests of several kinds may fall between a quick and a slow kind, where hardly any response lies:
+    then it moves by half for a handful of requests, and nothing is known of it.
+    """
+    names = dict.fromkeys(step.name for step in comparison.traffic.experiment.load.steps)
+    kinds = []
+    for name in names:
+        stretches = pair(comparison, name)
+        hits = sum(one.whole.hits for one in stretches)
+        if hits:
+            kinds.append((hits, compare(replace(MEDIAN, of=name), stretches, margin, comparison.side)))
+    found = pooled(MEDIAN, kinds, margin) if len(kinds) > 1 else None
+    return None if found is None or found.proves is Change.UNCLEAR else found
 
 
 def _on_its_way(comparison: Comparison, metric: Metric, margin: float) -> Residual | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from building import Answer, Script, away, errors, experiment, ns, p95, tolerance, well
+from building import Answer, Script, away, errors, experiment, ns, p95, steps, tolerance, well
 
 from chaosrunner.errors import Exit
 from chaosrunner.logic.appraisal import appraisal, doubted, glance
@@ -150,6 +150,29 @@ def test_never_is_not_recovered_and_cut_off() -> None:
     assert seen.verdict_why.startswith("'after' never held long enough")
     strict = experiment(hypothesis=Hypothesis(after=(p95(0.001),)))
     assert appraised("well", strict).verdict_why.startswith("'after' never held long enough")
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict", "metric"),
+    [
+        (("quick", "slow", "never asked"), Return.RECOVERED, "p50 by kind"),
+        (("read", "read"), Return.INCONCLUSIVE, "p50"),
+    ],
+    ids=["two kinds", "one kind"],
+)
+def test_a_median_between_two_kinds_is_told_by_each_of_them(
+    names: tuple[str, str], verdict: Return, metric: str
+) -> None:
+    """Where half of the requests are quick and half slow, the median of all jumps; those of both kinds do not."""
+    chance = random.Random(1)
+
+    def answer(_due: float, name: int) -> tuple[Outcome, float]:
+        return Outcome.OK, (0.05 if name else 0.005) * math.exp(0.02 * chance.gauss(0, 1))
+
+    script = Script(answer=answer, names=2, after=29.0, rate=100.0)
+    seen = appraisal(replace(FEW, load=steps(*names)), script.state(), LATER)
+    assert seen.verdict is verdict, seen.verdict_why
+    assert seen.residuals[1].metric == metric
 
 
 def test_too_little_is_inconclusive() -> None:

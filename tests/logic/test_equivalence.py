@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stretches import Kind, drawn, joined, piece
 
-from chaosrunner.logic.equivalence import compare, label
+from chaosrunner.logic.equivalence import compare, label, pooled
 from chaosrunner.logic.stretch import alike, size_of_piece, student, variance_of_sum
 from chaosrunner.model.hypothesis import Metric, Stat
 from chaosrunner.model.verdict import Change
@@ -187,3 +188,37 @@ def test_pieces_are_a_twentieth_of_the_shorter() -> None:
     """The shorter of two stretches is cut in about twenty, and no piece is shorter than a slot."""
     assert size_of_piece(range(100), range(600)) == 5
     assert size_of_piece(range(10), range(600)) == 1
+
+
+def test_kinds_are_pooled_by_how_many_there_were() -> None:
+    """The mean change of two kinds lies between theirs, nearer to that of the many, and so does its interval."""
+    kinds = [
+        (300, compare(P50, (drawn(1, Kind()), drawn(2, Kind())), 0.1)),
+        (100, compare(P50, (drawn(3, Kind(median=0.2)), drawn(4, Kind(median=0.208))), 0.1)),
+    ]
+    seen = pooled(P50, kinds, 0.1)
+    assert seen is not None
+    assert seen.metric == "p50 by kind"
+    for field in ("change", "low", "high", "before", "after"):
+        many, few = (math.log(getattr(one, field)) for _, one in kinds)
+        assert math.log(getattr(seen, field)) == pytest.approx(0.75 * many + 0.25 * few)
+
+
+def test_kinds_that_cannot_be_pooled() -> None:
+    """One kind that is proven to be worse, or of which too little is known, is not hidden by the others."""
+    same = compare(P50, (drawn(1, Kind(hits=400)), drawn(2, Kind(hits=400))), 0.1)
+    worse = compare(P50, (drawn(1, Kind(hits=400)), drawn(2, Kind(hits=400, median=0.03))), 0.1)
+    lacking = compare(P50, (drawn(1, Kind()), joined([piece([])] * 20)), 0.1)
+    assert same.proves is Change.EQUAL
+    assert worse.proves is Change.WORSE
+    assert lacking.change is None
+    assert pooled(P50, [(1000, same), (1, worse)], 0.1) is None
+    assert pooled(P50, [(1000, same), (1, lacking)], 0.1) is None
+
+
+def test_what_takes_no_time_and_for_ever_is_pooled() -> None:
+    """A kind whose interval has no end leaves the mean without one, so nothing is proven."""
+    same = compare(P50, (drawn(1, Kind(hits=400)), drawn(2, Kind(hits=400))), 0.1)
+    seen = pooled(P50, [(1, same), (1, replace(same, low=0.0, high=math.inf))], 0.1)
+    assert seen is not None
+    assert (seen.low, seen.high, seen.proves) == (0.0, math.inf, Change.UNCLEAR)
