@@ -43,20 +43,14 @@ async def recover(run_dir: Path, heir: Heir) -> list[Payment]:
         raise
 
 
-async def recover_all(heir: Heir, system: str | None = None) -> list[Payment]:
-    """Pay what all dead runs of the state directory owe, on one system or on all. A lost journal is left for `scan`.
+async def recover_all(heir: Heir) -> list[Payment]:
+    """Pay what all dead runs of the state directory owe; of one whose journal is gone, what its claims still say.
 
-    What somebody else is paying just now is not touched, and is told as not yet paid.
+    What somebody else is paying just now is not touched, and is told as not yet paid. A lost journal is told, too: what
+    else it owed only `scan` can find.
     """
-    payments: list[Payment] = []
-    for run in orphaned(heir.home, system):
-        try:
-            payments += await succeed(run.run_dir, heir)
-        except Busy:
-            continue  # somebody else is at it, and is told below
-        except JournalBroken as error:
-            payments.append(Payment(run.run_dir, -1, f"run {run.run} on {run.system}", False, str(error)))
-    return [*payments, *(it for run in being_paid(heir.home, system) for it in _under_way(run.run_dir))]
+    under_way = [payment for run in being_paid(heir.home) for payment in _under_way(run.run_dir)]
+    return [*await _of_dead_runs(None, heir), *under_way]
 
 
 def _under_way(run_dir: Path) -> list[Payment]:
@@ -142,13 +136,15 @@ async def _found_here(system: System, injectors: Iterable[Injector], heir: Heir)
     return found, problems
 
 
-async def _of_dead_runs(system: str, heir: Heir) -> list[Payment]:
+async def _of_dead_runs(system: str | None, heir: Heir) -> list[Payment]:
+    """Pay what dead runs owe on a system, or on all."""
     payments: list[Payment] = []
     for run in orphaned(heir.home, system):
         if is_lost(run.run_dir):
             recipes = [recipe for recipe in claims.recipes_of(heir.home, run.run_dir) if recipe.reversible]
             payments += [await _undo_found(recipe, heir) for recipe in recipes]
-            continue
+            if system is not None:
+                continue  # whoever looks at the system itself finds the rest
         try:
             payments += await succeed(run.run_dir, heir)
         except Busy:

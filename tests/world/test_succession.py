@@ -255,17 +255,36 @@ async def test_a_lost_journal_is_no_reason_to_go_on(tmp_path):
     assert [payment.paid for payment in await recover_all(heir(home))] == [False]
 
 
-@pytest.mark.parametrize("injector", ["test.flag", "test.harder"])
-async def test_a_scan_pays_what_a_claim_remembers(tmp_path, injector):
-    """What bears no mark is put back by the recipe in its claim when the journal is gone, or is said not to be."""
-    home, run_dir = await died(tmp_path, injector=injector, system="test-system")
-    flag = tmp_path / "r1.broken"
-    recipe = Recipe(injector=injector, says="r1 broke it", data={"flag": str(flag)}, claims=("a", "b"))
+async def lost(folder, injector="test.flag"):
+    """State home, run directory and recipe of a dead run of which only its claims are left."""
+    home, run_dir = await died(folder, injector=injector, system="test-system")
+    data = {"flag": str(folder / "r1.broken")}
+    recipe = Recipe(injector=injector, says="r1 broke it", data=data, claims=("a", "b"))
     claimed = claims.hold(home, recipe.claims, run_dir.absolute())
     claimed.remember(recipe)
     for lock in claimed.locks:
         lock.release()
     shutil.rmtree(run_dir)
+    return home, run_dir, recipe
+
+
+async def test_what_a_claim_remembers_is_paid_with_all_others_and_the_rest_is_said_to_be_unknown(tmp_path):
+    """Without its journal a dead run's known debt is paid, and it still asks for a scan of what else it left."""
+    home, run_dir, _ = await lost(tmp_path)
+    payments = await recover_all(heir(home))
+    assert [(payment.says, payment.paid) for payment in payments] == [
+        ("r1 broke it", True),
+        ("run r1 on test-system", False),
+    ]
+    assert broken(tmp_path) == []
+    assert claims.recipes_of(home, run_dir) == []
+    assert [run.run for run in home.runs()] == ["r1"]
+
+
+@pytest.mark.parametrize("injector", ["test.flag", "test.harder"])
+async def test_a_scan_pays_what_a_claim_remembers(tmp_path, injector):
+    """What bears no mark is put back by the recipe in its claim when the journal is gone, or is said not to be."""
+    home, run_dir, recipe = await lost(tmp_path, injector)
     (tmp_path / "r1.broken.stuck").touch()
     system = experiment_on(tmp_path, "test.flag").system
     payments = await scan(system, [Flag()], heir(home, budget_s=0.2))
