@@ -123,8 +123,7 @@ class Search:
     async def _trial(self, quest: Quest, level: float, interrupts: Interrupts) -> Trial:
         played = await self.trip.playing(quest.draft(level), level, self._left(quest), interrupts)
         trial = trial_of(played.experiment, played.state, level, of_load=quest.of_load)
-        load = played.experiment.load
-        return without_room(trial, quest.all, load.connections) if quest.of_load and not load.closed else trial
+        return without_room(trial, quest.all, played.experiment.load.connections) if quest.of_load else trial
 
     def curve(self) -> Curve:
         """Of the first quest."""

@@ -74,6 +74,11 @@ def unfit_worker(traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judg
     """Why a worker that had no more to give forbids to call the target slow; empty when none was that busy."""
     if plain.outcome is not Outcome.BROKEN or tolerance.metric.stat not in LATENCIES | {Stat.RATE}:
         return ""
+    return busy_worker(traffic, span)
+
+
+def busy_worker(traffic: Traffic, span: Span) -> str:
+    """Which worker had no more to give for more than a little of a span; empty when none was that busy."""
     full: dict[int, float] = {}
     for (second, worker), strain in traffic.state.strains.items():
         if second in _seconds(span):

@@ -35,6 +35,8 @@ class Trial:
     """Requests in the system at once, on average: responses added up, per second (Little's law)."""
     service: float | None = None
     """p95 of done − sent in seconds, of what succeeded: what the target took once it had been asked."""
+    slowed: float | None = None
+    """Median of done − sent over that of the run's first requests: how much slower the target became."""
     taken: float = 0.0
     """Connections of ours that were taken at once, on average; 0 where hardly any request had to wait for one."""
     lasted_s: float = 0.0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from building import Script, errors, experiment, p95, well
 
+from chaosrunner.logic.fold import State
 from chaosrunner.logic.search.grid import Cell, cell_of, score_of
 from chaosrunner.logic.search.outcome import taken, trial_of, without_room
 from chaosrunner.logic.search.ramp import Ramps, Side, Strip, ramps_of
 from chaosrunner.logic.search.vary import lead_s
+from chaosrunner.logic.strain import Strain
 from chaosrunner.logic.traffic import Traffic
 from chaosrunner.model.experiment import Experiment
-from chaosrunner.model.hypothesis import Hypothesis
+from chaosrunner.model.hypothesis import Hypothesis, Tolerance
 from chaosrunner.model.load import Outcome
 from chaosrunner.model.search import Trial
 from chaosrunner.model.slots import Slot
@@ -139,15 +142,72 @@ def test_too_few_connections_are_not_blamed_on_the_target() -> None:
     full = Trial(level=300.0, outcome=Judged.BROKEN, service=1.05, taken=199.0, why="p95")
     seen = without_room(full, [held, replace(held, level=190.0, service=0.1)], 200)
     assert seen.outcome is Judged.UNKNOWN
-    assert seen.why.startswith("p95 (all 200 connections of ours were taken")
+    assert seen.why.startswith("p95 (all 200 connections of ours were taken and the target was as quick as ever")
     for other, before in (
         (replace(full, service=2.0), [held]),  # overloaded: it answers late
         (replace(full, service=None), [held]),  # it answers nobody
         (replace(full, taken=100.0), [held]),
-        (full, []),  # nothing says how quick it can be
+        (replace(full, slowed=1.6), []),  # it became slower while it was asked
         (replace(full, outcome=Judged.HELD), [held]),
     ):
         assert without_room(other, before, 200) is other
+
+
+@pytest.mark.parametrize(("slowed", "says"), [(1.1, "as quick as ever"), (None, "nothing says how quick")])
+def test_a_first_level_is_not_blamed_for_too_few_connections(slowed: float | None, says: str) -> None:
+    """Before anything held, the run's own first requests say how quick the target is; without them nothing is said."""
+    full = Trial(level=300.0, outcome=Judged.BROKEN, service=9.0, slowed=slowed, taken=199.0, why="p95")
+    seen = without_room(full, [replace(full, level=400.0)], 200)
+    assert seen.outcome is Judged.UNKNOWN
+    assert says in seen.why
+
+
+def served(script: Script, service: Callable[[float], float]) -> State:
+    """A run of whose requests the service is known as well, by when they were due."""
+    state = script.state()
+    for number in [*state.slots]:
+        names = state.slots[number]
+        for one in names.values():
+            for _ in range(one.due):
+                one.service.record(round(service(number / 10) * 1e6))
+        state.slots[number] = names
+    return state
+
+
+def test_a_run_knows_how_much_slower_its_target_became() -> None:
+    """Its requests beside its first twenty, by their medians; with a fault beside those a second after it began."""
+    slower = served(baseline_only(), lambda due: 0.1 if due < 0.3 else 0.3)
+    assert trial_of(CALM, slower, 100.0).slowed == pytest.approx(3.0, rel=0.01)
+    ill = served(Script(), lambda due: 0.1 if due < 23.2 else 0.2 if due < 23.4 else 0.3)
+    assert trial_of(experiment(), ill, 100.0).slowed == pytest.approx(1.5, rel=0.01)
+
+
+def test_without_its_first_requests_a_run_knows_of_no_slowness() -> None:
+    """Where none was served, and where the first seconds are no longer known one by one, there is nothing to say."""
+    assert trial_of(CALM, baseline_only().state(), 100.0).slowed is None
+    long = served(baseline_only(), lambda _: 0.1)
+    long.detail.until = 100
+    assert trial_of(CALM, long, 100.0).slowed is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "how", "outcome"),
+    [
+        pytest.param(errors(0.01), Outcome.TIMEOUT, Judged.UNKNOWN, id="too late"),
+        pytest.param(errors(0.01), Outcome.STATUS, Judged.BROKEN, id="wrong answers"),
+        pytest.param(errors(0.01), Outcome.OK, Judged.HELD, id="nothing wrong"),
+        pytest.param(p95(0.1), Outcome.OK, Judged.UNKNOWN, id="a latency"),
+    ],
+)
+def test_a_generator_that_was_never_idle_blames_nobody(asked: Tolerance, how: Outcome, outcome: Judged) -> None:
+    """What was given up may have been answered in time, had we had the CPU to see it: the level is UNKNOWN."""
+    late = baseline_only(answer=lambda due, name: (how, 0.3))
+    state = late.state()
+    state.strains = {(second, 0): Strain(full_us=1e6) for second in range(2, 22)}
+    seen = trial_of(replace(CALM, hypothesis=Hypothesis(before=(asked,))), state, 100.0)
+    assert seen.outcome is outcome
+    if asked == errors(0.01) and outcome is Judged.UNKNOWN:
+        assert "worker 0 of the load was never idle for 1e+02 % of the time; use more `workers`" in seen.why
 
 
 def test_requests_that_nobody_sent_are_no_loss() -> None:
