@@ -8,6 +8,7 @@ true}` or `{"error": …}`, and is silent from then on.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -72,10 +73,10 @@ def hold_disk(orders: Orders) -> Iterator[None]:
         size = 0
         while size < orders["bytes"]:
             step = min(4 * CHUNK, orders["bytes"] - size, disk_free(orders["path"]) - orders["floor"])
-            if step <= 0:
+            taken = _allocated(file.fileno(), size, step)
+            if not taken:
                 break
-            os.posix_fallocate(file.fileno(), size, step)
-            size += step
+            size += taken
         yield
         while True:
             missing = orders["floor"] - disk_free(orders["path"])
@@ -163,6 +164,20 @@ def _touched(size: int) -> mmap.mmap:
     for page in range(0, size, mmap.PAGESIZE):
         memory[page] = 1
     return memory
+
+
+def _allocated(file: int, begin: int, step: int) -> int:
+    """Bytes taken, `step` or less: others write as well, and what was free a moment ago need not be free now."""
+    while step > 0:
+        try:
+            os.posix_fallocate(file, begin, step)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or (step == 1 and not begin):
+                raise
+            step //= 2
+        else:
+            return step
+    return 0
 
 
 def _say(answer: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chaosrunner.demo.sessions import PoolStatistics
+    from chaosrunner.demo.trail import Trail
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,8 +31,8 @@ class Metrics:
         self._requests[method, route, status] += 1
         self._seconds[method, route] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
 
-    def text(self, pool: PoolStatistics, *, sockets: int) -> str:
-        """All metrics; `pool` and the number of open WebSockets are as of now."""
+    def text(self, pool: PoolStatistics, *, sockets: int, trail: Trail | None = None) -> str:
+        """All metrics; `pool`, the number of open WebSockets and the audit trail, if there is one, are as of now."""
         lines = ["# HELP demo_requests_total Requests answered.", "# TYPE demo_requests_total counter"]
         for (method, route, status), count in sorted(self._requests.items()):
             lines.append(f'demo_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}')
@@ -52,6 +53,13 @@ class Metrics:
             "# TYPE demo_pool_acquire_timeouts_total counter",
             f"demo_pool_acquire_timeouts_total {pool.acquire_timeouts}",
         ]
+        if trail is not None:
+            lines += _gauge("demo_trail_waiting", "Lines that the audit trail's disk has not taken yet.", trail.waiting)
+            lines += [
+                "# HELP demo_trail_lost_total Lines that will never be in the audit trail.",
+                "# TYPE demo_trail_lost_total counter",
+                f"demo_trail_lost_total {trail.lost}",
+            ]
         return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,8 @@ DATABASE_VARIABLE = "CHAOSRUNNER_DEMO_DATABASE"
 """Environment variable that gives replicas the DSN of the database."""
 DSN_VARIABLE = "CHAOSRUNNER_DEMO_DSN"
 """Environment variable with the DSN of a database to use, for people and for `running_demo`."""
+DISK_VARIABLE = "DEMO_DISK"
+"""What `experiments/full-disk.yaml` calls the demo's own disk."""
 FRAGILE_VARIABLE = "CHAOSRUNNER_DEMO_FRAGILE"
 """Environment variable that makes a part the fragile one, whatever its value: so a container file needs one switch."""
 SPAN = 31
@@ -49,6 +51,7 @@ class DemoOptions:
         pg_bin: Directory of the Postgres binaries; looked for when None.
         system_file: Where to write the system file in addition to the directory.
         isolated: Whether the model gets a network namespace of its own, which needs root.
+        own_disk: Whether the replicas keep an audit trail, on a small disk that only this demo has.
     """
 
     base_port: int = 18080
@@ -58,6 +61,7 @@ class DemoOptions:
     pg_bin: Path | None = None
     system_file: Path | None = None
     isolated: bool = False
+    own_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Blueprint:
         database: `host:port` of the database itself.
         dsn: The database as replicas reach it, through the fault proxy.
         isolation: The network namespace that the model lives in; None: it lives on this host.
+        trail: Directory of the replicas' audit trails; None: they keep none.
         secret: Key of the tokens, shared by the replicas.
     """
 
@@ -37,6 +38,7 @@ class Blueprint:
     database: str
     dsn: str
     isolation: Isolation | None = None
+    trail: Path | None = None
     secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def commands(self) -> list[Command]:
@@ -75,7 +77,9 @@ class Blueprint:
         model = f"http://{HOST}:{self.ports.proxied_model}/answer"
         port = self.ports.replica(number)
         name = f"api-{number}"
-        return self._python(name, "replica", "--name", name, "--port", str(port), "--model", model, *self._mode())
+        trail = [] if self.trail is None else ["--trail", str(self.trail)]
+        arguments = ("--name", name, "--port", str(port), "--model", model, *trail, *self._mode())
+        return self._python(name, "replica", *arguments)
 
     def _gateway(self) -> Command:
         replicas = [f"api-{number}=http://{HOST}:{self.ports.proxied_replica(number)}" for number in REPLICAS]

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -22,11 +23,13 @@ from chaosrunner.demo.service import Agent, Fetched, NoSuchAgent
 from chaosrunner.demo.serving import Served, serve_until_stopped
 from chaosrunner.demo.sessions import CarefulSessions, DatabaseAddress, DatabaseAway, LeakySessions, wait_for_database
 from chaosrunner.demo.sockets import Hub
+from chaosrunner.demo.trail import HastyTrail, PatientTrail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from chaosrunner.demo.service import Service
+    from chaosrunner.demo.trail import Trail
 
 BOOT_PATIENCE_S = 10.0
 MAX_BODY_BYTES = 256 * 1024
@@ -43,12 +46,16 @@ class Api:
     Args:
         service: What is behind them.
         tokens: Issues and verifies.
+        trail: Where changes are noted; None: nowhere.
         careful_sockets: Whether slow WebSocket clients are sent away, and returning ones get what they missed.
     """
 
-    def __init__(self, service: Service, tokens: Tokens, *, careful_sockets: bool = True) -> None:
+    def __init__(
+        self, service: Service, tokens: Tokens, *, trail: Trail | None = None, careful_sockets: bool = True
+    ) -> None:
         self._service = service
         self._tokens = tokens
+        self._trail = trail
         self._metrics = Metrics()
         self._hub = Hub(careful=careful_sockets)
         self._draining = False
@@ -92,6 +99,7 @@ class Api:
         """`POST /agents {name}` → 201 `{id, name}`; the same `Idempotency-Key` again gives the same agent."""
         name = _text(await _json_object(request), "name")
         agent = await self._service.create(request[_USER], name, request.headers.get("Idempotency-Key"))
+        self._note(request, "created", agent.id)
         return web.json_response(asdict(agent), status=201, headers={"Location": f"/agents/{agent.id}"})
 
     async def list(self, request: web.Request) -> web.Response:
@@ -108,11 +116,13 @@ class Api:
         """`PATCH /agents/{id} {name}` → `{id, name}`, or 404."""
         name = _text(await _json_object(request), "name")
         agent: Agent = await self._service.update(request[_USER], _agent_id(request), name)
+        self._note(request, "renamed", agent.id)
         return web.json_response(asdict(agent))
 
     async def delete(self, request: web.Request) -> web.Response:
         """`DELETE /agents/{id}` → 204, or 404."""
         await self._service.delete(request[_USER], _agent_id(request))
+        self._note(request, "deleted", _agent_id(request))
         return web.Response(status=204)
 
     async def prompt(self, request: web.Request) -> web.Response:
@@ -139,7 +149,7 @@ class Api:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """`GET /metrics` in Prometheus' text format."""
-        text = self._metrics.text(self._service.statistics(), sockets=len(self._hub))
+        text = self._metrics.text(self._service.statistics(), sockets=len(self._hub), trail=self._trail)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def pool(self, _: web.Request) -> web.Response:
@@ -170,6 +180,10 @@ class Api:
                 return _unauthorised()
             request[_USER] = user
         return await handler(request)
+
+    def _note(self, request: web.Request, did: str, agent: int) -> None:
+        if self._trail is not None:
+            self._trail.note(request[_USER], did, agent)
 
     def _tokens_user(self, token: str | None) -> str | None:
         return None if token is None else self._tokens.user_of(token)
@@ -232,6 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True, help="URL that answers prompts")
+    parser.add_argument("--trail", type=Path, metavar="DIR", help="keep an audit trail there")
     parser.add_argument("--fragile", action="store_true", default=FRAGILE_VARIABLE in os.environ)
     options = parser.parse_args(argv)
     address = DatabaseAddress(dsn=os.environ[DATABASE_VARIABLE], application_name=f"shop/{options.name}")
@@ -244,14 +259,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
             service = _service(address, ModelClient(client, options.model), fragile=options.fragile)
             await wait_for_database(service.open, patience_s=BOOT_PATIENCE_S)
-            api = Api(service, tokens, careful_sockets=not options.fragile)
             try:
-                # A fragile server drops a request where it stands when its client gives up; it was not made for that.
-                yield Served(app=api.application(), cancel_abandoned=options.fragile, on_stop=api.drain)
+                async with _trail(options.trail, options.name, fragile=options.fragile) as trail:
+                    api = Api(service, tokens, trail=trail, careful_sockets=not options.fragile)
+                    # A fragile server drops a request where it stands when its client gives up; it was not made for it.
+                    yield Served(app=api.application(), cancel_abandoned=options.fragile, on_stop=api.drain)
             finally:
                 await service.close()
 
     return serve_until_stopped(build, port=options.port, host=options.host)
+
+
+@asynccontextmanager
+async def _trail(directory: Path | None, name: str, *, fragile: bool) -> AsyncIterator[Trail | None]:
+    if directory is None:
+        yield None
+    elif fragile:
+        yield HastyTrail(directory / f"{name}.jsonl")
+    else:
+        trail = PatientTrail(directory / f"{name}.jsonl")
+        async with trail.kept():
+            yield trail
 
 
 def _service(address: DatabaseAddress, model: ModelClient, *, fragile: bool) -> Service:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chaosrunner.demo.options import DSN_VARIABLE, HOST, DemoFailed, DemoOptions, DemoUnavailable, Ports
+from chaosrunner.demo.own_disk import seen_from_outside
 from chaosrunner.demo.scratch import scratch_directory
-from chaosrunner.demo.supervisor import PROCESSES_FILE, READY_WITHIN_S, SYSTEM_FILE
+from chaosrunner.demo.supervisor import DISK, PROCESSES_FILE, READY_WITHIN_S, SYSTEM_FILE
 from chaosrunner.errors import Exit
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class Demo:
     def users_file(self) -> Path:
         """The seed users: `user,password`, one line each."""
         return self.directory / "users.csv"
+
+    @property
+    def disk(self) -> Path:
+        """The way to its own disk, where it has one."""
+        return seen_from_outside(self.supervisor_pid, self.directory / DISK)
 
     def pid_of(self, part: str) -> int | None:
         """The pid of api-1, api-2, api-3, gateway, model, proxy or postgres; None while it is dead.
@@ -105,6 +111,8 @@ def _command(options: DemoOptions, directory: Path) -> list[str]:
         command.append("--fragile")
     if options.isolated:
         command.append("--isolated")
+    if options.own_disk:
+        command.append("--own-disk")
     if options.pg_bin is not None:
         command += ["--pg-bin", str(options.pg_bin)]
     if options.system_file is not None:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from chaosrunner.demo.identity import users_csv
 from chaosrunner.demo.isolation import Isolation, isolated
-from chaosrunner.demo.options import HOST, DemoFailed, DemoOptions, DemoUnavailable, Ports, require_free
+from chaosrunner.demo.options import (
+    DISK_VARIABLE,
+    HOST,
+    DemoFailed,
+    DemoOptions,
+    DemoUnavailable,
+    Ports,
+    require_free,
+)
+from chaosrunner.demo.own_disk import own_disk, seen_from_outside
 from chaosrunner.demo.parts import Blueprint
 from chaosrunner.demo.postgres import PostgresOptions, launch_postgres
 from chaosrunner.demo.processes import Child
@@ -29,6 +38,8 @@ READY_WITHIN_S = 30.0
 RESTART_AFTER_S = 1.0
 PROCESSES_FILE = "processes.json"
 SYSTEM_FILE = "demo.yaml"
+DISK = "disk"
+"""Where in the demo's directory its own disk is, if it has one."""
 
 
 class Supervisor:
@@ -115,9 +126,9 @@ async def supervise(options: DemoOptions, *, until_eof: bool) -> None:
     """
     ports = Ports(options.base_port)
     require_free(ports)
-    stop = _stop_asked(until_eof=until_eof)
     async with AsyncExitStack() as stack:
         directory = _directory(options, stack)
+        stop = _stop_asked(until_eof=until_eof)
         supervisor = Supervisor(directory, restart=not options.fragile)
         blueprint = _blueprint(options, directory)
         _write_files(options, directory)
@@ -127,6 +138,8 @@ async def supervise(options: DemoOptions, *, until_eof: bool) -> None:
             starting = asyncio.create_task(_start(options, blueprint, supervisor, stack))
             if await _came_first(starting, supervisor.failure, stop) is not stop:
                 print(f"ready http://{HOST}:{ports.gateway}", flush=True)
+                if options.own_disk:
+                    print(f"{DISK_VARIABLE}={seen_from_outside(os.getpid(), directory / DISK)}", flush=True)
                 await stop
         finally:
             await supervisor.stop()
@@ -241,12 +254,19 @@ def _blueprint(options: DemoOptions, directory: Path) -> Blueprint:
         database=address,
         dsn=proxied,
         isolation=Isolation(options.base_port) if options.isolated else None,
+        trail=directory / DISK if options.own_disk else None,
     )
 
 
 def _directory(options: DemoOptions, stack: AsyncExitStack) -> Path:
     directory = options.directory or stack.enter_context(scratch_directory())
     (directory / "logs").mkdir(parents=True, exist_ok=True)
+    if options.own_disk:
+        if options.isolated:
+            raise DemoUnavailable(
+                "either the disk or the network is the demo's own: a namespace made inside another is seen only there"
+            )
+        stack.enter_context(own_disk(directory / DISK))
     return directory
 
 
