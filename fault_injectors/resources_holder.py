@@ -73,7 +73,7 @@ def hold_disk(orders: Orders) -> Iterator[None]:
         size = 0
         while size < orders["bytes"]:
             step = min(4 * CHUNK, orders["bytes"] - size, disk_free(orders["path"]) - orders["floor"])
-            taken = _allocated(file.fileno(), size, step)
+            taken = allocated(file.fileno(), size, step)
             if not taken:
                 break
             size += taken
@@ -166,7 +166,7 @@ def _touched(size: int) -> mmap.mmap:
     return memory
 
 
-def _allocated(file: int, begin: int, step: int) -> int:
+def allocated(file: int, begin: int, step: int) -> int:
     """Bytes taken, `step` or less: others write as well, and what was free a moment ago need not be free now."""
     while step > 0:
         try:

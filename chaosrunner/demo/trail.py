@@ -106,9 +106,10 @@ class PatientTrail:
                 await asyncio.wait_for(over.wait(), EVERY_S)
             except TimeoutError:
                 pass
-            await self._write()
+            await self.write()
 
-    async def _write(self) -> None:
+    async def write(self) -> None:
+        """Try once to write what is waiting."""
         count, lost = len(self._lines), self.lost
         batch = b"".join(self._lines)
         if lost > self._told:

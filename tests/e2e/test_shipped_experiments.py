@@ -23,6 +23,7 @@ BROKEN_ON_FRAGILE: dict[str, frozenset[str]] = {
     "database-away": frozenset({"during: errors of log in < 1%", "during: errors < 60%", NEVER}),
     "database-under-load": frozenset(),
     "failing-dependency": frozenset({"during: errors < 1%", "after: errors < 1%", NEVER}),
+    "full-disk": frozenset({"during: errors < 1%"}),
     "jittery-dependency": frozenset({"during: p95 of list <= 300ms"}),
     "locked-table": frozenset({"during: errors of log in < 1%", NEVER}),
     "lost-replica": frozenset({"during: errors < 2%", "after: errors < 1%", NEVER}),
@@ -41,6 +42,7 @@ SELDOM = {
     "database-away",
     "database-under-load",
     "failing-dependency",
+    "full-disk",
     "jittery-dependency",
     "locked-table",
     "lost-replica",
@@ -54,6 +56,9 @@ SELDOM = {
 
 ISOLATED = {"silent-dependency"}
 """Need a demo part with a network of its own, so root."""
+
+OWN_DISK = {"full-disk"}
+"""Need a disk that only the demo has, so root or a kernel that lets users mount."""
 
 ELSEWHERE = {"lost-container", "own-container", "own-server", "silent-cache"}
 """`test_demo_containers.py`, `test_docker_experiments.py`, `test_own_server.py`, `test_redis_experiment.py`."""
@@ -85,7 +90,8 @@ async def _both(name: str, tmp_path: Path) -> tuple[Played, Played]:
     fragile = free_base_port()
     while abs(fragile - resilient) < SPAN:
         fragile = free_base_port()
-    words = ("demo", f"experiments/{name}.yaml", *(["--isolated"] if name in ISOLATED else []), "--base-port")
+    flags = [flag for flag, names in (("--isolated", ISOLATED), ("--own-disk", OWN_DISK)) if name in names]
+    words = ("demo", f"experiments/{name}.yaml", *flags, "--base-port")
     return await asyncio.gather(
         play(*words, str(resilient), directory=tmp_path / "resilient"),
         play(*words, str(fragile), "--fragile", directory=tmp_path / "fragile"),

@@ -26,6 +26,8 @@ One file a question. Play `control.yaml` first: whatever it reports about a heal
 a broken one. Each of the others whose system is `demo` holds on the bundled system and is broken on its `--fragile`
 twin, but for `database-under-load.yaml`, which speaks to the database alone and holds on both; a test proves it.
 Those whose system is `demo-isolated` need `--isolated` as well, and root: one part then has a network of its own.
+`full-disk.yaml` needs `--own-disk`: the demo keeps audit trails then, on a disk of 32 MiB in memory that only it has,
+which takes root or a kernel that lets users mount in namespaces of their own; elsewhere the demo does not start.
 
 ```sh
 chaosrunner demo experiments/lost-replica.yaml              # starts the bundled system and plays it
