@@ -66,7 +66,8 @@ torture: $(VENV)/.test packages peers
 
 # Every shipped question on both demos, also those that `make test` leaves out.
 questions: $(VENV)/.test packages
-	@CHAOSRUNNER_EVERY_QUESTION=1 $(PYTEST) -v -m e2e tests/e2e/test_shipped_experiments.py $(ARGS)
+	@CHAOSRUNNER_EVERY_QUESTION=1 $(PYTEST) -v -m e2e tests/e2e/test_shipped_experiments.py \
+	  tests/e2e/test_demo_containers.py $(ARGS)
 
 # uv where it is installed, else pip: both read the same pins.
 define install
