@@ -101,9 +101,10 @@ class PatientTrail:
                 print(f"{self.waiting} lines of the audit trail never found room, {self.lost} lost", file=sys.stderr)
 
     async def _write_until(self, over: asyncio.Event) -> None:
-        while not over.is_set():
+        ended = False
+        while not ended:  # and not until it is over, which may be amid a write that knows nothing of the latest lines
             try:
-                await asyncio.wait_for(over.wait(), EVERY_S)
+                ended = await asyncio.wait_for(over.wait(), EVERY_S)
             except TimeoutError:
                 pass
             await self.write()

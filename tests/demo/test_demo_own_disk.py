@@ -15,7 +15,6 @@ import pytest
 from chaosrunner.demo.options import DemoOptions, DemoUnavailable, free_base_port
 from chaosrunner.demo.own_disk import BYTES, seen_from_outside
 from chaosrunner.demo.running import running_demo
-from fault_injectors.resources_holder import allocated
 
 HOLD = """
 import ctypes, os, sys
@@ -91,16 +90,6 @@ def test_the_disk_is_small_and_nobody_elses(user):
         run_as(user, "touch", disk / "mine")
         assert [entry.name for entry in disk.iterdir()] == ["mine"]
         assert list(place.iterdir()) == []
-
-
-@pytest.mark.parametrize("user", USERS[:1])
-def test_what_others_took_meanwhile_is_not_taken(user):
-    """Where less is free than was thought, a filler takes what there is."""
-    with holding(user) as (process, place), tempfile.TemporaryFile(dir=seen_from_outside(process.pid, place)) as file:
-        (seen_from_outside(process.pid, place) / "theirs").write_bytes(bytes(BYTES // 4))
-        taken = allocated(file.fileno(), 0, BYTES)
-        assert BYTES // 4 < taken <= BYTES * 3 // 4
-        assert os.fstat(file.fileno()).st_size == taken
 
 
 async def test_one_namespace_at_a_time():

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import subprocess
+import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from chaosrunner.world.injectors import RealTools
 from fault_injectors import resources_lease as lease
 from fault_injectors.resources import Cpu, Memory, ProcessTable
 from fault_injectors.resources_disk import Disk, DiskIo, Inodes
+from fault_injectors.resources_holder import allocated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +81,25 @@ async def test_a_full_disk_keeps_its_floor_and_gives_back_when_others_write(tmp_
             assert [entry.name for entry in disk.iterdir()] == ["theirs"]
         finally:
             await Disk().undo(recipe, TOOLS)
+
+
+@MOUNTS
+async def test_what_others_took_meanwhile_is_not_taken(tmp_path: Path) -> None:
+    """Where less is free than was thought, a filler takes what there is; where nothing is, it says so."""
+    with (
+        small_disk(tmp_path) as disk,
+        tempfile.TemporaryFile(dir=disk) as ours,
+        tempfile.TemporaryFile(dir=disk) as late,
+    ):
+        thought = free(disk)
+        (disk / "theirs").write_bytes(bytes(thought // 4))
+        taken = allocated(ours.fileno(), 0, thought)
+        assert thought // 4 < taken <= thought * 3 // 4
+        while more := allocated(ours.fileno(), taken, thought):
+            taken += more
+        assert free(disk) == 0
+        with pytest.raises(OSError, match="No space left"):
+            allocated(late.fileno(), 0, thought)
 
 
 @MOUNTS
