@@ -32,6 +32,7 @@ from chaosrunner.logic.traffic import SLOTS_A_SECOND, Traffic, slots_in
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Stat, Tolerance
 from chaosrunner.model.load import Outcome
+from chaosrunner.model.slots import Hit
 from chaosrunner.model.units import human_duration
 from chaosrunner.model.verdict import Recovery
 
@@ -233,9 +234,11 @@ def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
     """When a quantile crossed its bound, if responses came back little by little; only single hits can tell."""
     if trace.rule.tolerance.metric.stat is not Stat.QUANTILE or not seen.exact:
         return None
-    logs = _logs(seen, trace, watch.begin_us, watch.until_us)
-    points = [((due - watch.begin_us) / 1e6, response) for due, response in logs]
-    found = comeback(points, log(max(1e-6, trace.rule.bound)), 1.0 - trace.rule.allowed)
+    before, after = _own(seen, trace, 0, watch.since_us), _own(seen, trace, watch.begin_us, watch.until_us)
+    held = _own(seen, trace, watch.until_us - watch.hold_us, watch.until_us)
+    usual = [hit.outcome is Outcome.OK for hit in before + held]
+    share = min(1.0, (1.0 - trace.rule.allowed) * len(usual) / max(1, sum(usual)))  # a failure is infinitely slow
+    found = comeback(_timed(after, watch), _timed(before, watch), log(max(1e-6, trace.rule.bound)), share)
     if found is None:
         return None
     at, low, high = (watch.begin_us + round(seconds * 1e6) for seconds in (found.at_s, found.low_s, found.high_s))
@@ -248,17 +251,25 @@ def _sharp(seen: Seen, trace: Trace, turn: change.Turn | None, watch: Watch) -> 
         return turn
     if bisect_left(seen.failed_due, turn.low_us) != bisect_left(seen.failed_due, turn.high_us):
         return turn
-    found = sharpen.split(_logs(seen, trace, watch.since_us, watch.until_us), turn.low_us, turn.high_us)
+    own = _own(seen, trace, watch.since_us, watch.until_us)
+    logs = [(hit.due_us, log(max(1, hit.response_us) / 1e6)) for hit in own if hit.outcome is Outcome.OK]
+    found = sharpen.split(logs, turn.low_us, turn.high_us)
     return turn if found is None else replace(turn, low_us=min(turn.low_us, found[0]), last_us=found[0], at_us=found[1])
 
 
-def _logs(seen: Seen, trace: Trace, begin_us: int, end_us: int) -> list[tuple[int, float]]:
-    """(due in µs, logarithm of the response in seconds) of a trace's requests in [begin, end) that succeeded."""
+def _own(seen: Seen, trace: Trace, begin_us: int, end_us: int) -> list[Hit]:
+    """The raw hits due in [begin, end) that a rule is about."""
     names = trace.rule.names
+    due = seen.hits[bisect_left(seen.due, begin_us) : bisect_left(seen.due, end_us)]
+    return [hit for hit in due if names is None or hit.name in names]
+
+
+def _timed(hits: list[Hit], watch: Watch) -> list[tuple[float, float, int]]:
+    """(seconds after the effect, logarithm of the response in seconds, name) of what succeeded."""
     return [
-        (hit.due_us, log(max(1, hit.response_us) / 1e6))
-        for hit in seen.hits[bisect_left(seen.due, begin_us) : bisect_left(seen.due, end_us)]
-        if hit.outcome is Outcome.OK and (names is None or hit.name in names)
+        ((hit.due_us - watch.begin_us) / 1e6, log(max(1, hit.response_us) / 1e6), hit.name)
+        for hit in hits
+        if hit.outcome is Outcome.OK
     ]
 
 
