@@ -129,7 +129,7 @@ def test_it_counts_from_the_first_hit_that_succeeded() -> None:
     """What is refused at first comes back from the moment it answers, and instants are the given ones."""
     late, plain = found([(t + 100.0, y, kind) for t, y, kind in hits(line)]), found(hits(line))
     assert late.at_s == pytest.approx(plain.at_s + 100.0)
-    assert (late.low_s, late.high_s) == (pytest.approx(plain.low_s + 100.0), pytest.approx(plain.high_s + 100.0))
+    assert [late.low_s, late.high_s] == pytest.approx([plain.low_s + 100.0, plain.high_s + 100.0])
 
 
 @pytest.mark.parametrize(
