@@ -22,6 +22,9 @@ SIGMAS = 2.3
 ALIKE = 2.5
 """Standard deviations by which the share of slow responses may differ from that before the effect."""
 
+SOME = 1000
+"""At so many hits it is looked what a number does to all."""
+
 INSTANTS = 400
 """At which it is looked whether a law is beyond the bound; between them it is a line."""
 
@@ -78,8 +81,8 @@ def crossing(seen: Fitted, asked: tuple[float, float], begin: float) -> Comeback
 
 def _usual(seen: Fitted, share: float) -> Sequence[float]:
     """Responses without the law, and those before the effect if as many of them are beyond the quantile."""
-    count, usual = len(seen.before), (*seen.rest, *seen.before)
-    quantile = sorted(usual)[min(len(usual) - 1, math.floor(share * len(usual)))]
+    count, usual = len(seen.before), sorted((*seen.rest, *seen.before))
+    quantile = usual[min(len(usual) - 1, math.floor(share * len(usual)))]
     beyond = sum(one > quantile for one in seen.before)
     deviation = math.sqrt(count * share * (1.0 - share) * len(seen.rest) / len(usual))
     return usual if abs(beyond - count * (1.0 - share)) <= ALIKE * deviation + 1 else seen.rest
@@ -98,7 +101,8 @@ def _doubts(seen: Fitted, instants: Sequence[float], count: int) -> list[float]:
 
     What a number does to the law on average it does to the quantile as well, the other way round.
     """
-    shares = [sum(own) / count for own in seen.fit.slopes(seen.instants)]
+    some = seen.instants[:: math.ceil(len(seen.instants) / SOME)]
+    shares = [fmean(own) * len(seen.rest) / count for own in seen.fit.slopes(some)]
     offs = [[one - share for one in own] for own, share in zip(seen.fit.slopes(instants), shares, strict=True)]
     covariance = seen.fit.covariance()
     doubts = []
