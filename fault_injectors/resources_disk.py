@@ -39,11 +39,16 @@ class Disk(Held):
         floor: Bytes = field(
             default=Bytes(50_000_000), metadata={"help": "Bytes that stay free to others; given back in time."}
         )
+        most: Bytes | None = field(
+            default=None, metadata={"help": "If more would have to be taken it is another disk than meant: refused."}
+        )
 
         def __post_init__(self) -> None:
-            """A share."""
+            """A share, and room for something."""
             if not 0 < self.to <= 1:
                 raise ValueError("'to' is above 0 % and at most 100 %")
+            if self.most is not None and self.most <= 0:
+                raise ValueError("'most' is above 0B")
 
     async def prepare(self, fault: Fault, context: Context) -> Recipe:
         """See how much is there."""
@@ -55,6 +60,10 @@ class Disk(Held):
         wanted = min(int(params.to * (used + free)) - used, free - params.floor)
         if wanted <= 0:
             raise InjectorError(f"{params.path} has {free / 1e6:,.0f} MB free; nothing can be taken above the floor")
+        if params.most is not None and wanted > params.most:
+            raise InjectorError(
+                f"{wanted / 1e6:,.0f} MB would be taken at {params.path}, more than `most: {params.most / 1e6:,.0f}MB`"
+            )
         return self.recipe(
             fault,
             context,

@@ -17,6 +17,7 @@ from resources_rig import cgroup, cgroup_root, may_mount, small_disk
 from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context
 from chaosrunner.model.system import Component
+from chaosrunner.model.units import Bytes
 from chaosrunner.world.injectors import RealTools
 from fault_injectors import resources_lease as lease
 from fault_injectors.resources import Cpu, Memory, ProcessTable
@@ -129,6 +130,18 @@ async def test_a_file_system_in_memory_has_no_disk_to_keep_busy(tmp_path: Path) 
     """Disk I/O without a disk is refused."""
     with small_disk(tmp_path) as disk, pytest.raises(InjectorError, match="without a disk"):
         await DiskIo().prepare(fault_of(DiskIo(), None, path=str(disk)), context_of())
+
+
+@MOUNTS
+async def test_a_disk_that_is_larger_than_the_one_meant_is_refused(tmp_path: Path) -> None:
+    """Who says how much may be taken at most has nothing taken where it would be more."""
+    with small_disk(tmp_path) as disk:
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        with pytest.raises(InjectorError, match="more than `most: 1MB`"):
+            await Disk().prepare(fault_of(Disk(), None, path=str(disk), floor=0, most=1_000_000), context_of())
+        await Disk().prepare(fault_of(Disk(), None, path=str(disk), floor=0, most=free), context_of())
+    with pytest.raises(ValueError, match="'most' is above 0B"):
+        Disk.Params(path="/", most=Bytes(0))
 
 
 async def test_memory_beyond_the_floor_is_refused() -> None:
