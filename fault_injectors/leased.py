@@ -1,6 +1,6 @@
 """Processes that hold a fault for as long as it may last: how they are started and found, and how they stay.
 
-A holder is `python -m MODULE TAG`, its orders on stdin because they hold secrets. It outlives whoever started it, but
+A holder is `python -m MODULE TAG …`, its orders on stdin because they hold secrets. It outlives whoever started it, but
 never its own deadline. It says one line of JSON, `{"began": true}` or `{"error": …}`, and is silent from then on.
 """
 
@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from chaosrunner.errors import InjectorError
@@ -32,9 +32,18 @@ async def start(module: str, tag: str, orders: Mapping[str, object]) -> None:
     Raises:
         InjectorError: it could not begin; it has then ended.
     """
-    answer = await asyncio.to_thread(_start, module, tag, json.dumps(orders))
+    await asyncio.to_thread(begin, module, (tag,), orders)
+
+
+def begin(module: str, words: Sequence[str], orders: Mapping[str, object], within_s: float = BEGIN_S) -> None:
+    """Start a holder that is found by these words, of which the first is the tag; blocking, bounded by `within_s`.
+
+    Raises:
+        InjectorError: it could not begin; it has then ended.
+    """
+    answer = _answer(module, words, json.dumps(orders), within_s)
     if "began" not in answer:
-        raise InjectorError(f"the holder of {tag} could not begin: {answer.get('error')}")
+        raise InjectorError(f"the holder of {words[0]} could not begin: {answer.get('error')}")
 
 
 def holders(module: str, tag: str) -> list[Process]:
@@ -88,19 +97,19 @@ async def _held(hold: Callable[[dict[str, Any]], Awaitable[None]], orders: dict[
         say({"error": str(error)})
 
 
-def _start(module: str, tag: str, orders: str) -> Mapping[str, Any]:
+def _answer(module: str, words: Sequence[str], orders: str, within_s: float) -> Mapping[str, Any]:
     process = subprocess.Popen(
-        [sys.executable, "-m", module, tag],
+        [sys.executable, "-m", module, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(orders.encode(), timeout=BEGIN_S)
+        said, _ = process.communicate(orders.encode(), timeout=within_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return {"error": f"it said nothing in {BEGIN_S:g} s"}
+        return {"error": f"it said nothing in {within_s:g} s"}
     answer: Mapping[str, Any] = json.loads(said) if said else {"error": "it ended without a word"}
     return answer

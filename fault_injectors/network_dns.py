@@ -19,6 +19,7 @@ from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Context, Evidence, Fault, Recipe, Tools
 from chaosrunner.model.system import System
 from chaosrunner.model.units import Seconds, human_duration
+from fault_injectors import leased
 from fault_injectors import network_dns_responder as responder
 from fault_injectors import network_namespace as namespace
 from fault_injectors import resources_lease as lease
@@ -118,7 +119,7 @@ class Dns(Ruled):
             recipe,
             says=f"{recipe.says} and ending its responder",
             data={**recipe.data, **orders},
-            settle_s=max(SETTLE_S, lease.SETTLE_S),
+            settle_s=max(SETTLE_S, leased.SETTLE_S),
         )
 
     async def inject(self, recipe: Recipe, tools: Tools) -> None:
@@ -161,7 +162,7 @@ class Dns(Ruled):
                 says=f"responders of {tag}, put back by ending them",
                 data={"namespaces": [], "table": table_of(tag), "tag": tag, "kind": KIND},
                 claims=(tag,),
-                settle_s=lease.SETTLE_S,
+                settle_s=leased.SETTLE_S,
                 guard=self.guard,
             )
             for tag in sorted(lease.tags(KIND))

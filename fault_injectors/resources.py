@@ -14,6 +14,7 @@ from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Context, Evidence, Fault, Recipe, Tools
 from chaosrunner.model.system import System
 from chaosrunner.model.units import Bytes, Share
+from fault_injectors import leased
 from fault_injectors import resources_lease as lease
 from fault_injectors import resources_measure as measure
 
@@ -43,7 +44,7 @@ class Held:
             says=f"{says}, put back by ending the holder",
             data={"tag": context.tag(fault), "kind": self.kind, "cgroup": "", **data},
             claims=(claim,),
-            settle_s=lease.SETTLE_S,
+            settle_s=leased.SETTLE_S,
             guard=self.guard,
             lasts_s=fault.for_s,
         )
@@ -68,7 +69,7 @@ class Held:
                 says=f"holders of {tag}, put back by ending them",
                 data={"tag": tag, "kind": self.kind},
                 claims=(tag,),
-                settle_s=lease.SETTLE_S,
+                settle_s=leased.SETTLE_S,
                 guard=self.guard,
             )
             for tag in sorted(lease.tags(self.kind))

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from chaosrunner.errors import InjectorError
 from chaosrunner.model.fault import Availability, Evidence, Recipe
-from fault_injectors import processes
+from fault_injectors import leased, processes
 from fault_injectors.processes import Process
 
 HOLDER = "fault_injectors.resources_holder"
 BEGIN_S = 30.0
-GRACE_S = 10.0
-"""A holder lets go this long after the fault should have ended, should nobody undo it."""
 END_S = 5.0
-SETTLE_S = 0.5
-"""A holder whose starter dies is visible by its command line within this; it has then not begun, or is ended."""
 
 
 def available() -> Availability:
@@ -38,23 +28,8 @@ def start(recipe: Recipe) -> None:
     Raises:
         InjectorError: it could not; it has then let go of everything.
     """
-    holder = subprocess.Popen(
-        [sys.executable, "-m", HOLDER, *_words(recipe)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    orders = json.dumps({**recipe.data, "seconds": recipe.lasts_s + GRACE_S})
-    try:
-        said, _ = holder.communicate(orders.encode(), timeout=BEGIN_S)
-    except subprocess.TimeoutExpired:
-        holder.kill()
-        holder.communicate()
-        said = json.dumps({"error": f"it said nothing in {BEGIN_S:g} s"}).encode()
-    answer: Mapping[str, Any] = json.loads(said) if said else {"error": "it ended without a word"}
-    if "began" not in answer:
-        raise InjectorError(f"the holder of {recipe.data['tag']} could not begin: {answer.get('error')}")
+    orders = {**recipe.data, "seconds": recipe.lasts_s + leased.GRACE_S}
+    leased.begin(HOLDER, _words(recipe), orders, BEGIN_S)
 
 
 def holders(recipe: Recipe) -> list[Process]:

@@ -20,6 +20,7 @@ from chaosrunner.model.system import Component
 from chaosrunner.model.units import Bytes
 from chaosrunner.world.injectors import RealTools
 from fault_injectors import resources_lease as lease
+from fault_injectors.leased import GRACE_S
 from fault_injectors.resources import Cpu, Memory, ProcessTable
 from fault_injectors.resources_disk import Disk, DiskIo, Inodes
 from fault_injectors.resources_holder import allocated
@@ -162,7 +163,7 @@ async def test_a_holder_ends_by_itself() -> None:
     """If nobody undoes it, it and its children are gone at its deadline."""
     injector = ProcessTable()
     recipe = await injector.prepare(fault_of(injector, None, count=2), context_of())
-    recipe = replace(recipe, lasts_s=1.0 - lease.GRACE_S)
+    recipe = replace(recipe, lasts_s=1.0 - GRACE_S)
     await injector.inject(recipe, TOOLS)
     async with asyncio.timeout(15):
         while lease.holders(recipe):  # noqa: ASYNC110 - /proc tells nobody
