@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import signal
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaosrunner.errors import InjectorError
+from fault_injectors import leased
 from fault_injectors.leased import say
 from fault_injectors.postgres_sessions import count, end_application, session
 
@@ -250,32 +248,18 @@ async def _knock(orders: Orders) -> None:
         connection.terminate()
 
 
-async def _hold(orders: Orders) -> None:
+async def hold(words: dict[str, Any]) -> None:
+    """Do the job. Raises InjectorError, one of those that the sessions of a job may meet."""
+    orders, why = Orders(**words), ""
     try:
-        async with asyncio.timeout(orders.seconds):
-            await JOBS[orders.job["do"]](orders)
-    except* (TimeoutError, Ended):
+        await JOBS[orders.job["do"]](orders)
+    except* Ended:
         pass
     except* InjectorError as errors:
-        say({"error": str(errors.exceptions[0])})
-
-
-def main() -> None:
-    """Read the orders, leave the family of whoever gave them, and hold."""
-    text = sys.stdin.read()
-    try:
-        orders = Orders(**json.loads(text))
-    except (ValueError, TypeError):
-        say({"error": "the orders did not arrive whole"})
-        return
-    if os.fork():
-        os._exit(0)  # so that nobody has to wait for us: init does
-    os.setsid()
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.alarm(int(orders.seconds) + 2)  # should the loop ever hang
-    asyncio.run(_hold(orders))
+        why = str(errors.exceptions[0])
+    if why:
+        raise InjectorError(why)
 
 
 if __name__ == "__main__":
-    main()
+    leased.stay(hold)
