@@ -167,7 +167,7 @@ async def test_a_runner_killed_at_any_boundary_leaks_nothing(tmp_path):
     await at_once(boundaries, one)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 + 3 * KILLS)
 async def test_a_runner_killed_at_a_random_moment_leaks_nothing(tmp_path):
     """Killed at any time between READY and its end, a runner leaves no fault behind."""
     rng = random.Random(4711)
@@ -221,7 +221,7 @@ async def test_a_runner_stopped_at_any_boundary_and_woken_past_its_deadline_leak
     assert sum(owed) >= 30
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 + 3 * KILLS)
 async def test_a_runner_stopped_at_a_random_moment_and_woken_past_its_deadline_leaks_nothing(tmp_path):
     """Stopped at any time between READY and its end, and woken past its deadline, a runner leaves no fault behind."""
     rng = random.Random(815)
