@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -136,10 +136,11 @@ def _append(path: Path, batch: bytes) -> bool:
             except OSError:
                 file.truncate(before)
                 return False
-        if before + len(batch) > MOST_BYTES:
-            path.replace(path.with_suffix(".old"))
     except OSError:
         return False
+    if before + len(batch) > MOST_BYTES:
+        with suppress(OSError):  # it grows on, and is not written twice
+            path.replace(path.with_suffix(".old"))
     return True
 
 

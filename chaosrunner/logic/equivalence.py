@@ -96,7 +96,7 @@ def pooled(metric: Metric, kinds: Sequence[tuple[int, Residual]], margin: float)
     Returns:
         None if one of the kinds could not be compared, or is proven to be worse.
     """
-    if any(one.change is None or one.proves is Change.WORSE for _, one in kinds):
+    if any(not 0 < (one.change or 0.0) < math.inf or one.proves is Change.WORSE for _, one in kinds):
         return None
     before, after, at, low, high = (
         _mean_log([(weight, getattr(one, figure)) for weight, one in kinds])

@@ -71,7 +71,7 @@ def _of_load(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
     if not unfit and tolerance.metric.stat in LATENCIES:
         unfit = unfit_lag(tolerance, evidence.sample, plain, judge_load(tolerance, evidence, adjusted=True))
     unfit = unfit or unfit_cpu(traffic, span, tolerance, plain, judged) or unfit_worker(traffic, span, tolerance, plain)
-    return replace(plain, outcome=Outcome.UNKNOWN, why=unfit) if unfit else plain
+    return replace(plain, outcome=Outcome.UNKNOWN, why=unfit, by_chance=False) if unfit else plain
 
 
 def evidence_of(traffic: Traffic, span: Span, tolerance: Tolerance) -> Evidence:
@@ -140,4 +140,5 @@ def _as_finding(traffic: Traffic, phase: Phase, tolerance: Tolerance, judgement:
         value=judgement.value,
         baseline=judgement.baseline,
         evidence=tuple(fault.evidence_n for fault in faults if fault.proven is not None),
+        by_chance=judgement.by_chance,
     )

@@ -58,6 +58,9 @@ class Found:
 
     turn_us: int
     """The most likely moment: halfway between the last bad request and the first good one."""
+    last_us: int
+    good_us: int
+    """These two; both are the moment itself where it is not told by single requests."""
     low_us: int
     """The last bad hit before the earliest moment possible, or the end of the effect."""
     held_us: int
@@ -172,10 +175,14 @@ def _measured(sighted: Sight, asked: list[Condition]) -> Recovery:
     if held is None or held + watch.hold_us > watch.until_us:
         return _not_found(seen, effect, watch, asked, held)
     found = _found(seen, asked, watch, held)
-    time_us = max(0, found.turn_us - effect.answered_us)
+    time_us, target_us = max(0, found.turn_us - effect.answered_us), target.within_s * 1e6
     off_us = seen.traffic.state.clock_error_us
+    last_us, good_us = found.last_us - effect.answered_us, found.good_us - effect.answered_us
+    if last_us <= target_us < good_us:
+        why = f"no request between {human_duration(last_us / 1e6)} and {human_duration(good_us / 1e6)} after it tells"
+        return Recovery(state="unknown", target_s=target.within_s, why=why)
     seen_recovery = Recovery(
-        state="recovered" if time_us <= target.within_s * 1e6 else "late",
+        state="recovered" if good_us <= target_us else "late",
         at_ns=_epoch(seen) + found.held_us * 1000,
         time_s=time_us / 1e6,
         low_s=max(0, found.low_us - effect.answered_us - off_us) / 1e6,
@@ -192,8 +199,11 @@ def _found(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> Found
     """What held from `held` on: when it began to look like that, and until when it went on."""
     strays = [condition.strays_at(held, watch) for condition in asked]
     turned = _turn(seen, asked, watch, held)
+    last_us = max(watch.begin_us, turned.last_us)
     return Found(
-        turn_us=turned.at_us,
+        turn_us=(last_us + turned.at_us) // 2,
+        last_us=last_us,
+        good_us=turned.at_us,
         low_us=turned.low_us,
         held_us=max(held, turned.at_us),
         high_us=turned.high_us + (0 if seen.exact else SLOT_US),
@@ -222,12 +232,9 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
     doubts = [doubt for one in asked if (doubt := one.doubt_before(early, watch.begin_us)) is not None]
     final = max(turns, key=lambda turn: (turn.at_us, -turn.last_us), default=change.Turn(early, early, early, early))
     low = max([turn.low_us for turn in turns] or doubts, default=watch.begin_us)
-    at = final.at_us
-    if final not in gradual.values():  # it turned somewhere between two requests: halfway is off by the least
-        at = (max(watch.begin_us, final.last_us) + (_snap(seen, at) or late)) // 2
-    return change.Turn(
-        min(low, at), final.last_us, at, max([at if gradual else held, *(turn.high_us for turn in turns)])
-    )
+    at = final.at_us if final in gradual.values() else _snap(seen, final.at_us) or late
+    high = max([at if gradual else held, *(turn.high_us for turn in turns)])
+    return change.Turn(min(low, final.last_us), final.last_us, at, high)
 
 
 def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
@@ -242,7 +249,8 @@ def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
     if found is None:
         return None
     at, low, high = (watch.begin_us + round(seconds * 1e6) for seconds in (found.at_s, found.low_s, found.high_s))
-    return change.Turn(low, at, at, high)
+    # The law knows nothing of requests that failed meanwhile, nor of what is slow once more.
+    return change.Turn(low, at, at, high) if trace.rule.holds(*trace.counts(high, high + watch.hold_us)) else None
 
 
 def _sharp(seen: Seen, trace: Trace, turn: change.Turn | None, watch: Watch) -> change.Turn | None:
@@ -352,7 +360,10 @@ def _chance(seen: Seen, asked: list[Condition], watch: Watch) -> str:
         return ""
     hold = begin, begin + watch.hold_us
     violated = [one for one in asked if one.violated(*hold)]
-    if not violated or not all(isinstance(one, Trace) and one.by_chance(*hold) for one in violated):
+    traces = [one for one in violated if isinstance(one, Trace) and one.by_chance(*hold)]
+    if not violated or len(traces) < len(violated):
+        return ""
+    if any(one.excess(begin, watch.until_us) for one in traces):
         return ""
     return "too few requests to tell the failures in the hold time from chance"
 

@@ -48,12 +48,14 @@ def is_few(share: float, hits: int) -> bool:
 def by_chance(bad: int, hits: int, share: float) -> float:
     """P(at least `bad` of `hits` are bad) where each is with the chance `share`: the binomial tail, summed upwards.
 
-    For few bad ones: it takes `bad` steps. Needs 0 < share < 1.
+    Below `UNLIKELY` it is not told exactly. For few that may be bad (`is_few`); needs 0 < share < 1.
     """
     term = math.exp(hits * math.log1p(-share))
     below = 0.0
     for nth in range(bad):
         below += term
+        if 1.0 - below <= UNLIKELY:
+            break  # in an outage all are bad, and there are many
         term *= (hits - nth) / (nth + 1) * share / (1.0 - share)
     return max(0.0, 1.0 - below)
 

@@ -28,6 +28,8 @@ class Judgement:
     bound: float | None = None
     baseline: float | None = None
     why: str = ""
+    by_chance: bool = False
+    """Its value violates, by no more than chance explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def _one(tolerance: Tolerance, sample: Sample, compared: Compared) -> Judgement:
         if holds(seen.value, tolerance.cmp, bound):
             return replace(judgement, outcome=Outcome.HELD)
         why = _chance(tolerance, sample, bound)
-        return replace(judgement, outcome=Outcome.UNKNOWN if why else Outcome.BROKEN, why=why)
+        outcome = Outcome.UNKNOWN if why else Outcome.BROKEN
+        return replace(judgement, outcome=outcome, why=why, by_chance=bool(why))
     outcome, why = _relative(tolerance, seen, base, (sample.seconds, compared.baseline_s))
     return replace(judgement, outcome=outcome, why=why)
 
@@ -182,11 +185,14 @@ def _too_few(sample: Sample, needed: int) -> str:
 
 
 def _worst(tolerance: Tolerance, judged: list[Judgement]) -> Judgement:
-    """Of several windows: any broken one breaks; one without traffic, or none with enough, leaves it unknown."""
+    """Of several windows: any broken one breaks; one without traffic, or one that chance may have broken, or none with
+    enough traffic, leaves it unknown.
+    """
     if not judged:
         return Judgement(outcome=Outcome.UNKNOWN, why="no request was due")
     silent = [one for one in judged if one.value is None]
     by_outcome = {outcome: [one for one in judged if one.outcome is outcome] for outcome in Outcome}
-    chosen = by_outcome[Outcome.BROKEN] or silent or by_outcome[Outcome.HELD] or judged
+    doubtful = [one for one in judged if one.by_chance]
+    chosen = by_outcome[Outcome.BROKEN] or silent or doubtful or by_outcome[Outcome.HELD] or judged
     worst = max if tolerance.cmp in ("<", "<=") else min
     return worst(chosen, key=lambda one: one.value or 0.0)

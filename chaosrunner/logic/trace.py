@@ -159,6 +159,11 @@ class Trace:
         allowed = self.rule.allowed
         return stats.is_few(allowed, hits) and stats.by_chance(bad, hits, allowed) > stats.UNLIKELY
 
+    def excess(self, begin_us: int, end_us: int) -> bool:
+        """Whether more was bad in [begin, end) than chance makes of what is allowed, however many there were."""
+        bad, hits = self.counts(begin_us, end_us)
+        return bad > stats.chance_limit(hits, self.rule.allowed)
+
     def lacks(self, begin_us: int, end_us: int) -> int:
         """How many hits are missing in [begin, end) to judge it."""
         return max(0, self.rule.needed - self.counts(begin_us, end_us)[1])

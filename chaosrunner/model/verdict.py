@@ -36,6 +36,8 @@ class Finding:
     baseline: float | None = None
     evidence: tuple[int, ...] = ()
     """Numbers of the events it rests on."""
+    by_chance: bool = False
+    """UNKNOWN because what violates is no more than chance explains: a search counts it by what was seen."""
 
 
 class Return(StrEnum):

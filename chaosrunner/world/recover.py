@@ -49,8 +49,10 @@ async def recover_all(heir: Heir) -> list[Payment]:
     What somebody else is paying just now is not touched, and is told as not yet paid. A lost journal is told, too: what
     else it owed only `scan` can find.
     """
-    under_way = [payment for run in being_paid(heir.home) for payment in _under_way(run.run_dir)]
-    return [*await _of_dead_runs(None, heir), *under_way]
+    payments = await _of_dead_runs(None, heir)
+    paid = {payment.run_dir for payment in payments}
+    under_way = [run.run_dir for run in being_paid(heir.home) if run.run_dir not in paid]
+    return [*payments, *(payment for run_dir in under_way for payment in _under_way(run_dir))]
 
 
 def _under_way(run_dir: Path) -> list[Payment]:
@@ -141,7 +143,12 @@ async def _of_dead_runs(system: str | None, heir: Heir) -> list[Payment]:
     payments: list[Payment] = []
     for run in orphaned(heir.home, system):
         if is_lost(run.run_dir):
-            recipes = [recipe for recipe in claims.recipes_of(heir.home, run.run_dir) if recipe.reversible]
+            try:
+                recipes = [recipe for recipe in claims.recipes_of(heir.home, run.run_dir) if recipe.reversible]
+            except TypeError as error:
+                says, why = f"run {run.run} on {run.system}", f"what it claimed cannot be read: {error}"
+                payments.append(Payment(run.run_dir, -1, says, False, why))
+                continue
             payments += [await _undo_found(recipe, heir) for recipe in recipes]
             if system is not None:
                 continue  # whoever looks at the system itself finds the rest

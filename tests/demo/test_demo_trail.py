@@ -114,3 +114,17 @@ async def test_a_long_trail_becomes_the_old_one(tmp_path):
     trail.note("ann", "created", 2)
     await trail.write()
     assert [line["agent"] for line in lines(path)] == [2]
+
+
+async def test_a_trail_that_cannot_become_the_old_one_is_not_written_twice(tmp_path):
+    """Where the old one cannot be replaced it grows on, each line in it once."""
+    path = tmp_path / "trail.jsonl"
+    path.write_bytes(b"\n" * MOST_BYTES)
+    path.with_suffix(".old").mkdir()
+    trail = PatientTrail(path)
+    for agent in (1, 2):
+        trail.note("ann", "created", agent)
+        await trail.write()
+        assert trail.waiting == 0
+    written = path.read_bytes().lstrip().splitlines()
+    assert [json.loads(line)["agent"] for line in written] == [1, 2]

@@ -214,6 +214,7 @@ def test_kinds_that_cannot_be_pooled() -> None:
     assert lacking.change is None
     assert pooled(P50, [(1000, same), (1, worse)], 0.1) is None
     assert pooled(P50, [(1000, same), (1, lacking)], 0.1) is None
+    assert pooled(P50, [(1000, same), (1, replace(same, change=math.inf))], 0.1) is None
 
 
 def test_what_takes_no_time_and_for_ever_is_pooled() -> None:

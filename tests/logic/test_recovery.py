@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from math import exp
 
 import pytest
 from building import Answer, Script, away, errors, experiment, fault, noisy, ns, p95, steps, tolerance, well
@@ -565,3 +566,40 @@ def test_a_step_of_slowness_is_told_by_how_slow_each_request_was(odd: float) -> 
     assert seen.time_s == pytest.approx(2.505, abs=0.002)
     assert seen.low_s is not None and seen.high_s is not None  # noqa: PT018
     assert seen.low_s <= 2.503 <= seen.high_s
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_failures_that_go_on_are_not_hidden_by_a_law_that_the_others_follow(share: float) -> None:
+    """While a part of the requests still fails a quantile has not recovered, however smoothly the others come back."""
+    chance = random.Random(5)
+
+    def answer(due: float, _: int) -> tuple[Outcome, float]:
+        usual = 0.02 * exp(0.1 * chance.gauss(0, 1))
+        if due < 24.0:
+            return Outcome.OK, usual
+        if due < 40.0 and chance.random() < share:
+            return Outcome.RESET, 0.001
+        return Outcome.OK, usual * (1 + 6 * exp(-(due - 24.0) / 3.0))
+
+    seen = measured(Script(answer=answer), after(p95(0.05)))
+    assert seen.time_s == pytest.approx(12.5, abs=0.5)
+
+
+def test_no_request_near_the_target_is_no_recovery() -> None:
+    """Where the last bad request is before the target and the first good one after it, nobody knows which it was."""
+    dues = [*(nth / 10 for nth in range(20, 339)), *(38.0 + nth / 10 for nth in range(220))]
+    script = Script(answer=away(24.0, 33.85), dues=dues)
+    for within_s, state in [(5.0, "late"), (8.0, "unknown"), (12.0, "recovered")]:
+        seen = measured(script, replace(FEW, recover=RecoveryTarget(within_s=within_s, hold_s=10.0)))
+        assert seen.state == state, seen.why
+        assert state != "unknown" or seen.why == "no request between 6.3 s and 10.5 s after it tells"
+
+
+def test_a_faint_illness_that_lasts_is_no_chance() -> None:
+    """What a hold time of few requests cannot tell from chance the whole watch can."""
+
+    def answer(due: float, _: int) -> tuple[Outcome, float]:
+        return (Outcome.RESET, 0.001) if due >= 24.0 and round(due * 10) % 33 == 0 else (Outcome.OK, 0.005)
+
+    asked = replace(FEW, recover=RecoveryTarget(within_s=300.0, hold_s=10.0))
+    assert measured(Script(answer=answer, rate=10.0, end=345.0), asked).state == "never"

@@ -9,6 +9,7 @@ import pytest
 from building import Script, errors, experiment, p95, well
 
 from chaosrunner.logic.fold import State
+from chaosrunner.logic.judge import judge
 from chaosrunner.logic.search.grid import Cell, cell_of, score_of
 from chaosrunner.logic.search.outcome import taken, trial_of, without_room
 from chaosrunner.logic.search.ramp import Ramps, Side, Strip, ramps_of
@@ -57,6 +58,15 @@ def test_a_level_that_does_not_hold_says_why() -> None:
     seen = trial_of(CALM, slow.state(), 100.0)
     assert seen.outcome is Judged.BROKEN
     assert seen.why == "before: p95 <= 0.1s: 300 ms"
+
+
+def test_a_share_that_chance_may_explain_counts_as_it_was_seen() -> None:
+    """A run of few requests calls three failures of 300 UNKNOWN; a search, which looks again, takes what it saw."""
+    asked = replace(CALM, hypothesis=Hypothesis(before=(errors(0.01),)))
+    few = baseline_only(rate=15.0, answer=lambda due, _: (Outcome.OK if round(due * 15) % 100 else Outcome.RESET, 0.01))
+    assert judge(asked, few.state()).outcome is Judged.UNKNOWN
+    seen = trial_of(asked, few.state(), 15.0)
+    assert (seen.outcome, seen.beyond) == (Judged.BROKEN, pytest.approx(0.01))
 
 
 def test_a_baseline_that_does_not_hold_under_load_breaks_although_faults_follow() -> None:

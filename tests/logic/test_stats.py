@@ -99,3 +99,8 @@ def test_chance_of_so_many(bad: int, hits: int, share: float, chance: float) -> 
 def test_few_that_may_be_bad(share: float, hits: int, few: bool) -> None:
     """Few means fewer than five that may be bad, and at least a chance of one."""
     assert stats.is_few(share, hits) is few
+
+
+def test_an_outage_is_no_chance_and_soon_told() -> None:
+    """However many were bad, it takes no more steps than chance would explain."""
+    assert stats.by_chance(10**7, 10**7, 1e-7) <= stats.UNLIKELY

@@ -350,3 +350,10 @@ def test_expectations_for_people() -> None:
 def test_what_is_enough() -> None:
     """The number of hits needed is that of the metric."""
     assert [enough(tol, 0.005) for tol in (p95(1.0), errors(0.005), tolerance("m", MEAN, "<", 1.0))] == [100, 200, 30]
+
+
+def test_a_window_that_chance_may_have_broken_is_not_hidden_by_others() -> None:
+    """Beside windows that held, one that violates by no more than chance explains is UNKNOWN, with its own figure."""
+    clean, doubtful = sample([10] * 100), sample([10] * 96, 4)
+    told = judge_load(replace(errors(0.02), window_s=10.0), Evidence(clean, [clean, doubtful, clean]))
+    assert (told.outcome, told.value, told.by_chance) == (Outcome.UNKNOWN, 0.04, True)

@@ -281,6 +281,19 @@ async def test_what_a_claim_remembers_is_paid_with_all_others_and_the_rest_is_sa
     assert [run.run for run in home.runs()] == ["r1"]
 
 
+async def test_a_claim_that_nobody_can_read_stops_no_other_payment(tmp_path):
+    """What a lost run claimed in words of another version is told as unpaid, and all other runs are paid."""
+    home, run_dir, _ = await lost(tmp_path)
+    for file in home.folder("claims").iterdir():
+        file.write_text(file.read_text().replace('"injector"', '"unheard_of"'))
+    with pytest.raises(TypeError):
+        claims.recipes_of(home, run_dir)
+    await died(tmp_path, "r2", system="test-system")
+    payments = await recover_all(heir(home))
+    assert [(payment.run_dir.name, payment.paid) for payment in payments] == [("r1", False), ("r2", True)]
+    assert "cannot be read" in payments[0].why
+
+
 @pytest.mark.parametrize("injector", ["test.flag", "test.harder"])
 async def test_a_scan_pays_what_a_claim_remembers(tmp_path, injector):
     """What bears no mark is put back by the recipe in its claim when the journal is gone, or is said not to be."""

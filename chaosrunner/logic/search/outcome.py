@@ -54,11 +54,13 @@ def trial_of(experiment: Experiment, state: State, level: float, *, of_load: boo
     broken, doubted = _before(experiment, state) if of_load else ([], [])
     verdict = judge(experiment, state)
     before = broken or doubted
-    findings = before or [one for one in verdict.findings if one.outcome is verdict.outcome is not Outcome.HELD]
+    seen = [_as_seen(one) for one in verdict.findings]
+    outcome = max((one.outcome for one in seen), default=verdict.outcome) if verdict.outcome else verdict.outcome
+    findings = before or [one for one in seen if one.outcome is outcome is not Outcome.HELD]
     span = traffic.span(Phase.FAULT) or traffic.span(Phase.BASELINE)
     trial = Trial(
         level=level,
-        outcome=before[0].outcome if before else verdict.outcome,
+        outcome=before[0].outcome if before else outcome,
         why="; ".join(map(_said, findings[:MOST])) + (f"; {len(findings) - MOST} more" if findings[MOST:] else ""),
         run=verdict.run,
         lasted_s=verdict.seconds,
@@ -127,12 +129,18 @@ def _before(experiment: Experiment, state: State) -> tuple[list[Finding], list[F
     busy = busy_worker(traffic, span) if span else ""
     broken: list[Finding] = []
     doubted: list[Finding] = []
-    for finding, tolerance in zip(findings_of(traffic, Phase.BASELINE), experiment.hypothesis.before, strict=True):
+    found = map(_as_seen, findings_of(traffic, Phase.BASELINE))
+    for finding, tolerance in zip(found, experiment.hypothesis.before, strict=True):
         if finding.outcome is Outcome.BROKEN:
             ours = span is not None and busy and _of_waiting(traffic.sample(span, tolerance.metric.of), tolerance)
             doubted += [replace(finding, outcome=Outcome.UNKNOWN, why=busy)] if ours else []
             broken += [] if ours else [finding]
     return broken, doubted
+
+
+def _as_seen(finding: Finding) -> Finding:
+    """A search makes many looks and knows that each may err: what was seen counts, also where it may be chance."""
+    return replace(finding, outcome=Outcome.BROKEN) if finding.by_chance else finding
 
 
 def _of_waiting(sample: Sample, tolerance: Tolerance) -> bool:
