@@ -31,11 +31,6 @@ class Trial:
     """Response in seconds, failures infinitely slow; so are the two below."""
     p95: float | None = None
     p99: float | None = None
-    beyond: float | None = None
-    """Share of the requests that broke the tolerance that was nearest to its limit; None where those asked about
-    something else than shares of requests, which is what quantiles and errors do."""
-    allowed: float | None = None
-    """The share that this tolerance allows."""
     inside: float = 0.0
     """Requests in the system at once, on average: responses added up, per second (Little's law)."""
     service: float | None = None

@@ -172,22 +172,6 @@ def test_a_first_level_is_not_blamed_for_too_few_connections(slowed: float | Non
     assert says in seen.why
 
 
-def test_a_level_says_how_many_requests_broke_what_was_asked() -> None:
-    """The share beyond the tolerance nearest to its limit; none with faults, or where something else is asked, too."""
-    slow = baseline_only(answer=lambda due, name: (Outcome.OK, 0.3 if round(due * 100) % 10 == 0 else 0.005)).state()
-    seen = trial_of(CALM, slow, 100.0)
-    assert (seen.beyond, seen.allowed) == (pytest.approx(0.1, abs=0.01), pytest.approx(0.05))
-    failing = baseline_only(
-        answer=lambda due, name: (Outcome.RESET if round(due * 100) % 50 == 0 else Outcome.OK, 0.005)
-    )
-    seen = trial_of(CALM, failing.state(), 100.0)
-    assert (seen.beyond, seen.allowed) == (pytest.approx(0.02, abs=0.005), 0.01)
-    assert trial_of(experiment(hypothesis=CALM.hypothesis), slow, 100.0).beyond is None
-    for other in (p95(0.1, window_s=2.0), p95(0.1, cmp=">"), errors(0.0, cmp="<=")):
-        assert trial_of(replace(CALM, hypothesis=Hypothesis(before=(p95(0.1), other))), slow, 100.0).beyond is None
-    assert trial_of(replace(CALM, hypothesis=Hypothesis()), slow, 100.0).beyond is None
-
-
 def served(script: Script, service: Callable[[float], float]) -> State:
     """A run of whose requests the service is known as well, by when they were due."""
     state = script.state()

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 
-from chaosrunner.logic.search.crossing import FEWEST, Point, evidence, point
 from chaosrunner.model.search import Boundary, Known, Trial
 from chaosrunner.model.verdict import Outcome
 
@@ -30,12 +29,6 @@ FINE = 3
 """Rungs in the precision that was asked for."""
 
 MOST_RUNGS = 2_000
-
-ENOUGH = 15
-"""Trials near the boundary whose shares scatter that it takes before the scatter is believed."""
-
-NEAR = 1.3
-"""Trials so near to the boundary are looked at for how far they were from breaking, or from holding."""
 
 LIKELY = 0.5
 """Once no more than this is believed to be outside the likeliest interval, its ends are tried."""
@@ -102,16 +95,6 @@ class Ladder:
 
 def believed(ladder: Ladder, trials: Sequence[Trial]) -> list[float]:
     """The probability of each number of rungs that hold, from none to all of them."""
-    line = _line(ladder, trials)
-    if line is None:
-        return _weighed(ladder, trials)
-    others = _weighed(ladder, [trial for trial in trials if trial not in line.trials])
-    near = dict(zip(line.window, line.evidence(), strict=True))
-    return _normal([one * near.get(nth, 0.0) for nth, one in enumerate(others)])
-
-
-def _weighed(ladder: Ladder, trials: Sequence[Trial]) -> list[float]:
-    """What is believed if of each trial only its outcome is looked at."""
     count = len(ladder.rungs)
     held, broken = [0] * (count + 1), [0] * (count + 1)
     for trial in trials:
@@ -122,55 +105,9 @@ def _weighed(ladder: Ladder, trials: Sequence[Trial]) -> list[float]:
     wrong = [below + above for below, above in zip(_before(broken), _from(held), strict=True)]
     err = max(ERR, (min(wrong) + 1) / (told + 1 / ERR))
     odds = err / (1 - err)
-    return _normal([prior * odds**bad for prior, bad in zip(_prior(count), wrong, strict=True)])
-
-
-def _normal(weights: Sequence[float]) -> list[float]:
+    weights = [prior * odds**bad for prior, bad in zip(_prior(count), wrong, strict=True)]
     total = sum(weights)
     return [weight / total for weight in weights]
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Trials near the boundary that say which share of the requests broke what was asked."""
-
-    trials: tuple[Trial, ...]
-    points: tuple[Point, ...]
-    allowed: float
-    window: range
-    """Numbers of rungs that may hold."""
-    places: tuple[float, ...]
-    """log(level) of the boundary for each of these."""
-
-    def evidence(self) -> list[float]:
-        """How likely the points are for each number of rungs, beside the likeliest."""
-        return evidence(self.points, self.places, self.allowed, math.copysign(1.0, self.places[-1] - self.places[0]))
-
-
-def _near(ladder: Ladder, trials: Sequence[Trial]) -> list[Trial]:
-    centre = _centre(ladder, trials)
-    return [one for one in trials if ladder.ratio(one.level, centre) <= NEAR and point(one)]
-
-
-def _centre(ladder: Ladder, trials: Sequence[Trial]) -> float:
-    """Where the boundary seems to be by outcomes alone."""
-    return ladder.rungs[min(_quantile(_weighed(ladder, trials), 0.5), len(ladder.rungs) - 1)]
-
-
-def _line(ladder: Ladder, trials: Sequence[Trial]) -> _Line | None:
-    """The trials within NEAR of where the boundary seems to be; None if they are too few, or all on one side."""
-    rungs, last = ladder.rungs, len(ladder.rungs) - 1
-    centre, near = _centre(ladder, trials), _near(ladder, trials)
-    if len(near) < FEWEST or len({one.outcome for one in near}) < 2:
-        return None
-    within = [nth for nth, rung in enumerate(rungs) if ladder.ratio(rung, centre) <= NEAR]
-    window = range(within[0], within[-1] + 2)
-    step = math.log(rungs[-1] / rungs[0]) / last
-    # Where so many rungs hold the boundary is half a step above the last of them.
-    places = tuple(math.log(rungs[min(nth, last)]) + (0.5 if nth > last else -0.5) * step for nth in window)
-    allowed = min(near, key=lambda one: ladder.ratio(one.level, centre)).allowed or 0.0
-    points = tuple(seen for one in near if (seen := point(one)))
-    return _Line(tuple(near), points, allowed, window, places)
 
 
 def _prior(count: int) -> list[float]:
@@ -194,17 +131,11 @@ def found(ladder: Ladder, trials: Sequence[Trial]) -> Boundary | None:
     """The answer; None while there is none."""
     belief = believed(ladder, trials)
     seen = _boundary(ladder, trials, belief)
-    if seen.confidence >= ladder.asked.confidence and not (seen.known is Known.BETWEEN and _rash(ladder, trials)):
+    if seen.confidence >= ladder.asked.confidence:
         return seen
     if _at_the_ceiling(ladder, trials):
         return _limited(ladder, trials, belief, _why(trials))
     return so_far(ladder, trials) if len(trials) >= ladder.asked.most else None
-
-
-def _rash(ladder: Ladder, trials: Sequence[Trial]) -> bool:
-    """Whether shares scatter near the boundary, in too few trials to say how much: those may agree by chance."""
-    near = [seen for one in _near(ladder, trials) if (seen := point(one))]
-    return len(near) < ENOUGH and any(not cut for _, _, cut in near)
 
 
 def so_far(ladder: Ladder, trials: Sequence[Trial]) -> Boundary:
@@ -215,11 +146,8 @@ def so_far(ladder: Ladder, trials: Sequence[Trial]) -> Boundary:
     belief, edge = believed(ladder, trials), (1 - ladder.asked.confidence) / 2
     held = _highest_held(ladder, trials)
     above = [at for one in trials if one.outcome is Outcome.BROKEN and (at := ladder.rung(one.level)) > held]
-    begin, until = _quantile(belief, edge), _quantile(belief, 1 - edge)
-    if _line(ladder, trials) is None:
-        begin, until = min(begin, held + 1), max(until, min(above, default=len(ladder.rungs)))
-    else:
-        until = _skewed(ladder, until)
+    begin = min(_quantile(belief, edge), held + 1)
+    until = max(_quantile(belief, 1 - edge), min(above, default=len(ladder.rungs)))
     sure = sum(belief[begin : until + 1])
     made = _made(ladder, trials, belief, (Known.UNDECIDED, begin, until, sure))
     best = made.best if above else made.holds
@@ -264,21 +192,14 @@ def _allowed(ladder: Ladder, trials: Sequence[Trial]) -> int:
 
 
 def _boundary(ladder: Ladder, trials: Sequence[Trial], belief: list[float]) -> Boundary:
-    """The likeliest interval; of outcomes alone without what the confidence does not need of it, and with its zone."""
+    """The likeliest interval, without what the confidence does not need of it."""
     begin, until = _likeliest(ladder, belief)
     sure = sum(belief[begin : until + 1])
-    blunt = _line(ladder, trials) is None
-    if blunt:
-        begin, until = _narrowed(belief, begin, until, ladder.asked.confidence)
+    begin, until = _narrowed(belief, begin, until, ladder.asked.confidence)
     known = Known.BELOW if until == 0 else Known.BEYOND if begin == len(ladder.rungs) else Known.BETWEEN
     if known is Known.BETWEEN:
-        begin, until = _zone(ladder, trials, begin, until) if blunt else (begin, _skewed(ladder, until))
+        begin, until = _zone(ladder, trials, begin, until)
     return _made(ladder, trials, belief, (known, begin, until, sure))
-
-
-def _skewed(ladder: Ladder, until: int) -> int:
-    """One rung more: logits of brief looks at a queue scatter further down than up, so the line lies a little low."""
-    return min(until + 1, len(ladder.rungs))
 
 
 def _zone(ladder: Ladder, trials: Sequence[Trial], begin: int, until: int) -> tuple[int, int]:

@@ -68,8 +68,7 @@ def trial_of(experiment: Experiment, state: State, level: float, *, of_load: boo
     if span is None:
         return trial
     measured = _measured(trial, traffic.sample(span), _longer_s(traffic, span))
-    beyond, allowed = _beyond(traffic, span) or (None, None)
-    return replace(measured, slowed=_since_first(traffic, span), beyond=beyond, allowed=allowed)
+    return replace(measured, slowed=_since_first(traffic, span))
 
 
 def without_room(trial: Trial, others: Sequence[Trial], connections: int) -> Trial:
@@ -166,32 +165,6 @@ def _longer_s(traffic: Traffic, span: Span) -> float:
     )
     begin, end = (traffic.sample(side).slot.ok.mean() or 0.0 for side in sides)
     return max(0.0, end - begin) / 1e6
-
-
-def _beyond(traffic: Traffic, span: Span) -> tuple[float, float] | None:
-    """The share of requests that broke a tolerance and the share it allows, of the one nearest to its limit, or beyond.
-
-    None with faults, and where anything is asked that is not about a share of the requests of the whole span.
-    """
-    asked = traffic.experiment.hypothesis.before
-    shares = [_share(traffic.sample(span, one.metric.of), one) for one in asked if _of_shares(one)]
-    if traffic.experiment.faults or len(shares) < len(asked):
-        return None
-    return max(shares, key=lambda one: one[0] / one[1], default=None)
-
-
-def _of_shares(tolerance: Tolerance) -> bool:
-    wanted = tolerance.metric.stat in (Stat.QUANTILE, Stat.ERRORS) and tolerance.cmp in ("<", "<=")
-    return wanted and not tolerance.window_s and 0 < _allowed(tolerance) < 1
-
-
-def _allowed(tolerance: Tolerance) -> float:
-    return tolerance.value if tolerance.metric.stat is Stat.ERRORS else 1 - tolerance.metric.quantile
-
-
-def _share(sample: Sample, tolerance: Tolerance) -> tuple[float, float]:
-    slow = sample.slot.ok.above(tolerance.value * 1e6) if tolerance.metric.stat is Stat.QUANTILE else 0
-    return (sample.failures + slow) / max(1, sample.hits), _allowed(tolerance)
 
 
 def _since_first(traffic: Traffic, span: Span) -> float | None:
