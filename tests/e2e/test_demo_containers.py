@@ -42,7 +42,6 @@ NEVER = "recovery within 20 s"
 BROKEN_ON_FRAGILE = {
     "failing-dependency": frozenset({"during: errors < 1%", "after: errors < 1%", NEVER}),
     "full-disk": frozenset({"during: errors < 1%"}),
-    "jittery-dependency": frozenset({"during: p95 of list <= 300ms"}),
     "locked-table": frozenset({"during: errors of log in < 1%", NEVER}),
     "lost-container": frozenset({"during: errors < 2%", "after: errors < 1%", NEVER}),
     "pool-exhausted": frozenset({"during: errors of log in < 1%", NEVER}),
