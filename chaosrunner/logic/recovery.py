@@ -259,8 +259,7 @@ def _sharp(seen: Seen, trace: Trace, turn: change.Turn | None, watch: Watch) -> 
         return turn
     if bisect_left(seen.failed_due, turn.low_us) != bisect_left(seen.failed_due, turn.high_us):
         return turn
-    own = _own(seen, trace, watch.since_us, watch.until_us)
-    logs = [(hit.due_us, log(max(1, hit.response_us) / 1e6)) for hit in own if hit.outcome is Outcome.OK]
+    logs = [(due, y) for due, y, _ in _logs(_own(seen, trace, watch.since_us, watch.until_us))]
     found = sharpen.split(logs, turn.low_us, turn.high_us)
     return turn if found is None else replace(turn, low_us=min(turn.low_us, found[0]), last_us=found[0], at_us=found[1])
 
@@ -274,11 +273,12 @@ def _own(seen: Seen, trace: Trace, begin_us: int, end_us: int) -> list[Hit]:
 
 def _timed(hits: list[Hit], watch: Watch) -> list[tuple[float, float, int]]:
     """(seconds after the effect, logarithm of the response in seconds, name) of what succeeded."""
-    return [
-        ((hit.due_us - watch.begin_us) / 1e6, log(max(1, hit.response_us) / 1e6), hit.name)
-        for hit in hits
-        if hit.outcome is Outcome.OK
-    ]
+    return [((due - watch.begin_us) / 1e6, y, name) for due, y, name in _logs(hits)]
+
+
+def _logs(hits: list[Hit]) -> list[tuple[int, float, int]]:
+    """(due in µs, logarithm of the response in seconds, name) of what succeeded."""
+    return [(hit.due_us, log(max(1, hit.response_us) / 1e6), hit.name) for hit in hits if hit.outcome is Outcome.OK]
 
 
 def _calm(seen: Seen, asked: list[Condition], watch: Watch) -> bool:
@@ -361,9 +361,7 @@ def _chance(seen: Seen, asked: list[Condition], watch: Watch) -> str:
     hold = begin, begin + watch.hold_us
     violated = [one for one in asked if one.violated(*hold)]
     traces = [one for one in violated if isinstance(one, Trace) and one.by_chance(*hold)]
-    if not violated or len(traces) < len(violated):
-        return ""
-    if any(one.excess(begin, watch.until_us) for one in traces):
+    if not violated or len(traces) < len(violated) or any(one.excess(begin, watch.until_us) for one in traces):
         return ""
     return "too few requests to tell the failures in the hold time from chance"
 
