@@ -48,8 +48,10 @@ def is_few(share: float, hits: int) -> bool:
 def by_chance(bad: int, hits: int, share: float) -> float:
     """P(at least `bad` of `hits` are bad) where each is with the chance `share`: the binomial tail, summed upwards.
 
-    Below `UNLIKELY` it is not told exactly. For few that may be bad (`is_few`); needs 0 < share < 1.
+    Below `UNLIKELY` it is not told exactly. Only for few that may be bad (`is_few`): 0 for more, and where none may be.
     """
+    if not is_few(share, hits):
+        return 0.0
     term = math.exp(hits * math.log1p(-share))
     below = 0.0
     for nth in range(bad):

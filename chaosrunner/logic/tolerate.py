@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from chaosrunner.logic.measure import Measured, beyond_repair, bound_of, enough, holds, human, measure
-from chaosrunner.logic.stats import BEYOND, UNLIKELY, by_chance, is_few
+from chaosrunner.logic.stats import BEYOND, UNLIKELY, by_chance
 from chaosrunner.logic.traffic import Sample
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
 from chaosrunner.model.units import human_duration
@@ -132,8 +132,8 @@ def _one(tolerance: Tolerance, sample: Sample, compared: Compared) -> Judgement:
 
 def _chance(tolerance: Tolerance, sample: Sample, bound: float) -> str:
     """Why a share above its bound proves nothing: so few may be bad that chance explains those there were."""
-    few = tolerance.metric.stat is Stat.ERRORS and tolerance.cmp in ("<", "<=") and is_few(bound, sample.hits)
-    chance = by_chance(sample.failures, sample.hits, bound) if few else 0.0
+    upper = tolerance.metric.stat is Stat.ERRORS and tolerance.cmp in ("<", "<=")
+    chance = by_chance(sample.failures, sample.hits, bound) if upper else 0.0
     if chance <= UNLIKELY:
         return ""
     longer = human_duration(math.ceil(sample.seconds * BEYOND / (bound * sample.hits)))

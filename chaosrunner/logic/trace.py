@@ -156,8 +156,7 @@ class Trace:
     def by_chance(self, begin_us: int, end_us: int) -> bool:
         """Whether what was bad in [begin, end) is no more than chance makes of the share that is allowed."""
         bad, hits = self.counts(begin_us, end_us)
-        allowed = self.rule.allowed
-        return stats.is_few(allowed, hits) and stats.by_chance(bad, hits, allowed) > stats.UNLIKELY
+        return stats.by_chance(bad, hits, self.rule.allowed) > stats.UNLIKELY
 
     def excess(self, begin_us: int, end_us: int) -> bool:
         """Whether more was bad in [begin, end) than chance makes of what is allowed, however many there were."""
