@@ -14,9 +14,11 @@ from chaosrunner.logic.foresight import foresee
 from chaosrunner.logic.parse.spelling import ReadingError
 from chaosrunner.logic.search.boundary import Ladder, left, next_level, so_far
 from chaosrunner.logic.search.boundary import found as boundary_found
+from chaosrunner.logic.search.crossing import told
 from chaosrunner.logic.search.curve import Curve, curve_of, next_point, points_left
 from chaosrunner.logic.search.draft import Draft
-from chaosrunner.logic.search.outcome import trial_of, without_room
+from chaosrunner.logic.search.outcome import trial_of
+from chaosrunner.logic.search.room import without_room
 from chaosrunner.logic.search.vary import (
     alone,
     at_load,
@@ -64,7 +66,8 @@ class Quest:
     @property
     def boundary(self) -> Boundary:
         """What is known of it; of one that was cut short, as far as it came."""
-        return boundary_found(self.ladder, self.trials) or so_far(self.ladder, self.trials)
+        seen = boundary_found(self.ladder, self.trials) or so_far(self.ladder, self.trials)
+        return told(self.ladder, self.trials, seen)
 
     @property
     def known(self) -> bool:

@@ -31,6 +31,11 @@ class Trial:
     """Response in seconds, failures infinitely slow; so are the two below."""
     p95: float | None = None
     p99: float | None = None
+    beyond: float | None = None
+    """Share of the requests that broke the tolerance that was nearest to its limit; None where those asked about
+    something else than shares of requests, which is what quantiles and errors do, and under faults."""
+    allowed: float | None = None
+    """The share that this tolerance allows."""
     inside: float = 0.0
     """Requests in the system at once, on average: responses added up, per second (Little's law)."""
     service: float | None = None
@@ -47,7 +52,7 @@ class Known(StrEnum):
     """How a boundary is known."""
 
     BETWEEN = "between"
-    """It lies between two levels, as surely and as precisely as was asked."""
+    """It lies between two levels, as surely as was asked; trials agreed as precisely as was asked, too."""
     BELOW = "below"
     """Already the first level does not hold."""
     BEYOND = "beyond"
@@ -70,9 +75,11 @@ class Boundary:
     best: float | None
     """The most likely highest level that holds; None if not even the first does."""
     confidence: float
-    """The probability that the boundary is where `known` says."""
+    """The probability that the boundary is within the interval that is told."""
     against: int = 0
     """Trials on the wrong side of `best`: some are expected, many mean that there is no sharp boundary."""
     trials: int = 0
     """Trials that said anything."""
     why: str = ""
+    by: str = ""
+    """What the interval rests on, where that may be one thing or another."""

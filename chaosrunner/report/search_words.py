@@ -35,6 +35,7 @@ def headline_of(boundary: Boundary, say: Say, what: str) -> str:
 def boundary_facts(boundary: Boundary, trials: tuple[Trial, ...], say: Say) -> list[Fact]:
     """Where it lies and how surely, why it breaks there, and what was not known."""
     facts = [("holds", _range(boundary, say))]
+    facts += [("rests on", boundary.by)] if boundary.by else []
     telling = [one for one in trials if one.outcome is Outcome.BROKEN and one.why]
     near = min(telling, key=lambda one: abs(one.level - (boundary.breaks or one.level)), default=None)
     if near is not None:

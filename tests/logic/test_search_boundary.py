@@ -81,6 +81,20 @@ def test_trials_that_are_wrong_now_and_then_are_outvoted() -> None:
     assert inside >= 27
 
 
+def test_how_sure_it_is_is_said_of_the_interval_that_is_said() -> None:
+    """The confidence is what is believed between both ends that are told, once they were narrowed, and no less than
+    was asked.
+    """
+    ladder = Ladder.between(10, 2_000)
+    for seed in range(3):
+        seen, trials = seek(ladder, 300.0, wrong=0.1 * (seed > 0), seed=seed)
+        assert seen.holds is not None
+        assert seen.breaks is not None
+        between = believed(ladder, trials)[ladder.rung(seen.holds) + 1 : ladder.rung(seen.breaks) + 1]
+        assert seen.confidence == pytest.approx(sum(between))
+        assert 0.95 <= seen.confidence <= 1
+
+
 def test_where_trials_contradict_each_other_the_whole_zone_is_the_answer() -> None:
     """A level just below the interval that broke once, and one just above that held once, are within it."""
     ladder = Ladder.between(10, 1_000)

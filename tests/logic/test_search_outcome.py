@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from building import Script, errors, experiment, p95, well
 
-from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.search.grid import Cell, cell_of, score_of
-from chaosrunner.logic.search.outcome import taken, trial_of, without_room
+from chaosrunner.logic.search.outcome import trial_of
 from chaosrunner.logic.search.ramp import Ramps, Side, Strip, ramps_of
 from chaosrunner.logic.search.vary import lead_s
 from chaosrunner.logic.strain import Strain
@@ -19,8 +17,6 @@ from chaosrunner.logic.traffic import Traffic
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Hypothesis, Tolerance
 from chaosrunner.model.load import Outcome
-from chaosrunner.model.search import Trial
-from chaosrunner.model.slots import Slot
 from chaosrunner.model.verdict import Outcome as Judged
 
 CALM = experiment(faults=(), hypothesis=Hypothesis(before=(p95(0.1), errors(0.01))))
@@ -128,76 +124,20 @@ def test_what_fails_only_on_the_way_down_is_hysteresis() -> None:
     assert seen.lost == pytest.approx(4 / 9, abs=0.03)
 
 
-def slot(wait_s: float, **done: int) -> Slot:
-    """A thousand requests that took a second each once they were sent, and what became of others."""
-    seen = Slot(due=1000 + sum(done.values()), done={Outcome(name): count for name, count in done.items()})
-    for _ in range(1000):
-        seen.service.record(1_000_000)
-        seen.wait.record(round(wait_s * 1e6))
-    return seen
-
-
-def test_connections_are_taken_where_requests_wait_for_one() -> None:
-    """A thousand seconds of service in five are 200 connections; none where nobody waits, or the target refuses."""
-    assert taken(slot(2.0), 5.0) == pytest.approx(200.0, rel=0.05)
-    assert taken(slot(2.0, shed=100, unfinished=100, timeout=100), 5.0) == pytest.approx(200.0, rel=0.05)
-    assert taken(slot(0.001), 5.0) == 0.0
-    assert taken(slot(2.0, status=100), 5.0) == 0.0
-    assert taken(Slot(), 5.0) == 0.0
-
-
-def test_too_few_connections_are_not_blamed_on_the_target() -> None:
-    """A level at which all of ours were taken while answers were as quick as ever is UNKNOWN and says what to do."""
-    held = Trial(level=100.0, outcome=Judged.HELD, service=1.0)
-    full = Trial(level=300.0, outcome=Judged.BROKEN, service=1.05, taken=199.0, why="p95")
-    seen = without_room(full, [held, replace(held, level=190.0, service=0.1)], 200)
-    assert seen.outcome is Judged.UNKNOWN
-    assert seen.why.startswith("p95 (all 200 connections of ours were taken and the target was as quick as ever")
-    for other, before in (
-        (replace(full, service=2.0), [held]),  # overloaded: it answers late
-        (replace(full, service=None), [held]),  # it answers nobody
-        (replace(full, taken=100.0), [held]),
-        (replace(full, slowed=1.6), []),  # it became slower while it was asked
-        (replace(full, outcome=Judged.HELD), [held]),
-    ):
-        assert without_room(other, before, 200) is other
-
-
-@pytest.mark.parametrize(("slowed", "says"), [(1.1, "as quick as ever"), (None, "nothing says how quick")])
-def test_a_first_level_is_not_blamed_for_too_few_connections(slowed: float | None, says: str) -> None:
-    """Before anything held, the run's own first requests say how quick the target is; without them nothing is said."""
-    full = Trial(level=300.0, outcome=Judged.BROKEN, service=9.0, slowed=slowed, taken=199.0, why="p95")
-    seen = without_room(full, [replace(full, level=400.0)], 200)
-    assert seen.outcome is Judged.UNKNOWN
-    assert says in seen.why
-
-
-def served(script: Script, service: Callable[[float], float]) -> State:
-    """A run of whose requests the service is known as well, by when they were due."""
-    state = script.state()
-    for number in [*state.slots]:
-        names = state.slots[number]
-        for one in names.values():
-            for _ in range(one.due):
-                one.service.record(round(service(number / 10) * 1e6))
-        state.slots[number] = names
-    return state
-
-
-def test_a_run_knows_how_much_slower_its_target_became() -> None:
-    """Its requests beside its first twenty, by their medians; with a fault beside those a second after it began."""
-    slower = served(baseline_only(), lambda due: 0.1 if due < 0.3 else 0.3)
-    assert trial_of(CALM, slower, 100.0).slowed == pytest.approx(3.0, rel=0.01)
-    ill = served(Script(), lambda due: 0.1 if due < 23.2 else 0.2 if due < 23.4 else 0.3)
-    assert trial_of(experiment(), ill, 100.0).slowed == pytest.approx(1.5, rel=0.01)
-
-
-def test_without_its_first_requests_a_run_knows_of_no_slowness() -> None:
-    """Where none was served, and where the first seconds are no longer known one by one, there is nothing to say."""
-    assert trial_of(CALM, baseline_only().state(), 100.0).slowed is None
-    long = served(baseline_only(), lambda _: 0.1)
-    long.detail.until = 100
-    assert trial_of(CALM, long, 100.0).slowed is None
+def test_a_level_says_how_many_requests_broke_what_was_asked() -> None:
+    """The share beyond the tolerance nearest to its limit; none with faults, or where something else is asked, too."""
+    slow = baseline_only(answer=lambda due, name: (Outcome.OK, 0.3 if round(due * 100) % 10 == 0 else 0.005)).state()
+    seen = trial_of(CALM, slow, 100.0)
+    assert (seen.beyond, seen.allowed) == (pytest.approx(0.1, abs=0.01), pytest.approx(0.05))
+    failing = baseline_only(
+        answer=lambda due, name: (Outcome.RESET if round(due * 100) % 50 == 0 else Outcome.OK, 0.005)
+    )
+    seen = trial_of(CALM, failing.state(), 100.0)
+    assert (seen.beyond, seen.allowed) == (pytest.approx(0.02, abs=0.005), 0.01)
+    assert trial_of(experiment(hypothesis=CALM.hypothesis), slow, 100.0).beyond is None
+    for other in (p95(0.1, window_s=2.0), p95(0.1, cmp=">"), errors(0.0, cmp="<=")):
+        assert trial_of(replace(CALM, hypothesis=Hypothesis(before=(p95(0.1), other))), slow, 100.0).beyond is None
+    assert trial_of(replace(CALM, hypothesis=Hypothesis()), slow, 100.0).beyond is None
 
 
 @pytest.mark.parametrize(

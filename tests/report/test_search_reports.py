@@ -104,6 +104,13 @@ def test_each_way_to_know_a_boundary_has_its_headline(known: Known, text: str) -
     assert dict(boundary_facts(seen, (), SAY))["holds"]
 
 
+def test_what_an_interval_rests_on_is_said_where_it_may_be_one_or_the_other() -> None:
+    """A capacity says whether a line through shares or outcomes alone gave its interval; a dose has no choice."""
+    seen = Boundary(known=Known.BETWEEN, holds=95.0, breaks=105.0, best=100.0, confidence=0.95, trials=9)
+    assert "rests on" not in dict(boundary_facts(seen, (), SAY))
+    assert dict(boundary_facts(replace(seen, by="a line"), (), SAY))["rests on"] == "a line"
+
+
 def test_what_breaks_what_contradicts_and_what_was_not_counted_is_said() -> None:
     """Facts name the nearest broken level, contradictions and silent trials."""
     odd = [trial(RUNGS[2], Outcome.BROKEN), trial(RUNGS[3], Outcome.UNKNOWN)]

@@ -6,9 +6,13 @@ As a script: `python tests/truth/search_truth.py --seeds 200` prints the table o
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from queue_target import Queue
@@ -17,6 +21,7 @@ from scripted_target import CALM, NOISY, Noise, Target
 from virtual_play import World
 
 from chaosrunner.logic.search.boundary import Asked, Ladder, found, next_level
+from chaosrunner.logic.search.crossing import told
 from chaosrunner.logic.search.outcome import trial_of
 from chaosrunner.model.experiment import Experiment, RecoveryTarget
 from chaosrunner.model.fault import Fault
@@ -25,8 +30,14 @@ from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tole
 from chaosrunner.model.load import Outcome, Stage, single
 from chaosrunner.model.search import Boundary, Known, Trial
 from chaosrunner.model.system import System
+from chaosrunner.model.verdict import Outcome as Verdict
 
 BOUND_S = 0.15
+
+WARM_S = 3.0
+
+Searched = tuple[Boundary, list[Trial], float]
+"""What was found, its trials, and the truth."""
 
 FEW_ERRORS = Tolerance(
     text="errors < 1%", metric=Metric(stat=Stat.ERRORS), cmp="<", against=Against.ABSOLUTE, value=0.01
@@ -81,6 +92,33 @@ def load_trial(level: float, seed: int, *, lasts_s: float) -> Trial:
     return trial_of(asked, world.state, level)
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a queue is looked at: M/M/c whose p95 is to be within a bound, for so long, after 3 s of warm-up."""
+
+    lasts_s: float
+    servers: int = 4
+    mean_s: float = 0.02
+    bound_s: float = BOUND_S
+
+    def trial(self, level: float, seed: int) -> Trial:
+        """What a run would say of such a level: counted here, without the product, a hundred times as fast."""
+        chance = Random(seed)
+        queue, due, hits, slow = Queue(self.servers, self.mean_s, chance), 0.0, 0, 0
+        while (due := due + chance.expovariate(level)) < WARM_S + self.lasts_s:
+            late = queue.done_at(due) - due > self.bound_s
+            hits, slow = hits + (due >= WARM_S), slow + (due >= WARM_S and late)
+        held = slow <= hits - math.ceil(0.95 * hits - 1e-9)
+        outcome = Verdict.HELD if held else Verdict.BROKEN
+        return Trial(level=level, outcome=outcome, beyond=slow / max(1, hits), allowed=0.05)
+
+    def seek(self, seed: int) -> Searched:
+        """The capacity: found, how, and the truth, from a ninth of it to four and a half times it."""
+        truth = true_capacity(self.servers, self.mean_s, 0.95, self.bound_s)
+        answer, trials = seek(Ladder.between(round(truth / 9), round(truth * 4.5)), self.trial, seed)
+        return answer, trials, truth
+
+
 def dose_trial(dose: float, seed: int, *, noise: Noise, bound_s: float, rate: float = 50.0) -> Trial:
     """One run with a fault that adds `dose` seconds to every answer."""
     asked = experiment(
@@ -108,17 +146,17 @@ def seek(ladder: Ladder, trial: Callable[[float, int], Trial], seed: int) -> tup
         trials.append(trial(level, seeds.randrange(2**31)))
     answer = found(ladder, trials)
     assert answer is not None
-    return answer, trials
+    return told(ladder, trials, answer), trials
 
 
-def seek_load(seed: int, *, lasts_s: float = 60.0, precision: float = 0.05) -> tuple[Boundary, list[Trial], float]:
+def seek_load(seed: int, *, lasts_s: float = 60.0, precision: float = 0.05) -> Searched:
     """The capacity of the queue: found, how, and the truth."""
     ladder = Ladder.between(20.0, 800.0, Asked(precision=precision))
     answer, trials = seek(ladder, lambda level, s: load_trial(level, s, lasts_s=lasts_s), seed)
     return answer, trials, true_capacity(4, 0.02, 0.95, BOUND_S)
 
 
-def seek_dose(seed: int, noise: Noise, *, precision: float = 0.1) -> tuple[Boundary, list[Trial], float]:
+def seek_dose(seed: int, noise: Noise, *, precision: float = 0.1) -> Searched:
     """The smallest breaking dose: found, how, and the truth."""
     bound_s = 0.1 + 0.4 * Random(seed).random()
     ladder = Ladder.between(0.005, 2.0, Asked(precision=precision))
@@ -126,38 +164,61 @@ def seek_dose(seed: int, noise: Noise, *, precision: float = 0.1) -> tuple[Bound
     return answer, trials, bound_s - noise.p95()  # what is added counts fully
 
 
-def line(says: str, many: list[tuple[Boundary, list[Trial], float]], allowed: float) -> str:
+def line(says: str, many: list[Searched], allowed: float) -> str:
     """A row of the table."""
     off = sorted(abs((seen.best or 0.0) / truth - 1) for seen, _, truth in many)
     inside = sum((seen.holds or 0) <= truth <= (seen.breaks or truth) for seen, _, truth in many)
     known = sum(seen.known is Known.BETWEEN for seen, _, _ in many)
+    wide = [seen.breaks / seen.holds - 1 if seen.holds and seen.breaks else math.inf for seen, _, _ in many]
     trials = [len(one) for _, one, _ in many]
     return (
         f"| {says} | {len(many)} | {known} | {statistics.median(off) * 100:.1f} % | "
         f"{off[int(0.95 * (len(off) - 1))] * 100:.1f} % | {off[-1] * 100:.1f} % | "
-        f"{sum(one <= allowed for one in off)} of {len(many)} within {allowed:.0%} | {inside} | "
+        f"{sum(one <= allowed for one in off)} of {len(many)} within {allowed:.0%} | {inside} of {len(many)} | "
+        f"{statistics.median(wide) * 100:.1f} % | "
         f"{statistics.mean(trials):.1f} |"
     )
 
 
 HEAD = (
     "| search | searches | found | median error | 95 % below | worst | within what is promised | "
-    "interval holds the truth | trials |\n|---|---|---|---|---|---|---|---|---|"
+    "interval holds the truth | its width | trials |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
+QUEUES = {
+    "M/M/4, p95 ≤ 7.5 service times, 5 s a level": Look(5.0),
+    "M/M/4, p95 ≤ 7.5 service times, 10 s a level": Look(10.0),
+    "M/M/4, p95 ≤ 7.5 service times, 30 s a level": Look(30.0),
+    "M/M/1, p95 ≤ 5 service times, 10 s a level": Look(10.0, servers=1, mean_s=0.01, bound_s=0.05),
+    "M/M/1, p95 ≤ 10 service times, 10 s a level": Look(10.0, servers=1, mean_s=0.01, bound_s=0.1),
+    "M/M/16, p95 ≤ 5 service times, 10 s a level": Look(10.0, servers=16, mean_s=0.05, bound_s=0.25),
+    "M/M/16, p95 ≤ 5 service times, 30 s a level": Look(30.0, servers=16, mean_s=0.05, bound_s=0.25),
+}
 
-def main(seeds: int) -> None:
-    """Print the table."""
+
+def main(seeds: int, first: int, quick: int, jobs: int | None) -> None:
+    """Print the table: whole searches, then (quick) those whose looks are counted without the product."""
     print(HEAD)
-    for lasts_s in (10.0, 30.0, 60.0):
-        seen = [seek_load(seed, lasts_s=lasts_s) for seed in range(seeds)]
-        print(line(f"capacity of M/M/4, p95 ≤ 150 ms, {lasts_s:g} s a level", seen, 0.05), flush=True)
-    for noise in (CALM, NOISY):
-        doses = [seek_dose(seed, noise) for seed in range(seeds)]
-        print(line(f"smallest breaking latency, {noise.name} target, 50 requests/s", doses, 0.1), flush=True)
+    with ProcessPoolExecutor(jobs) as pool:
+
+        def row(says: str, seek: Callable[[int], Searched], many: int, allowed: float) -> None:
+            print(line(says, list(pool.map(seek, range(first, first + many))), allowed), flush=True)
+
+        for lasts_s in (10.0, 30.0, 60.0) if seeds else ():
+            asked = f"capacity of M/M/4, p95 ≤ 150 ms, {lasts_s:g} s a level"
+            row(asked, partial(seek_load, lasts_s=lasts_s), seeds, 0.05)
+        for noise in (CALM, NOISY) if seeds else ():
+            asked = f"smallest breaking latency, {noise.name} target, 50 requests/s"
+            row(asked, partial(seek_dose, noise=noise), seeds, 0.1)
+        for says, queue in QUEUES.items() if quick else ():
+            row(says, queue.seek, quick, 0.05)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=50)
-    main(parser.parse_args().seeds)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--quick", type=int, default=200, help="searches a queue whose looks are counted at once")
+    parser.add_argument("--jobs", type=int, help="processes; as many as there are CPUs, if it is not said")
+    asked = parser.parse_args()
+    main(asked.seeds, asked.first_seed, asked.quick, asked.jobs)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from queue_target import beyond, capacity
 from scripted_target import NOISY
-from search_truth import seek_dose, seek_load
+from search_truth import Look, seek_dose, seek_load
 
 from chaosrunner.model.search import Known
+from chaosrunner.model.verdict import Outcome
 
 
 def test_the_capacity_of_a_known_queue_is_found() -> None:
@@ -16,6 +17,17 @@ def test_the_capacity_of_a_known_queue_is_found() -> None:
     assert seen.known is Known.BETWEEN
     assert seen.best == pytest.approx(truth, rel=0.05)
     assert len(trials) < 40
+
+
+def test_the_interval_of_brief_looks_holds_the_truth() -> None:
+    """Of twenty searches with 10 s a level all but two at most (93 % are promised) say an interval that holds it."""
+    many = [Look(10.0).seek(seed) for seed in range(20)]
+    assert sum((seen.holds or 0.0) <= truth <= (seen.breaks or truth) for seen, _, truth in many) >= 18
+    assert sum(seen.by.startswith("a line") for seen, _, _ in many) >= 15
+    whole = [seek_load(seed, lasts_s=10.0) for seed in (3, 4)]
+    for seen, trials, truth in whole:
+        assert (seen.holds or 0.0) <= truth <= (seen.breaks or truth)
+        assert all((one.outcome is Outcome.HELD) is (one.beyond <= 0.05) for one in trials if one.beyond is not None)
 
 
 def test_the_smallest_breaking_dose_is_found() -> None:

@@ -130,9 +130,9 @@ def next_level(ladder: Ladder, trials: Sequence[Trial]) -> float | None:
 def found(ladder: Ladder, trials: Sequence[Trial]) -> Boundary | None:
     """The answer; None while there is none."""
     belief = believed(ladder, trials)
-    seen = _boundary(ladder, trials, belief)
-    if seen.confidence >= ladder.asked.confidence:
-        return seen
+    begin, until = _likeliest(ladder, belief)
+    if sum(belief[begin : until + 1]) >= ladder.asked.confidence:
+        return _boundary(ladder, trials, belief)
     if _at_the_ceiling(ladder, trials):
         return _limited(ladder, trials, belief, _why(trials))
     return so_far(ladder, trials) if len(trials) >= ladder.asked.most else None
@@ -146,17 +146,16 @@ def so_far(ladder: Ladder, trials: Sequence[Trial]) -> Boundary:
     belief, edge = believed(ladder, trials), (1 - ladder.asked.confidence) / 2
     held = _highest_held(ladder, trials)
     above = [at for one in trials if one.outcome is Outcome.BROKEN and (at := ladder.rung(one.level)) > held]
-    begin = min(_quantile(belief, edge), held + 1)
-    until = max(_quantile(belief, 1 - edge), min(above, default=len(ladder.rungs)))
-    sure = sum(belief[begin : until + 1])
-    made = _made(ladder, trials, belief, (Known.UNDECIDED, begin, until, sure))
-    best = made.best if above else made.holds
-    return replace(made, best=best, why=f"{len(trials)} trials were not enough to be as precise as asked")
+    begin = min(quantile(belief, edge), held + 1)
+    until = max(quantile(belief, 1 - edge), min(above, default=len(ladder.rungs)))
+    seen = made(ladder, trials, belief, (Known.UNDECIDED, begin, until))
+    best = seen.best if above else seen.holds
+    return replace(seen, best=best, why=f"{len(trials)} trials were not enough to be as precise as asked")
 
 
 def left(ladder: Ladder, trials: Sequence[Trial]) -> int:
     """About how many trials are still to come, should the boundary be where it now seems to be."""
-    ahead, holding = list(trials), _quantile(believed(ladder, trials), 0.5)
+    ahead, holding = list(trials), quantile(believed(ladder, trials), 0.5)
     while (level := next_level(ladder, ahead)) is not None:
         outcome = Outcome.HELD if holding > ladder.rung(level) else Outcome.BROKEN
         ahead.append(Trial(level=level, outcome=outcome))
@@ -169,7 +168,7 @@ def _wanted(ladder: Ladder, trials: Sequence[Trial]) -> int:
     (begin, until), last = _likeliest(ladder, belief), len(ladder.rungs)
     below, above = sum(belief[:begin]), sum(belief[until + 1 :])
     edge = begin - 1 if below >= above else until
-    wanted = min(_quantile(belief, 0.5), last - 1) if below + above > LIKELY else edge
+    wanted = min(quantile(belief, 0.5), last - 1) if below + above > LIKELY else edge
     return min(wanted, _allowed(ladder, trials))
 
 
@@ -193,13 +192,11 @@ def _allowed(ladder: Ladder, trials: Sequence[Trial]) -> int:
 
 def _boundary(ladder: Ladder, trials: Sequence[Trial], belief: list[float]) -> Boundary:
     """The likeliest interval, without what the confidence does not need of it."""
-    begin, until = _likeliest(ladder, belief)
-    sure = sum(belief[begin : until + 1])
-    begin, until = _narrowed(belief, begin, until, ladder.asked.confidence)
+    begin, until = _narrowed(belief, *_likeliest(ladder, belief), ladder.asked.confidence)
     known = Known.BELOW if until == 0 else Known.BEYOND if begin == len(ladder.rungs) else Known.BETWEEN
     if known is Known.BETWEEN:
         begin, until = _zone(ladder, trials, begin, until)
-    return _made(ladder, trials, belief, (known, begin, until, sure))
+    return made(ladder, trials, belief, (known, begin, until))
 
 
 def _zone(ladder: Ladder, trials: Sequence[Trial], begin: int, until: int) -> tuple[int, int]:
@@ -250,19 +247,22 @@ def _narrowed(belief: list[float], begin: int, until: int, confidence: float) ->
 
 
 def _limited(ladder: Ladder, trials: Sequence[Trial], belief: list[float], why: str) -> Boundary:
-    begin = _quantile(belief, 1 - ladder.asked.confidence)
-    sure = sum(belief[begin:])
-    begin = min(begin, _highest_held(ladder, trials) + 1)
-    made = _made(ladder, trials, belief, (Known.LIMITED, begin, len(ladder.rungs), sure))
-    return replace(made, why=why)
+    begin = min(quantile(belief, 1 - ladder.asked.confidence), _highest_held(ladder, trials) + 1)
+    return replace(made(ladder, trials, belief, (Known.LIMITED, begin, len(ladder.rungs))), why=why)
 
 
-def _made(
-    ladder: Ladder, trials: Sequence[Trial], belief: list[float], place: tuple[Known, int, int, float]
-) -> Boundary:
-    known, begin, until, sure = place
+def made(ladder: Ladder, trials: Sequence[Trial], belief: list[float], place: tuple[Known, int, int]) -> Boundary:
+    """What is believed as it is told.
+
+    Args:
+        ladder: of the search.
+        trials: all of them.
+        belief: the probability of each number of rungs that hold.
+        place: how it is known, and the interval: from so many rungs that hold to so many.
+    """
+    known, begin, until = place
     rungs = ladder.rungs
-    median = min(max(_quantile(belief, 0.5), begin), until)
+    median = min(max(quantile(belief, 0.5), begin), until)
     telling = [trial for trial in trials if trial.outcome is not Outcome.UNKNOWN]
     wrong = sum((ladder.rung(trial.level) < median) is not (trial.outcome is Outcome.HELD) for trial in telling)
     return Boundary(
@@ -270,7 +270,7 @@ def _made(
         holds=rungs[begin - 1] if begin else None,
         breaks=rungs[until] if until < len(rungs) else None,
         best=rungs[median - 1] if median and telling else None,
-        confidence=sure,
+        confidence=min(1.0, math.fsum(belief[begin : until + 1])),
         against=wrong,
         trials=len(telling),
     )
@@ -304,6 +304,6 @@ def _highest_held(ladder: Ladder, trials: Sequence[Trial]) -> int:
     return max((ladder.rung(trial.level) for trial in trials if trial.outcome is Outcome.HELD), default=-1)
 
 
-def _quantile(belief: list[float], share: float) -> int:
+def quantile(belief: Sequence[float], share: float) -> int:
     """The smallest number of rungs by which so much of the belief is reached."""
     return next(nth for nth, seen in enumerate(accumulate(belief)) if seen >= share - 1e-9)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 from chaosrunner.logic.doubt import busy_worker
@@ -11,31 +9,15 @@ from chaosrunner.logic.findings import findings_of
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.measure import holds
+from chaosrunner.logic.search import room
 from chaosrunner.logic.traffic import SLOTS_A_SECOND, Sample, Span, Traffic
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Stat, Tolerance
-from chaosrunner.model.load import Outcome as Reply
 from chaosrunner.model.search import Trial
-from chaosrunner.model.slots import Slot
-from chaosrunner.model.verdict import Finding, Outcome
+from chaosrunner.model.verdict import Finding, Outcome, Verdict
 
 MOST = 2
 """Findings that a reason names; the run's own report has all."""
-
-FULL = 0.9
-"""From this share on of our connections all of them count as taken."""
-
-AS_QUICK = 1.5
-"""Answers that take at most so many times as long as at the lowest level that held are as quick as ever."""
-
-LATE, WORTH = 0.95, 0.1
-"""The quantile that is looked at, and the share of a service time from which on a wait is one."""
-
-FIRST = 20
-"""The first so many answers of a run say how quick the target is while it has hardly anything to do."""
-
-WAITING = (Reply.SHED, Reply.UNFINISHED, Reply.TIMEOUT, Reply.POOL)
-"""What becomes of requests that wait too long for a connection."""
 
 
 def trial_of(experiment: Experiment, state: State, level: float, *, of_load: bool = True) -> Trial:
@@ -54,9 +36,8 @@ def trial_of(experiment: Experiment, state: State, level: float, *, of_load: boo
     broken, doubted = _before(experiment, state) if of_load else ([], [])
     verdict = judge(experiment, state)
     before = broken or doubted
-    seen = [_as_seen(one) for one in verdict.findings]
-    outcome = max((one.outcome for one in seen), default=verdict.outcome) if verdict.outcome else verdict.outcome
-    findings = before or [one for one in seen if one.outcome is outcome is not Outcome.HELD]
+    outcome = _outcome(verdict)
+    findings = before or [one for one in map(_as_seen, verdict.findings) if one.outcome is outcome is not Outcome.HELD]
     span = traffic.span(Phase.FAULT) or traffic.span(Phase.BASELINE)
     trial = Trial(
         level=level,
@@ -68,55 +49,22 @@ def trial_of(experiment: Experiment, state: State, level: float, *, of_load: boo
     if span is None:
         return trial
     measured = _measured(trial, traffic.sample(span), _longer_s(traffic, span))
-    return replace(measured, slowed=_since_first(traffic, span))
+    beyond, allowed = _beyond(traffic, span) or (None, None)
+    measured = replace(measured, slowed=room.since_first(traffic, span), beyond=beyond, allowed=allowed)
+    return measured if of_load else _fair(measured, traffic, span)
 
 
-def without_room(trial: Trial, others: Sequence[Trial], connections: int) -> Trial:
-    """The trial, UNKNOWN where our own connections were the limit, and not the target, or where that cannot be told.
-
-    They are if nearly all of them were taken (Little's law) and requests waited for one, while the target answered what
-    it got as quickly as at the lowest level that held, or (where none did yet) as its first requests: with more
-    connections it would have served more. A target that is overloaded takes all of them, too, but by answering late.
-
-    Args:
-        trial: of a load.
-        others: trials before it.
-        connections: that may be open at once.
-    """
-    if trial.outcome is not Outcome.BROKEN or trial.taken < FULL * connections:
+def _fair(trial: Trial, traffic: Traffic, span: Span) -> Trial:
+    """The trial of a dose, UNKNOWN where it would hold had we had the connections and the CPU that it takes."""
+    lacking = room.ours(traffic, span, trial) if trial.outcome is Outcome.BROKEN else None
+    if lacking is None or _outcome(judge(traffic.experiment, lacking[1])) is Outcome.BROKEN:
         return trial
-    slowed = _slowed(trial, others)
-    if slowed is not None and slowed > AS_QUICK:
-        return trial
-    quick = "nothing says how quick the target can be" if slowed is None else "the target was as quick as ever"
-    why = f"all {connections} connections of ours were taken and {quick}; use more `connections`"
-    return replace(trial, outcome=Outcome.UNKNOWN, why=f"{trial.why} ({why})")
+    return room.doubted(trial, lacking[0])
 
 
-def _slowed(trial: Trial, others: Sequence[Trial]) -> float | None:
-    """How many times as long the target took as it does with little to do; None if nothing says that."""
-    held = [one for one in others if one.outcome is Outcome.HELD and one.service]
-    least = min(held, key=lambda one: one.level, default=None)
-    if least is None:
-        return trial.slowed
-    return (trial.service or math.inf) / (least.service or math.inf)
-
-
-def taken(slot: Slot, seconds: float) -> float:
-    """Connections taken at once, on average: what succeeded per second times how long it had one (Little's law).
-
-    0 where nobody waited for one, and where more than one request in a hundred was refused or answered wrongly: what
-    breaks there is the target.
-    """
-    wait, service = slot.wait.quantile(LATE), slot.service.quantile(LATE)
-    if wait is None or service is None or wait < WORTH * service or _refused(slot) > 0.01 * slot.due:
-        return 0.0
-    return (slot.service.mean() or 0.0) * slot.service.total / 1e6 / seconds
-
-
-def _refused(slot: Slot) -> int:
-    """Errors that are the target's answers, and no waiting that was given up."""
-    return slot.errors - sum(slot.done.get(outcome, 0) for outcome in WAITING)
+def _outcome(verdict: Verdict) -> Outcome:
+    """The outcome of a run, shares that chance may explain taken as they were seen."""
+    return max((_as_seen(one).outcome for one in verdict.findings), default=verdict.outcome)
 
 
 def _before(experiment: Experiment, state: State) -> tuple[list[Finding], list[Finding]]:
@@ -144,7 +92,7 @@ def _as_seen(finding: Finding) -> Finding:
 
 def _of_waiting(sample: Sample, tolerance: Tolerance) -> bool:
     """Whether errors would hold without the requests that waited too long; a latency is doubted by its finding."""
-    refused = _refused(sample.slot) / max(1, sample.hits)
+    refused = room.refused(sample.slot) / max(1, sample.hits)
     return tolerance.metric.stat is Stat.ERRORS and holds(refused, tolerance.cmp, tolerance.value)
 
 
@@ -167,28 +115,37 @@ def _longer_s(traffic: Traffic, span: Span) -> float:
     return max(0.0, end - begin) / 1e6
 
 
-def _since_first(traffic: Traffic, span: Span) -> float | None:
-    """How many times as long as the first requests of the run those of a span took once they were sent (medians).
+def _beyond(traffic: Traffic, span: Span) -> tuple[float, float] | None:
+    """The share of requests that broke a tolerance and the share it allows, of the one nearest to its limit, or beyond.
 
-    With faults it is the first ones a second after those were in place. None if either had no answer, or if it is no
-    longer known second by second.
+    None with faults, and where anything is asked that is not about a share of the requests of the whole span.
     """
-    begin = 0 if span.phase is Phase.BASELINE else span.first + SLOTS_A_SECOND
-    first, number = Slot(), max(begin, traffic.state.detail.until, traffic.state.coarse_until)
-    if number > begin:
+    asked = traffic.experiment.hypothesis.before
+    shares = [_share(traffic.sample(span, one.metric.of), one) for one in asked if _of_shares(one)]
+    if traffic.experiment.faults or len(shares) < len(asked):
         return None
-    while first.service.total < FIRST and number < span.last:
-        number += 1
-        first.add(traffic.recent(number, 1).slot)
-    quick, usual = first.service.quantile(0.5), traffic.sample(span).slot.service.quantile(0.5)
-    return usual / quick if quick and usual else None
+    return max(shares, key=lambda one: one[0] / one[1], default=None)
+
+
+def _of_shares(tolerance: Tolerance) -> bool:
+    wanted = tolerance.metric.stat in (Stat.QUANTILE, Stat.ERRORS) and tolerance.cmp in ("<", "<=")
+    return wanted and not tolerance.window_s and 0 < _allowed(tolerance) < 1
+
+
+def _allowed(tolerance: Tolerance) -> float:
+    return tolerance.value if tolerance.metric.stat is Stat.ERRORS else 1 - tolerance.metric.quantile
+
+
+def _share(sample: Sample, tolerance: Tolerance) -> tuple[float, float]:
+    slow = sample.slot.ok.above(tolerance.value * 1e6) if tolerance.metric.stat is Stat.QUANTILE else 0
+    return (sample.failures + slow) / max(1, sample.hits), _allowed(tolerance)
 
 
 def _measured(trial: Trial, sample: Sample, longer_s: float) -> Trial:
     if not sample.seconds or not sample.hits:
         return trial
     slot = sample.slot
-    service = slot.service.quantile(LATE)
+    service = slot.service.quantile(room.LATE)
     waited_us = sum((one.mean() or 0.0) * one.total for one in (slot.ok, slot.failed))
     return replace(
         trial,
@@ -201,5 +158,5 @@ def _measured(trial: Trial, sample: Sample, longer_s: float) -> Trial:
         p99=sample.quantile(0.99),
         inside=waited_us / 1e6 / sample.seconds,
         service=None if service is None else service / 1e6,
-        taken=taken(slot, sample.seconds),
+        taken=room.taken(slot, sample.seconds),
     )
