@@ -15,7 +15,7 @@ from chaosrunner.logic.fold import State
 from chaosrunner.logic.impact import Course, impact
 from chaosrunner.logic.levels import SLOT_US
 from chaosrunner.logic.recovery import Sight, measured, sight
-from chaosrunner.logic.relapse import relapses
+from chaosrunner.logic.relapse import answered_ill, relapses
 from chaosrunner.logic.residual import (
     Comparison,
     baseline_of,
@@ -138,9 +138,19 @@ def doubted(plain: Recovery, view: Recovery, why: str) -> Recovery:
         return replace(seen, verdict=Return.INCONCLUSIVE, verdict_why=why, relapses=view.relapses)
     if plain.relapses and not view.relapses:
         return replace(seen, verdict=view.verdict, verdict_why=view.verdict_why, relapses=())
-    if plain.relapses and kept != plain.residuals and plain.state != "never":
-        return _relapsed(seen, *concluded(kept))
-    return seen
+    if kept == plain.residuals or plain.state == "never":
+        return seen
+    verdict, said = concluded(kept)
+    return _relapsed(seen, verdict, said) if plain.relapses else replace(seen, verdict=verdict, verdict_why=said)
+
+
+def without_rate(view: Recovery) -> Recovery:
+    """The verdict without what users did for themselves: how often they asked."""
+    kept = tuple(one for one in view.residuals if not one.metric.startswith(Stat.RATE.value))
+    if view.verdict is not Return.NOT_RECOVERED or view.state == "never" or kept == view.residuals:
+        return view
+    verdict, why = concluded(kept)
+    return replace(view, residuals=kept, verdict=verdict, verdict_why=why)
 
 
 def _relapsed(seen: Recovery, verdict: Return, why: str) -> Recovery:
@@ -166,9 +176,14 @@ def _told(one: Relapse) -> str:
 
 def _with_relapses(seen: Recovery, found: Sight) -> Recovery:
     watch, effect = found.watch, found.effect
-    ill = relapses(_traces(found), effect.last_inject_us, watch.begin_us, watch.until_us)
+    traces = _single(found)
+    of_load, of_probes = ([one for one in traces if one.paced is paced] for paced in (False, True))
+    ill = relapses(of_load, effect.last_inject_us, watch.begin_us, watch.until_us)
+    if seen.at_ns is not None:
+        ill += answered_ill(of_probes, _since_epoch(found, seen.at_ns), watch.begin_us)
     # They are told as the time to recover is: from the end of the effect as it was answered.
     late_s = max(0, effect.answered_us - watch.begin_us) / 1e6
+    ill = tuple(sorted(ill, key=lambda one: one.begin_s))
     return replace(seen, relapses=tuple(_later(one, late_s) for one in ill))
 
 
@@ -179,11 +194,15 @@ def _later(one: Relapse, late_s: float) -> Relapse:
 
 def _traces(found: Sight) -> list[Trace]:
     """The conditions of recovery that are about single requests."""
+    return [one for one in _single(found) if not one.paced]
+
+
+def _single(found: Sight) -> list[Trace]:
     try:
         asked = conditions(found.seen, found.tolerances)
     except NoConditionError:
         return []
-    return [one for one in asked if isinstance(one, Trace) and one.rule.tolerance.metric.stat is not Stat.PROBE]
+    return [one for one in asked if isinstance(one, Trace)]
 
 
 def _longer_than(seen: Recovery, found: Sight) -> float | None:

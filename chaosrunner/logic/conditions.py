@@ -168,7 +168,8 @@ def _answers(seen: Seen, rule: Rule) -> Trace:
             if not ok or value is None or not holds(value, tolerance.cmp, rule.bound):
                 bad.append((len(due), 1))
             due.append(micros)
-    return Trace(rule=rule, due=due, before=range(len(due) + 1), bad=bad)
+    silence_us = seen.traffic.experiment.silence_of(tolerance.metric.probe) * 1e6
+    return Trace(rule=rule, due=due, before=range(len(due) + 1), bad=bad, longest_gap_us=silence_us, paced=True)
 
 
 def _level(seen: Seen, tolerance: Tolerance, bound: float) -> Level:

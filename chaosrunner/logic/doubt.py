@@ -21,6 +21,12 @@ from chaosrunner.model.verdict import Outcome
 FULL_ALLOWED = 0.05
 """Share of the time in which a worker may be at its limit before what it says of slow answers is doubted."""
 
+TIMES = LATENCIES | {Stat.RATE}
+"""What a worker that sees answers late tells wrong."""
+
+BAD = frozenset({"late", "never"})
+"""States of a recovery that speak against the target."""
+
 OWN_HOST = "stop them, or give the target a host of its own"
 
 
@@ -35,16 +41,21 @@ def unfit_cpu(
     if not traffic.lack:
         return ""
     if plain.outcome is Outcome.BROKEN:
-        if tolerance.metric.stat is Stat.RATE and traffic.experiment.load.closed and _much(traffic, span):
+        if tolerance.metric.stat is Stat.RATE and users_waited(traffic, span):
             return _cpu_decides(traffic, span, "users who wait longer ask less")
-        view = judged(traffic.relieved(_kindly(span.phase)))
+        # Of a probe no answer is better than it looks: those in doubt are left out, of the baseline as well.
+        kindly = frozenset(Phase) if tolerance.metric.stat is Stat.PROBE else _kindly(span.phase)
+        view = judged(traffic.relieved(kindly))
         if view.outcome is not Outcome.BROKEN:
             return _cpu_decides(traffic, span, f"without that {_said(tolerance, view)}")
     elif plain.outcome is Outcome.HELD and tolerance.against is not Against.ABSOLUTE:
+        baseline = traffic.span(Phase.BASELINE)
+        assert baseline is not None
+        if tolerance.metric.stat is Stat.RATE and users_waited(traffic, baseline):
+            return "baseline: " + _cpu_decides(traffic, baseline, "users who wait longer ask less")
         view = judged(traffic.relieved(frozenset({Phase.BASELINE})))
-        if view.outcome is Outcome.BROKEN:
-            baseline = traffic.span(Phase.BASELINE)
-            assert baseline is not None
+        unheard = tolerance.metric.stat is Stat.PROBE and view.outcome is not Outcome.HELD
+        if view.outcome is Outcome.BROKEN or unheard:
             return "baseline: " + _cpu_decides(traffic, baseline, f"by a better one {_said(tolerance, view)}")
     return ""
 
@@ -53,18 +64,22 @@ def unfit_recovery(traffic: Traffic, state_of: Callable[[Traffic], str]) -> str:
     """Why missing CPU forbids to call a recovery late or missing; empty when it would be so without, too."""
     if not traffic.lack:
         return ""
-    state = state_of(traffic.relieved(_kindly(Phase.RECOVERY)))
-    if state in ("late", "never"):
-        return ""
+    asked = traffic.experiment.hypothesis.after or traffic.experiment.hypothesis.before
+    counted = any(one.metric.stat is Stat.PROBE and one.against is not Against.ABSOLUTE for one in asked)
     span = traffic.span(Phase.RECOVERY) or traffic.span(Phase.FAULT)
     assert span is not None
-    return _cpu_decides(traffic, span, f"without that {state}")
+    for phases in (_kindly(Phase.RECOVERY), *([frozenset(Phase)] if counted else [])):
+        if (state := state_of(traffic.relieved(phases))) not in BAD:
+            return _cpu_decides(traffic, span, f"without that {state}")
+    return ""
 
 
-def unfit_abort(traffic: Traffic, span: Span, trips: Callable[[Traffic], bool]) -> str:
+def unfit_abort(traffic: Traffic, span: Span, tolerance: Tolerance, trips: Callable[[Traffic], bool]) -> str:
     """Why missing CPU forbids to blame the target for a safeguard that tripped; empty when it would have without."""
     if not traffic.lack:
         return ""
+    if tolerance.metric.stat is Stat.RATE and users_waited(traffic, span):
+        return _cpu_decides(traffic, span, "users who wait longer ask less")
     if trips(traffic.relieved(frozenset(Phase))):
         return ""
     return _cpu_decides(traffic, span, "without that it need not have tripped")
@@ -72,7 +87,7 @@ def unfit_abort(traffic: Traffic, span: Span, trips: Callable[[Traffic], bool]) 
 
 def unfit_worker(traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judgement) -> str:
     """Why a worker that had no more to give forbids to call the target slow; empty when none was that busy."""
-    if plain.outcome is not Outcome.BROKEN or tolerance.metric.stat not in LATENCIES | {Stat.RATE}:
+    if plain.outcome is not Outcome.BROKEN or tolerance.metric.stat not in TIMES:
         return ""
     return busy_worker(traffic, span)
 
@@ -89,8 +104,9 @@ def busy_worker(traffic: Traffic, span: Span) -> str:
     return f"worker {worker} of the load was never idle for {full[worker] * 100:.2g} % of the time; {MORE_ROOM}"
 
 
-def _much(traffic: Traffic, span: Span) -> bool:
-    return traffic.lack.taken(_seconds(span)) >= WAITED
+def users_waited(traffic: Traffic, span: Span) -> bool:
+    """Whether so much CPU was missing in a span that users, who wait for an answer in a closed model, asked less."""
+    return traffic.experiment.load.closed and traffic.lack.taken(_seconds(span)) >= WAITED
 
 
 def _kindly(phase: Phase) -> frozenset[Phase]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 
 from chaosrunner.logic.detail import GROUP
@@ -14,7 +15,7 @@ from chaosrunner.logic.traffic import SLOTS_A_SECOND, Span, Traffic, Windows, sl
 from chaosrunner.logic.validity import unfit_faults, unfit_lag, unfit_load
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
-from chaosrunner.model.units import SLOT_NS, human_duration
+from chaosrunner.model.units import NANOS, SLOT_NS, human_duration
 from chaosrunner.model.verdict import Finding, Outcome
 
 WHEN = {Phase.BASELINE: "before", Phase.FAULT: "during", Phase.AFTER: "after"}
@@ -62,11 +63,13 @@ def _finding(traffic: Traffic, phase: Phase, tolerance: Tolerance) -> Finding:
 
 
 def _of_load(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
-    def judged(view: Traffic) -> Judgement:
-        return judge_load(tolerance, evidence_of(view, span, tolerance))
-
     evidence = evidence_of(traffic, span, tolerance)
     plain = judge_load(tolerance, evidence)
+
+    def judged(view: Traffic) -> Judgement:
+        # What missing CPU and the generator's lag explain together is no violation either.
+        return judge_load(tolerance, evidence_of(view, span, tolerance), adjusted=plain.outcome is Outcome.BROKEN)
+
     unfit = _unfit(traffic, span) or unfit_windows(traffic, span, tolerance, plain)
     if not unfit and tolerance.metric.stat in LATENCIES:
         unfit = unfit_lag(tolerance, evidence.sample, plain, judge_load(tolerance, evidence, adjusted=True))
@@ -99,12 +102,18 @@ def unfit_windows(traffic: Traffic, span: Span, tolerance: Tolerance, judged: Ju
 
 
 def _of_probe(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
-    name = tolerance.metric.probe
-    judgement = judge_answers(tolerance, answers_in(traffic, span, name), usual_answer(traffic, name))
+    def judged(view: Traffic) -> Judgement:
+        name = tolerance.metric.probe
+        return judge_answers(tolerance, answers_in(view, span, name), usual_answer(view, name))
+
+    plain = judged(traffic)
     unfit = "" if span.whole else "the phase was cut short"
+    if plain.outcome is Outcome.HELD:
+        unfit = unfit or unheard(traffic, span, tolerance.metric.probe)
     if span.phase is not Phase.BASELINE:
         unfit = unfit or unfit_faults(traffic.experiment, traffic.state)
-    return replace(judgement, outcome=Outcome.UNKNOWN, why=unfit) if unfit else judgement
+    unfit = unfit or unfit_cpu(traffic, span, tolerance, plain, judged)
+    return replace(plain, outcome=Outcome.UNKNOWN, why=unfit) if unfit else plain
 
 
 def answers_in(traffic: Traffic, span: Span, probe: str) -> list[tuple[bool, float | None]]:
@@ -115,11 +124,22 @@ def answers_in(traffic: Traffic, span: Span, probe: str) -> list[tuple[bool, flo
     return [(ok, value) for at, ok, value in traffic.state.probes.get(probe, []) if begin <= at < end]
 
 
+def unheard(traffic: Traffic, span: Span, probe: str) -> str:
+    """For how long no question to a probe in a span was answered, if that is too long; empty when it is not."""
+    epoch, longest_ns = traffic.state.load_epoch_ns, traffic.experiment.silence_of(probe) * NANOS
+    assert epoch is not None
+    begin, end = epoch + span.first * SLOT_NS, epoch + span.last * SLOT_NS
+    asked = [at for at, _, _ in traffic.state.probes.get(probe, []) if begin <= at < end]
+    gap = max(after - before for before, after in pairwise([begin, *asked, end]))
+    return f"the probe gave no answer for {human_duration(gap / NANOS)}" if gap > longest_ns else ""
+
+
 def usual_answer(traffic: Traffic, probe: str) -> float | None:
-    """The median answer of a probe in the baseline; None if it gave no number there."""
+    """The median of a probe's good answers in the baseline, as an error has no number; None if most were no good."""
     span = traffic.span(Phase.BASELINE)
-    values = [value for _, value in answers_in(traffic, span, probe) if value is not None] if span else []
-    return median(values) if values else None
+    seen = answers_in(traffic, span, probe) if span else []
+    values = [value for ok, value in seen if ok and value is not None]
+    return median(values) if values and 2 * len(values) >= len(seen) else None
 
 
 def _unfit(traffic: Traffic, span: Span) -> str:

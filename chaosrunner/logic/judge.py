@@ -6,23 +6,25 @@ merged by max. Nothing unrestored is green, and no finding at all is no pass.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
-from chaosrunner.logic.appraisal import ILL, appraisal, doubted, glance
-from chaosrunner.logic.doubt import unfit_abort, unfit_recovery
+from chaosrunner.logic.appraisal import ILL, appraisal, doubted, glance, without_rate
+from chaosrunner.logic.doubt import BAD, TIMES, busy_worker, unfit_abort, unfit_recovery, users_waited
 from chaosrunner.logic.fault_state import FaultState
 from chaosrunner.logic.findings import findings_of, guarded
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.headline import COMPLETED, fault_report, headline
+from chaosrunner.logic.measure import LATENCIES
 from chaosrunner.logic.patience import side
 from chaosrunner.logic.punctual import without_lag
 from chaosrunner.logic.recovery import recovery
 from chaosrunner.logic.residual import concluded
 from chaosrunner.logic.steady import steady
 from chaosrunner.logic.tally import phase_stats, trust
-from chaosrunner.logic.traffic import Traffic
+from chaosrunner.logic.traffic import Span, Traffic
 from chaosrunner.logic.validity import unfit_delivery, unfit_faults, unfit_load
 from chaosrunner.model.events import ABORT
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
@@ -42,7 +44,7 @@ def judge(experiment: Experiment, state: State) -> Verdict:
     traffic = Traffic(experiment, state)
     measured = _appraised(traffic)
     findings = _findings(traffic, measured)
-    measured = _fitted(measured, findings)
+    measured = _fitted(measured, findings, unfit_faults(experiment, state))
     outcome = max((finding.outcome for finding in findings), default=Outcome.UNKNOWN)
     restored = not state.debts() and not state.residue
     code = _exit(state, outcome)
@@ -117,13 +119,28 @@ def _appraised(traffic: Traffic) -> Recovery:
             plain = doubted(plain, view, "the generator's own lag decides")
         if plain.verdict in ILL and traffic.lack:
             kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER}))
-            plain = doubted(
-                plain, glance(experiment, kinder.state, until, error), "a CPU was missing, and that decides"
-            )
+            view = glance(experiment, kinder.state, until, error)
+            if _users_waited(traffic):
+                view = without_rate(view)
+            plain = doubted(plain, view, "a CPU was missing, and that decides")
+        if plain.verdict is Return.RECOVERED:
+            plain = _against_the_best(traffic, plain, until, error)
         return _undegraded(traffic, plain, until)
     except Exception as failure:
         why = f"measuring failed: {type(failure).__name__}: {failure}"
         return _inconclusive(_recovery(experiment, state), why)
+
+
+def _against_the_best(traffic: Traffic, plain: Recovery, until: int, side: float) -> Recovery:
+    """A recovery, unless what was missing had spoilt the baseline, and more than it did what is compared with it."""
+    better = {"without the generator's own lag": without_lag(traffic.state)}
+    if traffic.lack:
+        better["with the CPU that was missing"] = traffic.relieved(frozenset(Phase)).state
+    for how, state in better.items():
+        view = glance(traffic.experiment, state, until, side)
+        if view.verdict is Return.NOT_RECOVERED:
+            return _inconclusive(plain, f"baseline: {how} it was better, and by that one {view.verdict_why}")
+    return plain
 
 
 def _undegraded(traffic: Traffic, plain: Recovery, until: int) -> Recovery:
@@ -140,9 +157,10 @@ def _inconclusive(measured: Recovery, why: str) -> Recovery:
     return replace(measured, verdict=Return.INCONCLUSIVE, verdict_why=why)
 
 
-def _fitted(measured: Recovery, findings: list[Finding]) -> Recovery:
+def _fitted(measured: Recovery, findings: list[Finding], unfit: str) -> Recovery:
     """A verdict on evidence that is not fit is none: the load was not delivered, or the fault not proven."""
-    unfit = next((one.why for one in findings if one.name.startswith(RECOVERY) and one.outcome is Outcome.UNKNOWN), "")
+    found = (one.why for one in findings if one.name.startswith(RECOVERY) and one.outcome is Outcome.UNKNOWN)
+    unfit = next(found, unfit)
     if measured.verdict is None or not unfit or measured.verdict is Return.INCONCLUSIVE:
         return measured
     return _inconclusive(measured, unfit)
@@ -155,7 +173,7 @@ def _findings(traffic: Traffic, measured: Recovery) -> list[Finding]:
     found = steady(experiment, state) if gate else findings_of(traffic, Phase.BASELINE)
     found += findings_of(traffic, Phase.FAULT)
     found += findings_of(traffic, Phase.AFTER)
-    if experiment.faults and measured.state != "none":
+    if experiment.faults and (measured.state != "none" or measured.asked is not None):
         found.append(guarded("recovery", "measured", lambda: _recovery_finding(traffic, measured)))
     tripped = [one for one in experiment.abort if safeguards.names(one, state.aborted)]
     found += [guarded(f"abort: {one.text}", one.text, lambda t=one: _tripped(traffic, t)) for one in tripped]  # type: ignore[misc]
@@ -166,7 +184,7 @@ def _findings(traffic: Traffic, measured: Recovery) -> list[Finding]:
 
 def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
     target = traffic.experiment.recover
-    outcome = {"recovered": Outcome.HELD, "late": Outcome.BROKEN, "never": Outcome.BROKEN}.get(
+    outcome = {"recovered": Outcome.HELD, "none": Outcome.HELD, "late": Outcome.BROKEN, "never": Outcome.BROKEN}.get(
         measured.state, Outcome.UNKNOWN
     )
     outcome, why = max((outcome, measured.why), _asked_of(measured), key=lambda one: one[0])
@@ -174,13 +192,11 @@ def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
     for phase in (Phase.FAULT, Phase.RECOVERY, Phase.AFTER):
         if not unfit and outcome is not Outcome.UNKNOWN and (span := traffic.span(phase)):
             unfit = unfit_load(traffic, span)
-    untimely = outcome is Outcome.BROKEN and measured.state in ("late", "never")
+    untimely = outcome is Outcome.BROKEN and measured.state in BAD
     if not unfit and untimely:
         unfit = unfit_recovery(traffic, lambda view: _recovery(view.experiment, view.state).state)
     if not unfit and untimely:
-        kinder = _recovery(traffic.experiment, without_lag(traffic.state))
-        if kinder.state not in ("late", "never"):
-            unfit = f"the generator's own lag decides: without it {_time(kinder)}"
+        unfit = _unfit_generator(traffic)
     return Finding(
         name=f"{RECOVERY}{human_duration(target.within_s)}",
         phase=Phase.RECOVERY,
@@ -191,6 +207,41 @@ def _recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
         value=measured.time_s,
         evidence=tuple(fault.evidence_n for fault in traffic.state.faults.values() if fault.proven is not None),
     )
+
+
+def _unfit_generator(traffic: Traffic) -> str:
+    """Why the load generator's own state forbids to call a recovery late or missing; empty when it does not."""
+    lag = "the generator's own lag decides: without it"
+    views = {lag: without_lag(traffic.state)}
+    if traffic.lack:
+        kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER, Phase.FAULT, Phase.WARMUP}))
+        views[f"{lag}, and with the CPU that was missing,"] = without_lag(kinder.state)
+    for why, state in views.items():
+        if (kinder_one := _recovery(traffic.experiment, state)).state not in BAD:
+            return f"{why} {_time(kinder_one)}"
+    spans = _spans(traffic, Phase.RECOVERY, Phase.AFTER)
+    if busy := next(filter(None, (busy_worker(traffic, span) for span in spans)), ""):
+        return busy if _recovery(_without(traffic.experiment, TIMES), traffic.state).state not in BAD else ""
+    if _users_waited(traffic):
+        kinder_one = _recovery(_without(traffic.experiment, {Stat.RATE}), traffic.state)
+        return "" if kinder_one.state in BAD else "others on this host had the CPUs: users who wait longer ask less"
+    return ""
+
+
+def _users_waited(traffic: Traffic) -> bool:
+    """Whether users that wait for an answer asked less after the faults because others had the CPUs."""
+    return any(users_waited(traffic, span) for span in _spans(traffic, Phase.RECOVERY, Phase.AFTER))
+
+
+def _spans(traffic: Traffic, *phases: Phase) -> list[Span]:
+    return [span for phase in phases if (span := traffic.span(phase)) is not None]
+
+
+def _without(experiment: Experiment, stats: Collection[Stat]) -> Experiment:
+    """The same, but that nothing is asked of some statistics after the faults."""
+    asked = experiment.hypothesis.after or experiment.hypothesis.before
+    kept = tuple(one for one in asked if one.metric.stat not in stats)
+    return replace(experiment, hypothesis=replace(experiment.hypothesis, before=kept, after=kept))
 
 
 def _asked_of(measured: Recovery) -> tuple[Outcome, str]:
@@ -219,10 +270,9 @@ def _tripped(traffic: Traffic, tolerance: Tolerance) -> Finding:
     unfit = f"the load has gaps: {state.gaps[0]}" if state.gaps else ""
     if not any(fault.inject_called_ns is not None for fault in state.faults.values()) and traffic.experiment.faults:
         unfit = unfit or "it tripped before anything was broken"
-    if not unfit and tolerance.metric.stat is not Stat.PROBE and (span := traffic.span(Phase.FAULT)):
-        unfit = unfit_delivery(traffic, span) or unfit_abort(
-            traffic, span, lambda view: safeguards.trips_without(traffic, view, tolerance, state.aborted_ns)
-        )
+    if any(fault.proven is False for fault in state.faults.values()):  # None: it tripped before that was known
+        unfit = unfit or unfit_faults(traffic.experiment, state)
+    unfit = unfit or _unfit_trip(traffic, tolerance)
     return Finding(
         name=f"abort: {tolerance.text}",
         phase=None,
@@ -232,6 +282,22 @@ def _tripped(traffic: Traffic, tolerance: Tolerance) -> Finding:
         why=unfit,
         evidence=(state.asked["abort"],) if "abort" in state.asked else (),
     )
+
+
+def _unfit_trip(traffic: Traffic, tolerance: Tolerance) -> str:
+    """Why the evidence on which a safeguard tripped blames nobody; empty when it is fit."""
+    spans, stat = _spans(traffic, Phase.FAULT, Phase.RECOVERY, Phase.AFTER), tolerance.metric.stat
+    if not spans:
+        return ""
+
+    def trips(view: Traffic) -> bool:
+        return safeguards.trips_without(traffic, view, tolerance, traffic.state.aborted_ns)
+
+    unfit = "" if stat is Stat.PROBE else next(filter(None, (unfit_delivery(traffic, span) for span in spans)), "")
+    if not unfit and stat in LATENCIES and not trips(Traffic(traffic.experiment, without_lag(traffic.state))):
+        unfit = "the generator's own lag decides: without it it need not have tripped"
+    unfit = unfit or unfit_abort(traffic, spans[-1], tolerance, trips)
+    return unfit or (busy_worker(traffic, spans[-1]) if stat in TIMES else "")
 
 
 def _incomplete(experiment: Experiment, state: State, tripped: list[Tolerance]) -> str:

@@ -24,6 +24,7 @@ from math import log
 from chaosrunner.logic import change, sharpen
 from chaosrunner.logic.comeback import comeback
 from chaosrunner.logic.conditions import Condition, NoConditionError, Seen, conditions, look
+from chaosrunner.logic.doubt import BAD
 from chaosrunner.logic.episode import with_episode
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.levels import SLOT_US
@@ -129,7 +130,18 @@ def measured(found: Sight) -> Recovery:
     except NoConditionError as reason:
         target_s = found.seen.traffic.experiment.recover.within_s
         return Recovery(state="unknown", target_s=target_s, why=str(reason))
-    return _measured(found, asked)
+    seen = _measured(found, asked)
+    if seen.state in BAD and any(isinstance(one, Trace) and one.paced for one in asked):
+        kindly = _measured(found, [_kindly(one) for one in asked])
+        if kindly.state not in BAD:
+            why = f"a probe was silent: had it answered well, {kindly.state}"
+            return Recovery(state="unknown", target_s=seen.target_s, held_s=seen.held_s, why=why)
+    return seen
+
+
+def _kindly(condition: Condition) -> Condition:
+    """The condition as if every question had been answered, and what was not said were good."""
+    return replace(condition, kindly=True) if isinstance(condition, Trace) and condition.paced else condition
 
 
 def _effect(experiment: Experiment, state: State) -> Effect | str:
@@ -223,12 +235,11 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
     early = _first_common(seen, asked, replace(strict, strict=False), watch.begin_us) or late
     early = min(early, late)
     gradual = {nth: turn for nth, trace in enumerate(traces) if (turn := _gradual(seen, trace, strict))}
-    turns = [
-        turn
+    seen_turns = [
+        gradual.get(nth) or _sharp(seen, trace, change.turn(trace, early, late, strict), strict)
         for nth, trace in enumerate(traces)
-        if (turn := gradual.get(nth) or _sharp(seen, trace, change.turn(trace, early, late, strict), strict))
-        is not None
     ]
+    turns = [turn for turn in seen_turns if turn is not None]
     doubts = [doubt for one in asked if (doubt := one.doubt_before(early, watch.begin_us)) is not None]
     final = max(turns, key=lambda turn: (turn.at_us, -turn.last_us), default=change.Turn(early, early, early, early))
     low = max([turn.low_us for turn in turns] or doubts, default=watch.begin_us)
@@ -238,8 +249,8 @@ def _turn(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> change
 
 
 def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
-    """When a quantile crossed its bound, if responses came back little by little; only single hits can tell."""
-    if trace.rule.tolerance.metric.stat is not Stat.QUANTILE or not seen.exact:
+    """When a quantile crossed its bound, if responses came back little by little."""
+    if not _by_response(seen, trace):
         return None
     before, after = _own(seen, trace, 0, watch.since_us), _own(seen, trace, watch.begin_us, watch.until_us)
     held = _own(seen, trace, watch.until_us - watch.hold_us, watch.until_us)
@@ -255,13 +266,18 @@ def _gradual(seen: Seen, trace: Trace, watch: Watch) -> change.Turn | None:
 
 def _sharp(seen: Seen, trace: Trace, turn: change.Turn | None, watch: Watch) -> change.Turn | None:
     """A quantile's turn, told by how slow each request was if none failed about it."""
-    if turn is None or trace.rule.tolerance.metric.stat is not Stat.QUANTILE or not seen.exact:
+    if turn is None or not _by_response(seen, trace):
         return turn
     if bisect_left(seen.failed_due, turn.low_us) != bisect_left(seen.failed_due, turn.high_us):
         return turn
     logs = [(due, y) for due, y, _ in _logs(_own(seen, trace, watch.since_us, watch.until_us))]
     found = sharpen.split(logs, turn.low_us, turn.high_us)
     return turn if found is None else replace(turn, low_us=min(turn.low_us, found[0]), last_us=found[0], at_us=found[1])
+
+
+def _by_response(seen: Seen, trace: Trace) -> bool:
+    """Whether there are single responses, which tell more than how many were too slow."""
+    return seen.exact and trace.rule.tolerance.metric.stat is Stat.QUANTILE
 
 
 def _own(seen: Seen, trace: Trace, begin_us: int, end_us: int) -> list[Hit]:
@@ -340,7 +356,7 @@ def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition],
     if watched_s < target.within_s + target.hold_s:
         return replace(unknown, why=f"watched for {human_duration(watched_s)}, holding for {human_duration(held_s)}")
     end = (max(watch.begin_us, watch.until_us - watch.hold_us), watch.until_us)
-    violated = any(condition.violated(*end) for condition in asked)
+    violated = any(_is_worse(condition, *end) for condition in asked)
     lacking = max(condition.lacks(*end) for condition in asked)
     if lacking and not violated:
         why = f"{lacking} requests too few in {human_duration(target.hold_s)} to prove a recovery"
@@ -352,6 +368,13 @@ def _not_found(seen: Seen, effect: Effect, watch: Watch, asked: list[Condition],
     return with_episode(never, seen, asked, (effect.inject_called_us, effect.inject_answered_us, watch.until_us))
 
 
+def _is_worse(condition: Condition, begin_us: int, end_us: int) -> bool:
+    """Whether a condition is violated over [begin, end) by more than chance explains."""
+    if not condition.violated(begin_us, end_us):
+        return False
+    return not (isinstance(condition, Trace) and condition.by_chance(begin_us, end_us))
+
+
 def _chance(seen: Seen, asked: list[Condition], watch: Watch) -> str:
     """Why it may have recovered in time, where nothing but failures as few as chance explains kept it from holding."""
     begin = _first_common(seen, asked, replace(watch, whole=False), watch.begin_us)
@@ -360,8 +383,9 @@ def _chance(seen: Seen, asked: list[Condition], watch: Watch) -> str:
         return ""
     hold = begin, begin + watch.hold_us
     violated = [one for one in asked if one.violated(*hold)]
-    traces = [one for one in violated if isinstance(one, Trace) and one.by_chance(*hold)]
-    if not violated or len(traces) < len(violated) or any(one.excess(begin, watch.until_us) for one in traces):
+    if not violated or any(_is_worse(one, *hold) for one in violated):
+        return ""
+    if any(isinstance(one, Trace) and one.excess(begin, watch.until_us) for one in violated):
         return ""
     return "too few requests to tell the failures in the hold time from chance"
 

@@ -2,8 +2,10 @@
 
 A cumulative sum (Page 1954) opens an illness when chance explains it once in a hundred runs. Another one closes it: the
 evidence must be as strong that no more than `WELL` of the requests are bad as it had to be that something was wrong.
-Once closed, only an outage opens it again, where most requests are bad rather than few: a slow return whose share of
-bad requests sinks, however it wavers, passes the first mark once and the second never.
+Once closed, only an outage opens it again, where most requests are bad rather than few, beside those that still were
+since it closed: a slow return whose share of bad requests sinks, however it wavers, passes the first mark once and the
+second never. And if more was bad in between than is allowed, all along, then it was not well there, and both are one:
+what remains of an illness is no other one.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
+from chaosrunner.logic import stats
 from chaosrunner.logic.change import SURE
 from chaosrunner.logic.trace import Trace
 from chaosrunner.model.verdict import Relapse
@@ -50,6 +53,30 @@ def illnesses(trace: Trace, begin_us: int, end_us: int) -> Iterator[tuple[int, i
         begin_us: µs after the load's epoch.
         end_us: the same.
     """
+    joined: tuple[int, int] | None = None
+    for first, last in _excursions(trace, begin_us, end_us):
+        if joined is not None and not _well(trace, joined[1] + 1, first):
+            joined = joined[0], last
+            continue
+        if joined is not None:
+            yield joined
+        joined = first, last
+    if joined is not None:
+        yield joined
+
+
+def _well(trace: Trace, begin_us: int, end_us: int) -> bool:
+    """Whether in [begin, end) there was a time of health: not more bad than is allowed in either half, by a deviation.
+
+    One illness may fade before there is health, and another may come by and by.
+    """
+    middle = (begin_us + end_us) // 2
+    halves = trace.counts(begin_us, middle), trace.counts(middle, end_us)
+    return any(not hits or stats.wilson(bad, hits, z=1.0)[0] <= trace.rule.allowed for bad, hits in halves)
+
+
+def _excursions(trace: Trace, begin_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+    """From where evidence for an illness rose until it was sure, to where evidence against it did."""
     allowed = trace.rule.allowed
     if not 0 < allowed < WELL:
         return
@@ -57,17 +84,19 @@ def illnesses(trace: Trace, begin_us: int, end_us: int) -> Iterator[tuple[int, i
     outage, few = _towards(allowed, (1 + allowed) / 2), _towards(allowed, 3 * allowed)
     opening: list[_Sum] = [outage, few]
     closing: _Sum | None = None
-    first, last = 0, begin_us
+    first, last, again = 0, begin_us, False
     for due, bad, good in _points(trace, begin_us, end_us):
         if closing is not None:
             if closing.total + good * closing.per_good < sure:
                 last = due if closing.add(bad, good, due) <= 0 and bad else last
                 continue
             yield first, last
-            closing, opening = None, [_towards(allowed, (1 + allowed) / 2)]
+            closing, opening, again = None, [_again(trace, last, due)], True
             # The good hits have spoken already: they closed what was before.
             sums = [one for one in opening if one.add(bad, 0, due) >= sure]
         else:
+            if again and opening[0].total + good * opening[0].per_good <= 0:
+                opening = [_again(trace, last, due)]
             sums = [one for one in opening if one.add(bad, good, due) >= sure]
         if sums:
             first, last = min(one.since_us for one in sums), due
@@ -101,6 +130,23 @@ def relapses(traces: Sequence[Trace], since_us: int, begin_us: int, end_us: int)
     )
 
 
+def answered_ill(traces: Sequence[Trace], well_us: int, begin_us: int) -> tuple[Relapse, ...]:
+    """Bad answers of probes after a recovery, as each of them decides; those in a row are one relapse.
+
+    Args:
+        traces: of conditions on probes.
+        well_us: when it had recovered. µs after the load's epoch.
+        begin_us: when the effect ended.
+    """
+    found: list[Relapse] = []
+    for trace in traces:
+        points = trace.bad_points[trace.first_bad(well_us) :]
+        for _, stretch in groupby(enumerate(points), key=lambda one: one[1] - one[0]):
+            due = [(trace.due[point] - begin_us) / 1e6 for _, point in stretch]
+            found.append(Relapse(well_s=max(0, well_us - begin_us) / 1e6, begin_s=due[0], end_s=due[-1]))
+    return tuple(found)
+
+
 def alarm(trace: Trace, begin_us: int, end_us: int) -> int | None:
     """Due time of the hit with which it was sure that something was wrong; None if it never was.
 
@@ -120,6 +166,13 @@ def alarm(trace: Trace, begin_us: int, end_us: int) -> int | None:
 
 def _towards(usual: float, ill: float) -> _Sum:
     return _Sum(per_bad=math.log(ill / usual), per_good=-math.log((1 - usual) / (1 - ill)))
+
+
+def _again(trace: Trace, last_us: int, due_us: int) -> _Sum:
+    """Towards another outage, from what was still bad in between (Laplace's estimate), never more than is well."""
+    bad, hits = trace.counts(last_us + 1, due_us)
+    usual = min(max(WELL, 3 * trace.rule.allowed), max(trace.rule.allowed, (bad + 1) / (hits + 2)))
+    return _towards(usual, (1 + usual) / 2)
 
 
 def _back(ill: float, usual: float) -> _Sum:

@@ -14,6 +14,9 @@ come were not seen. Both are known by the second, never by the request, so the k
   depend on whether they were.)
 - Who was given up and may owe that would have been answered as late as he was given up, less what he owes; at once
   if he owes most of it, for the queue he stood in may have been longer by more than he saw.
+- Where half of a second or more was missing, and more than it had, the target *starves*: it does less than it is asked
+  for, and all that it begins again or in vain (retries, deadlines of its own) makes that worse. No arithmetic tells how
+  late who was given up would have been answered then: at once, at best. Whoever was denied (503, 504) may owe it, too.
 
 A finding that is BROKEN as seen and not in this view is UNKNOWN (`chaosrunner.logic.doubt`). A target that is slow by
 itself is BROKEN in both: a stranger's 200 ms do not explain two seconds, and where target and load fill the CPUs by
@@ -22,7 +25,7 @@ themselves nothing is taken off.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, floor, fsum
 from typing import TYPE_CHECKING
@@ -46,6 +49,9 @@ OTHERS = 0.25
 NEVER_ASLEEP = 0.9
 """Share of a second for which a thread must have run or waited before its queue counts as never empty."""
 
+STARVED = 0.5
+"""Share of a second that must be missing before the target starves; one stranger on two CPUs takes less."""
+
 DOUBTFUL = 0.25
 """Share of its age that a request which was given up must owe to missing CPU before that may be why."""
 
@@ -62,7 +68,14 @@ SECOND_US = 1_000_000
 GIVEN_UP = frozenset(
     {Outcome.TIMEOUT, Outcome.CONNECT, Outcome.SHED, Outcome.UNFINISHED, Outcome.POOL, Outcome.STALLED}
 )
-"""Failures that are about time; whoever is refused or gets a wrong answer does not owe that to a slow CPU."""
+"""Failures that are about time: they may owe that to a slow CPU."""
+
+DENIED = frozenset({Outcome.STATUS})
+"""The target said itself that it failed."""
+
+TOO_LATE = frozenset({"503", "504"})
+"""Statuses which say that it was for the time it took: while a target starves, a deadline of its own may have passed
+for that. A bad gateway (502), or an error of its own (500), is none of a stranger's doing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,6 +88,8 @@ class Owed:
     """Of the time it took."""
     ahead: tuple[float, ...] = field(default=(), compare=False)
     """What was missing in the second it was due in and in each of the next ones: it cannot owe more while it lasts."""
+    starved: bool = field(default=False, compare=False)
+    """Whether the target had so little CPU that nobody knows what it would have done with more."""
 
     def of(self, micros: int) -> int:
         """The part of a response in µs, which may exceed it."""
@@ -84,6 +99,9 @@ class Owed:
 
 
 NOTHING = Owed()
+
+Reply = tuple[int, bool, float | None]
+"""What a probe answered: when it was asked (ns), whether it is well, and a number."""
 
 Moves = dict[int, int]
 """Cell of a response → the cell it would be in without what it may owe."""
@@ -99,6 +117,8 @@ class Missing:
     """The longest, in seconds, that a worker stood still at once."""
     piled: Mapping[int, float] = field(default_factory=dict)
     """What the target's queue may still owe at the beginning of a second, in seconds."""
+    fed: frozenset[int] = frozenset()
+    """Seconds in which the target ran for as long as others kept it waiting, or longer: it was slower, not starved."""
 
     def __bool__(self) -> bool:
         """Whether any was."""
@@ -109,7 +129,8 @@ class Missing:
         before, here, after = (self.others.get(near, 0.0) for near in (second - 1, second, second + 1))
         still = max(self.ours.get(near, 0.0) for near in (second - 1, second, second + 1))
         ahead = tuple(self.others.get(later, 0.0) for later in range(second, second + LIFE_S + 1))
-        return Owed(max(before, self.piled.get(second, 0.0)) + here + 2 * still, max(here, after), ahead)
+        starved = any(self.others.get(near, 0.0) >= STARVED for near in {second, second + 1} - self.fed)
+        return Owed(max(before, self.piled.get(second, 0.0)) + here + 2 * still, max(here, after), ahead, starved)
 
     def seconds(self) -> set[int]:
         """Every second in which a response may owe anything."""
@@ -137,47 +158,89 @@ def missing(state: State) -> Missing:
     others: dict[int, float] = {}
     ours: dict[int, float] = {}
     piled: dict[int, float] = {}
+    fed: set[int] = set()
     for pressure in state.pressure:
         if state.load_epoch_ns is None or not (share := taken(pressure)):
             continue
         end_s = (pressure.at_ns - state.load_epoch_ns) / NANOS
         for second in range(floor(end_s - pressure.lasted_s), ceil(end_s)):
             others[second] = max(others.get(second, 0.0), share)
+            fed |= {second} if pressure.target_cpu >= share else set()
             if pressure.target_awake >= NEVER_ASLEEP:
                 piled[second + 1] = piled.get(second, 0.0) + others[second]
     for (second, _), strain in state.strains.items():
         if strain.still_us:
             ours[second] = max(ours.get(second, 0.0), strain.still_us / SECOND_US)
-    return Missing(others, ours, piled)
+    return Missing(others, ours, piled, frozenset(fed))
 
 
-def relieved(state: State, lack: Missing, phases: frozenset[Phase]) -> State:
-    """The state as it would be at best, had no CPU been missing in these phases. The given one is left as it is."""
+def relieved(state: State, lack: Missing, phases: frozenset[Phase], waits: Mapping[str, float] | None = None) -> State:
+    """The state as it would be at best, had no CPU been missing in these phases. The given one is left as it is.
+
+    Args:
+        state: of a run.
+        lack: what was missing.
+        phases: in which to make it up.
+        waits: probe → seconds for which it waits for an answer.
+    """
     slots: dict[int, dict[int, Slot]] = {}
     series: dict[int, dict[int, Slot]] = {}
+    late = too_late(state)
     for fresh, seen in ((slots, state.slots), (series, state.series)):
         for (group, phase), numbers in _groups(state, seen).items():
             owed = [lack.owed(second) for second in _seconds(state, group, phase)]
             known = {number: seen[number] for number in numbers}
-            fresh.update(_without(known, owed) if phase in phases and max(owed) > NOTHING else known)
+            kindly = phase in phases and max(owed) > NOTHING
+            fresh.update(_without(known, owed, _of(late, phase)) if kindly else known)
     return replace(
         state,
         slots=dict(sorted(slots.items())),
         series=dict(sorted(series.items())),
         coarse=_coarse(state, lack, phases),
         hits=list(_hits(state, lack, phases)),
+        probes={
+            probe: [one for one in answers if not _unsure(state, one, lack, phases, (waits or {}).get(probe, 0.0))]
+            for probe, answers in state.probes.items()
+        },
     )
+
+
+def too_late(state: State) -> dict[Phase | None, float]:
+    """Phase → which share of the statuses that nobody expected say that it took too long; None → of all of them."""
+    said: dict[Phase | None, list[int]] = {}
+    for (phase, name), count in state.counts.by_phase(state.phase_of_slot).items():
+        _, is_status, code = name.rpartition(".status.")
+        for where in {phase, None} if is_status else ():
+            sums = said.setdefault(where, [0, 0])
+            sums[0] += count * (code in TOO_LATE)
+            sums[1] += count
+    return {where: late / every for where, (late, every) in said.items()}
+
+
+def _of(late: Mapping[Phase | None, float], phase: Phase | None) -> float:
+    return late.get(phase, late.get(None, 0.0))
 
 
 def _hits(state: State, lack: Missing, phases: frozenset[Phase]) -> Iterator[Hit]:
     """Raw hits, each relieved by what its own second lacked."""
+    late = too_late(state)
     owing = {second: owed for second in lack.seconds() if (owed := lack.owed(second)) > NOTHING}
     for hit in state.hits:
         owed = owing.get(hit.due_us // SECOND_US, NOTHING)
-        if owed > NOTHING and state.phase_of_slot(hit.due_us * 1000 // SLOT_NS) in phases:
-            yield _quicker(hit, owed)
+        phase = state.phase_of_slot(hit.due_us * 1000 // SLOT_NS)
+        if owed > NOTHING and phase in phases:
+            yield _quicker(hit, owed, denied=_of(late, phase) >= MOSTLY)
         else:
             yield hit
+
+
+def _unsure(state: State, answer: Reply, lack: Missing, phases: frozenset[Phase], wait_s: float) -> bool:
+    """Whether nobody knows what a probe's answer would have been; an error may have come as late as it can."""
+    at, ok, _ = answer
+    number = state.slot_number(at)
+    first = number // SLOTS_A_SECOND
+    seconds = range(first, first + (1 if ok else 1 + ceil(wait_s)))
+    return state.phase_of_slot(number) in phases and any(_in_doubt(SECOND_US, lack.owed(one)) for one in seconds)
 
 
 def _groups(state: State, slots: Iterable[int]) -> dict[tuple[int, Phase | None], list[int]]:
@@ -204,17 +267,22 @@ def _coarse(state: State, lack: Missing, phases: frozenset[Phase]) -> dict[tuple
     seconds: dict[Phase | None, list[Owed]] = {}
     for number in range(0, state.coarse_until, SLOTS_A_SECOND):
         seconds.setdefault(state.phase_of_slot(number), []).append(lack.owed(number // SLOTS_A_SECOND))
-    fresh = {}
+    fresh, late = {}, too_late(state)
     for (phase, name), slot in state.coarse.items():
         owed = seconds.get(phase, []) if phase in phases else []
-        fresh[phase, name] = (
-            _without({0: {name: slot}}, owed)[0][name] if max(owed, default=NOTHING) > NOTHING else slot
-        )
+        kindly = max(owed, default=NOTHING) > NOTHING
+        fresh[phase, name] = _without({0: {name: slot}}, owed, _of(late, phase))[0][name] if kindly else slot
     return fresh
 
 
-def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed]) -> dict[int, dict[int, Slot]]:
-    """Slots of the same stretch of time, each name's slowest responses taken to be of the worst seconds."""
+def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed], too_late: float) -> dict[int, dict[int, Slot]]:
+    """Slots of the same stretch of time, each name's slowest responses taken to be of the worst seconds.
+
+    Args:
+        slots: by number and name.
+        owed: by second.
+        too_late: which share of the statuses may be about time.
+    """
     worst_first = sorted(owed, reverse=True)
     fresh: dict[int, dict[int, Slot]] = {number: {} for number in slots}
     for name in sorted({name for names in slots.values() for name in names}):
@@ -223,19 +291,23 @@ def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed]) -> dict[
         for slot in own.values():
             whole.add(slot.ok)
             whole.add(slot.adjusted)
-        moves, excused = _moves(whole, worst_first), _excused(own.values(), worst_first)
-        for (number, slot), count in zip(own.items(), excused, strict=True):
-            fresh[number][name] = _slot(slot, moves, count, worst_first[0])
+        moves, seconds = _moves(whole, worst_first), len(worst_first)
+        age_us = round(max(slot.failed.max() or 0.0 for slot in own.values()))
+        late = _excused(own.values(), GIVEN_UP, sum(_in_doubt(age_us, one) for one in worst_first) / seconds)
+        starved = sum(one.starved for one in worst_first) / seconds
+        denied = _excused(own.values(), DENIED, starved, of_them=too_late)
+        for (number, slot), *counts in zip(own.items(), late, denied, strict=True):
+            fresh[number][name] = _slot(slot, moves, counts, worst_first[0])
     return fresh
 
 
-def _excused(slots: Collection[Slot], owed: list[Owed]) -> Iterator[int]:
-    """How many of those given up in each slot may owe it: no more than there were hits in the doubtful seconds."""
-    given = [sum(slot.done.get(outcome, 0) for outcome in GIVEN_UP) for slot in slots]
+def _excused(
+    slots: Collection[Slot], outcomes: frozenset[Outcome], share: float, *, of_them: float = 1.0
+) -> Iterator[int]:
+    """How many of the failures in each slot may owe it: no more than there were hits in that share of the seconds."""
+    given = [sum(slot.done.get(outcome, 0) for outcome in outcomes) for slot in slots]
     hits = sum(given) + sum(slot.ok.total for slot in slots)
-    age_us = max((slot.failed.max() or 0.0 for slot in slots), default=0.0)
-    doubtful = sum(_in_doubt(round(age_us), one) for one in owed)
-    most = min(sum(given), ceil(hits * doubtful / len(owed)))
+    most = min(ceil(sum(given) * of_them), ceil(hits * share))
     seen = told = 0
     for count in given:
         seen += count
@@ -255,19 +327,20 @@ def _moves(whole: Histogram, owed: list[Owed]) -> Moves:
     return moves
 
 
-def _slot(slot: Slot, moves: Moves, excused: int, worst: Owed) -> Slot:
+def _slot(slot: Slot, moves: Moves, excused: Sequence[int], worst: Owed) -> Slot:
+    """A slot without what it owes; `excused` of those given up, and of those denied."""
     ok, adjusted, done = _moved(slot.ok, moves), _moved(slot.adjusted, moves), dict(slot.done)
-    if excused:
-        left = excused
-        for outcome in sorted(GIVEN_UP & done.keys()):
+    late_us = _answered(lowest_in(min(slot.failed.cells, default=0)), worst)
+    for outcomes, micros, count in zip((GIVEN_UP, DENIED), (late_us, 0), excused, strict=True):
+        left = count
+        for outcome in sorted(outcomes & done.keys()):
             taken_back = min(left, done[outcome])
             done[outcome], left = done[outcome] - taken_back, left - taken_back
-        done = {outcome: count for outcome, count in done.items() if count}
-        done[Outcome.OK] = done.get(Outcome.OK, 0) + excused
-        cell = cell_of(_answered(lowest_in(min(slot.failed.cells, default=0)), worst))
-        for histogram in (ok, adjusted):
-            histogram.add(Histogram({cell: excused}, excused))
-    return replace(slot, ok=ok, adjusted=adjusted, done=done)
+        if count:
+            done[Outcome.OK] = done.get(Outcome.OK, 0) + count
+            for histogram in (ok, adjusted):
+                histogram.add(Histogram({cell_of(micros): count}, count))
+    return replace(slot, ok=ok, adjusted=adjusted, done={outcome: n for outcome, n in done.items() if n})
 
 
 def _moved(seen: Histogram, moves: Moves) -> Histogram:
@@ -283,7 +356,7 @@ def _less(micros: int, owed: Owed) -> int:
 
 def _answered(age_us: int, owed: Owed) -> int:
     """When a request that was given up, and may owe that, would have been answered at the earliest."""
-    return 0 if owed.of(age_us) >= MOSTLY * age_us else _less(age_us, owed)
+    return 0 if owed.starved or owed.of(age_us) >= MOSTLY * age_us else _less(age_us, owed)
 
 
 def _in_doubt(age_us: int, owed: Owed) -> bool:
@@ -291,9 +364,12 @@ def _in_doubt(age_us: int, owed: Owed) -> bool:
     return owed.of(age_us) >= DOUBTFUL * max(age_us, SECOND_US)
 
 
-def _quicker(hit: Hit, owed: Owed) -> Hit:
-    given_up = hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, owed)
-    if not given_up and hit.outcome is not Outcome.OK:
-        return hit
-    quicker = _answered if given_up else _less
-    return replace(hit, outcome=Outcome.OK, response_us=quicker(hit.response_us, owed))
+def _quicker(hit: Hit, owed: Owed, *, denied: bool) -> Hit:
+    """A hit without what it may owe; `denied` when most statuses were about time."""
+    if hit.outcome is Outcome.OK:
+        return replace(hit, response_us=_less(hit.response_us, owed))
+    if hit.outcome in GIVEN_UP and _in_doubt(hit.response_us, owed):
+        return replace(hit, outcome=Outcome.OK, response_us=_answered(hit.response_us, owed))
+    if denied and hit.outcome in DENIED and owed.starved:
+        return replace(hit, outcome=Outcome.OK, response_us=0)
+    return hit

@@ -113,10 +113,11 @@ def _residual(comparison: Comparison, metric: Metric) -> Residual:
     # Goodput with a trend has so wide an interval that it is not proven to be worse.
     if seen.proves is not Change.WORSE or metric.stat is Stat.RATE:
         return seen
-    if (end := _on_its_way(comparison, metric, margin)) is None:
+    end = _on_its_way(comparison, metric, margin)
+    if end is None or (seen.change or math.inf) <= (end.change or 0.0):
         return seen
-    why = f"{changed(seen)}, but still on its way back: {_relative(end, end.change)} at the end; hold it longer to tell"
-    return replace(seen, proves=Change.UNCLEAR, why=why)
+    led = f"but still on its way back: about {_relative(end, end.change)} at the end; hold it longer to tell"
+    return replace(seen, proves=Change.UNCLEAR, why=f"{changed(seen)}, {led}")
 
 
 def _by_kind(comparison: Comparison, margin: float) -> Residual | None:
@@ -137,11 +138,12 @@ def _by_kind(comparison: Comparison, margin: float) -> Residual | None:
 
 
 def _on_its_way(comparison: Comparison, metric: Metric, margin: float) -> Residual | None:
-    """The last third of the time after beside the baseline (the last half, if a third is too short to be compared), if
-    it is within the margin and better than the rest: then the whole is not what users are left with.
+    """What the time after led to: how far its last third had come (its last half, if a third is too short to be
+    compared), and as much further as it was getting better; None if it did not, or if that is proven to be beyond the
+    margin as well.
 
-    Not a proof, and it need not be one: it only takes away a claim. A quarter that remains is not within a tenth in the
-    end, but for chance (the median of 400 noisy requests strays by 2 %).
+    It only takes away a claim, so it need not be proven. A return that is ever slower is above the straight line by
+    which it is led on here: what is still claimed of it is true of its end.
     """
     after = comparison.after
     for part in (3, 2):
@@ -150,11 +152,25 @@ def _on_its_way(comparison: Comparison, metric: Metric, margin: float) -> Residu
         turn = replace(late, baseline=range(after.start, cut), cut={})
         end, gain = (compare(metric, pair(one, metric.of), margin, comparison.side) for one in (late, turn))
         if end.change is not None:
-            same = 1.0 if end.scale == "ratio" else 0.0
-            # Where a quantile of the rest failed, any number is better.
-            gained = gain.before == math.inf if gain.change is None else gain.change < same
-            return end if gained and end.change <= same + margin else None
+            return _led_on(end, gain, part, margin)
     return None
+
+
+def _led_on(end: Residual, gain: Residual, part: int, margin: float) -> Residual | None:
+    """A last part led on to its end: from its middle that is 1/`part` of the way between its middle and the rest's."""
+    assert end.change is not None
+    assert end.low is not None
+    same = 1.0 if end.scale == "ratio" else 0.0
+    if gain.change is None:  # where a quantile of the rest failed, any number is better
+        return end if gain.before == math.inf and end.change <= same + margin else None
+    if gain.change >= same:
+        return None
+    if end.scale == "ratio":
+        further = gain.change ** (1 / part)
+        led, low = end.change * further, end.low * further
+    else:
+        led, low = end.change + gain.change / part, end.low + gain.change / part
+    return replace(end, change=led) if low <= same + margin else None
 
 
 def pair(comparison: Comparison, name: str) -> tuple[Stretch, Stretch]:

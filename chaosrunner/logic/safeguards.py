@@ -22,6 +22,9 @@ GRACE_S = 10.0
 ENOUGH = 10
 """Requests that a condition without `for` wants to see."""
 
+BLIND = "blind: "
+"""How it begins when a condition cannot be read."""
+
 
 def tripped(experiment: Experiment, state: State, now: int) -> str:
     """Why the run must be given up; empty when it need not.
@@ -39,7 +42,7 @@ def tripped(experiment: Experiment, state: State, now: int) -> str:
         return ""
     silent_s = (now - max(begin, state.covered_ns())) / NANOS
     if silent_s > GRACE_S:
-        return f"blind: the load has reported nothing for {human_duration(silent_s)}"
+        return f"{BLIND}the load has reported nothing for {human_duration(silent_s)}"
     traffic = Traffic(experiment, state)
     for tolerance in experiment.abort:
         ask = _probe if tolerance.metric.stat is Stat.PROBE else _load
@@ -59,15 +62,29 @@ def trips_without(traffic: Traffic, view: Traffic, tolerance: Tolerance, at_ns: 
     Args:
         traffic: what was seen.
         view: the same, seen more kindly.
-        tolerance: a condition on load that tripped.
+        tolerance: a condition that tripped.
         at_ns: when the run was given up for it.
     """
+    if tolerance.metric.stat is Stat.PROBE:
+        seen, kindly = (_probe(one, tolerance, at_ns) for one in (traffic, view))
+        return not seen or (kindly != "" and not kindly.startswith(BLIND))
     bound = _bound(traffic, tolerance)
     assert bound is not None
     last, wide = traffic.state.slot_number(at_ns), slots_in(max(tolerance.for_s, 1.0))
     ends = range(last, max(wide, last - slots_in(GRACE_S)), -SLOTS_A_SECOND)
-    bad = [end for end in ends if _is_so(tolerance, bound, traffic.recent(end, wide, tolerance.metric.of))]
-    return not bad or any(_is_so(tolerance, bound, view.recent(end, wide, tolerance.metric.of)) for end in bad)
+    bad = [end for end in ends if _trips(traffic, tolerance, bound, end)]
+    return not bad or any(_trips(view, tolerance, bound, end) for end in bad)
+
+
+def _trips(traffic: Traffic, tolerance: Tolerance, bound: float, last: int) -> bool:
+    """Whether it is so in each of the last seconds; without `for` in as few as hold enough requests."""
+    of = tolerance.metric.of
+    if not tolerance.for_s:
+        sample = _enough(traffic, tolerance, last, last)
+        return sample is not None and _is_so(tolerance, bound, sample)
+    seconds = -(-slots_in(tolerance.for_s) // SLOTS_A_SECOND)
+    ends = (last - nth * SLOTS_A_SECOND for nth in range(seconds))
+    return all(_is_so(tolerance, bound, traffic.recent(end, SLOTS_A_SECOND, of)) for end in ends)
 
 
 def _load(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
@@ -83,22 +100,21 @@ def _load(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
     seconds = -(-slots_in(tolerance.for_s) // SLOTS_A_SECOND)
     if last - seconds * SLOTS_A_SECOND < first:
         return ""
-    for nth in range(seconds):
-        if not _is_so(
-            tolerance, bound, traffic.recent(last - nth * SLOTS_A_SECOND, SLOTS_A_SECOND, tolerance.metric.of)
-        ):
-            return ""
+    if not _trips(traffic, tolerance, bound, last):
+        return ""
     return _says(tolerance, traffic.recent(last, seconds * SLOTS_A_SECOND, tolerance.metric.of))
 
 
 def _at_once(traffic: Traffic, tolerance: Tolerance, bound: float, slots: int) -> str:
-    """Without `for`: the last seconds, as few as hold enough requests."""
-    last = traffic.state.slot_number(_begin(traffic)) + slots
-    for wide in range(SLOTS_A_SECOND, min(slots, slots_in(GRACE_S)) + 1, SLOTS_A_SECOND):
-        sample = traffic.recent(last, wide, tolerance.metric.of)
-        if sample.hits >= ENOUGH:
-            return _says(tolerance, sample) if _is_so(tolerance, bound, sample) else ""
-    return ""
+    sample = _enough(traffic, tolerance, traffic.state.slot_number(_begin(traffic)) + slots, slots)
+    return _says(tolerance, sample) if sample is not None and _is_so(tolerance, bound, sample) else ""
+
+
+def _enough(traffic: Traffic, tolerance: Tolerance, last: int, slots: int) -> Sample | None:
+    """The last seconds, as few as hold enough requests; None if all that are looked at do not."""
+    wides = range(SLOTS_A_SECOND, min(slots, slots_in(GRACE_S)) + 1, SLOTS_A_SECOND)
+    samples = (traffic.recent(last, wide, tolerance.metric.of) for wide in wides)
+    return next((sample for sample in samples if sample.hits >= ENOUGH), None)
 
 
 def _is_so(tolerance: Tolerance, bound: float, sample: Sample) -> bool:
@@ -116,7 +132,7 @@ def _unread(traffic: Traffic, tolerance: Tolerance, first: int, last: int) -> st
     grace_s = max(GRACE_S, tolerance.for_s)
     if last - first < slots_in(grace_s) or traffic.recent(last, slots_in(grace_s), tolerance.metric.of).hits:
         return ""
-    return f"blind: {tolerance.text}: no request was due for {human_duration(grace_s)}"
+    return f"{BLIND}{tolerance.text}: no request was due for {human_duration(grace_s)}"
 
 
 def _readable(traffic: Traffic, bound_s: float, first: int, now: int) -> int:
@@ -148,7 +164,7 @@ def _probe(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
     answers = [answer for answer in traffic.state.probes.get(name, []) if answer[0] >= begin]
     silent_s = (now - (answers[-1][0] if answers else begin)) / NANOS
     if silent_s > max(GRACE_S, tolerance.for_s):
-        return f"blind: {tolerance.text}: no answer for {human_duration(silent_s)}"
+        return f"{BLIND}{tolerance.text}: no answer for {human_duration(silent_s)}"
     usual = usual_answer(traffic, name)
     if not answers or (tolerance.against is not Against.ABSOLUTE and usual is None):
         return ""

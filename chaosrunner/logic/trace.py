@@ -10,11 +10,14 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from chaosrunner.logic import stats
 from chaosrunner.logic.measure import enough, holds
 from chaosrunner.model.hypothesis import Stat, Tolerance
+
+OTHER = 50
+"""Hits of the other side of an illness that help to tell what is usual on one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,10 @@ class Trace:
     """When hits that failed, of any name, were due."""
     longest_gap_us: float = math.inf
     """A silence longer than this is an absence of data: an earlier step of the journeys was in the way."""
+    paced: bool = False
+    """Answers come at a pace, so a silence anywhere in a hold time leaves it unproven."""
+    kindly: bool = False
+    """What was not said would have been good."""
     bad_points: list[int] = field(init=False)
     bad_before: list[int] = field(init=False)
 
@@ -125,11 +132,16 @@ class Trace:
     def usual(self, watch: Watch) -> float:
         """The share of bad hits of a system that is well: before the effect or in the last half of the hold time.
 
-        The higher of the two counts; never 0 (half a bad hit is added), and never above what is allowed.
+        Each of the two is told as if `OTHER` hits more had been seen, with the share of the other one: of few hits one
+        bad one more or less would say too much. The higher of them counts; never 0 (half a bad hit is added), and never
+        above what is allowed. Both together as one would be wrong: a system may well be worse than it was, within what
+        is allowed, and what is usual then would be taken for what is left of an illness.
         """
         late = max(watch.begin_us, watch.until_us - watch.hold_us // 2)
         counted = [self.counts(*stretch) for stretch in ((0, watch.since_us), (late, watch.until_us))]
-        shares = [(bad + 0.5) / (hits + 1) for bad, hits in counted if hits >= stats.FEW]
+        counted = [(bad, hits) for bad, hits in counted if hits >= stats.FEW]
+        pairs = zip(counted, reversed(counted), strict=True)
+        shares = [(bad + 0.5 + OTHER * more / of) / (hits + 1 + OTHER) for (bad, hits), (more, of) in pairs]
         return min(self.rule.allowed, max(shares, default=self.rule.allowed))
 
     def first_bad(self, at_us: int) -> int:
@@ -141,11 +153,14 @@ class Trace:
         return self.before[bisect_left(self.due, at_us)]
 
     def after_bad(self, nth: int) -> int:
-        """The next hit after the `nth` bad point, or, if that is long in coming, the moment after it."""
-        point = self.bad_points[nth]
-        following = self._after(point + 1)
-        if following is None or following - self.due[point] > self.longest_gap_us:
-            return self.due[point] + 1
+        """The next hit after the `nth` bad point, or, if that is long in coming, the moment after it.
+
+        Hits that were due at the very same moment are not after it: what begins with them begins with the bad one.
+        """
+        due = self.due[self.bad_points[nth]]
+        following = self._after(bisect_right(self.due, due))
+        if following is None or following - due > self.longest_gap_us:
+            return due + 1
         return following
 
     def violated(self, begin_us: int, end_us: int) -> bool:
@@ -190,9 +205,17 @@ class Trace:
         ill = full and not self.rule.holds(bad, hits)
         if ill or self._strays(at_us, end_us, strict=watch.strict) is not None:
             return self._after_next_bad(at_us)
-        if full and hits < self.rule.needed:
+        if full and not self.kindly and hits < self.rule.needed:
             return self._after(bisect_right(self.due, at_us))
+        if full and self.paced and (silence := self._unheard(at_us, end_us)) is not None:
+            return self._after(bisect_right(self.due, silence))
         return at_us
+
+    def _unheard(self, begin_us: int, end_us: int) -> int | None:
+        """When the last silence began that is too long for a stretch of time; None if there is none."""
+        heard = [begin_us, *self.due[bisect_left(self.due, begin_us) : bisect_left(self.due, end_us)], end_us]
+        long = (one for one, after in pairwise(heard) if after - one > self.longest_gap_us)
+        return None if self.kindly else max(long, default=None)
 
     def _strays(self, at_us: int, end_us: int, *, strict: bool) -> int | None:
         first, nth = bisect_left(self.due, at_us), self.first_bad(at_us)
@@ -227,7 +250,7 @@ class Trace:
     def _silence(self, at_us: int) -> tuple[int, int | None] | None:
         """(last hit before, first hit from `at_us` on) if no hit came for too long around an instant."""
         point = bisect_left(self.due, at_us)
-        if math.isinf(self.longest_gap_us):
+        if math.isinf(self.longest_gap_us) or self.kindly:
             return None
         previous = self.due[point - 1] if point else 0
         following = self._after(point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from chaosrunner.logic.detail import GROUP
@@ -79,6 +79,8 @@ class Traffic:
     experiment: Experiment
     state: State
     _samples: dict[tuple[Span, str], Sample] = field(default_factory=dict)
+    _sums: dict[Span, dict[int, Slot]] = field(default_factory=dict)
+    """By the index of the name; empty where a span was asked for once only."""
     _called: dict[str, frozenset[int]] = field(default_factory=dict)
     _lack: Missing | None = None
     _relieved: dict[frozenset[Phase], Traffic] = field(default_factory=dict)
@@ -93,7 +95,8 @@ class Traffic:
     def relieved(self, phases: frozenset[Phase]) -> Traffic:
         """The same as it would be at best, had no CPU been missing in these phases."""
         if phases not in self._relieved:
-            self._relieved[phases] = Traffic(self.experiment, relieved(self.state, self.lack, phases))
+            waits = {probe.name: probe.timeout_s for probe in self.experiment.probes}
+            self._relieved[phases] = Traffic(self.experiment, relieved(self.state, self.lack, phases, waits))
         return self._relieved[phases]
 
     def span(self, phase: Phase) -> Span | None:
@@ -124,21 +127,15 @@ class Traffic:
     def sample(self, span: Span, name: str = "") -> Sample:
         """What is known of the hits due in `span`, of one request name or (empty) of all."""
         if (span, name) not in self._samples:
-            slot = Slot()
-            for part in self._slots(span, self._wanted(name)):
-                slot.add(part)
-            self._samples[span, name] = Sample(slot, span.seconds)
+            self._samples[span, name] = Sample(self._sum(span, self._wanted(name)), span.seconds)
         return self._samples[span, name]
 
     def stream(self, span: Span, nth: int) -> Slot:
-        """All hits due in a span that belong to one stream of the load; not kept."""
+        """All hits due in a span that belong to one stream of the load."""
         streams = self.experiment.load.streams
         before = sum(len(scenario.steps) for stream in streams[:nth] for scenario in stream.scenarios)
         own = sum(len(scenario.steps) for scenario in streams[nth].scenarios)
-        slot = Slot()
-        for part in self._slots(span, frozenset(range(before, before + own))):
-            slot.add(part)
-        return slot
+        return self._sum(span, frozenset(range(before, before + own)))
 
     def windows(self, span: Span, seconds: float, name: str = "") -> Iterator[Sample]:
         """Every window of that length in `span`, by steps of 1 s (or of itself, if shorter), and the last one.
@@ -206,13 +203,37 @@ class Traffic:
                 slot.add(part)
         return slot
 
-    def _slots(self, span: Span, wanted: frozenset[int]) -> Iterator[Slot]:
+    def _sum(self, span: Span, wanted: frozenset[int]) -> Slot:
+        slot = Slot()
+        for index, part in self._parts(span):
+            if index in wanted:
+                slot.add(part)
+        return slot
+
+    def _parts(self, span: Span) -> Iterable[tuple[int, Slot]]:
+        """What is due in a span, with the index of its name.
+
+        A live look asks for one name, and nothing else is unpacked for it; a judge asks for all of them, one after the
+        other, so whoever comes again has all that is due in the span summed up by name.
+        """
+        if span not in self._sums:
+            self._sums[span] = {}
+            return self._slots(span)
+        if not self._sums[span]:
+            sums: dict[int, Slot] = {}
+            for index, part in self._slots(span):
+                sums.setdefault(index, Slot()).add(part)
+            self._sums[span] = sums
+        return self._sums[span].items()
+
+    def _slots(self, span: Span) -> Iterator[tuple[int, Slot]]:
         if span.first < self.state.coarse_until:
             for (phase, index), slot in self.state.coarse.items():
-                if phase is span.phase and index in wanted:
-                    yield slot
+                if phase is span.phase:
+                    yield index, slot
         for number in range(span.first, span.last):
-            yield from self.state.named(number, wanted)
+            for kind in (self.state.slots, self.state.series):
+                yield from kind.get(number, {}).items()
 
     def _wanted(self, name: str) -> frozenset[int]:
         if name not in self._called:

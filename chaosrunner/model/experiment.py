@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,10 @@ from chaosrunner.model.system import System
 
 HANDOVER_S = 2.0
 """Allowed for undoing a fault that another one waits for, in the upper bound of a run."""
+
+
+PUNCTUAL_S = 1.0
+"""By so much a probe's question may be late."""
 
 
 class Phase(StrEnum):
@@ -71,6 +76,11 @@ class Experiment:
     def all_rules(self) -> tuple[Rules, Rules]:
         """The owner's rules and its own: both hold."""
         return self.system.rules, self.rules
+
+    def silence_of(self, probe: str) -> float:
+        """Seconds between a probe's answers that are too many; infinite for one that is not asked."""
+        own = next((one for one in self.probes if one.name == probe), None)
+        return own.every_s + own.timeout_s + PUNCTUAL_S if own else math.inf
 
     @property
     def fault_s(self) -> float:

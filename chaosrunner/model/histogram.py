@@ -56,6 +56,8 @@ class Histogram:
 
     def add(self, other: Histogram) -> None:
         """Merge `other` into this one: lossless, associative, commutative."""
+        if not other.total:
+            return  # most slots have no failure
         if self.total:
             for cell, count in other.cells.items():
                 self.cells[cell] = self.cells.get(cell, 0) + count

@@ -237,3 +237,19 @@ def number(events: Iterable[e.Event]) -> list[e.Entry]:
 def ns(seconds: float) -> int:
     """An instant, given in seconds after the load's epoch."""
     return EPOCH + round(seconds * NANOS)
+
+
+HOGS = e.Pressure(
+    at_ns=0, cpu_some=0.9, target_wait_s=0.5, target_cpu=0.1, our_cpu=0.1, others_cpu=1.8, busiest="hog (7)"
+)
+"""Others have nearly all of two CPUs."""
+
+
+def host(seen: e.Pressure, first: int, last: int) -> list[tuple[float, e.Event]]:
+    """The host was like that in these seconds."""
+    return [(float(at), replace(seen, at_ns=ns(float(at)))) for at in range(first + 1, last + 1)]
+
+
+def slow(begin: float, end: float, seconds: float) -> Answer:
+    """It takes so long between these moments, and little before and after."""
+    return lambda due, name: (Outcome.OK, seconds) if begin <= due < end else well(due, name)

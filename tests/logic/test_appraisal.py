@@ -115,6 +115,13 @@ def test_what_is_on_its_way_back_is_not_worse(name: str, metric: str) -> None:
     assert (early.verdict, residual(early, metric).proves) == (Return.NOT_RECOVERED, Change.WORSE)
 
 
+@pytest.mark.parametrize(("end", "proves"), [(53.5, Change.WORSE), (54.5, Change.UNCLEAR)])
+def test_what_counts_is_where_it_leads(end: float, proves: Change) -> None:
+    """A sixth slower at the very end is worse, a twentieth is not, though all of the last third was beyond a tenth."""
+    asked = experiment(hypothesis=Hypothesis(after=(tolerance("rate >= 1/s", RATE, ">=", 1.0),)))
+    assert residual(appraised("returning", asked, end=end), "p95").proves is proves
+
+
 def test_too_short_a_time_shows_no_way_back() -> None:
     """Where no part of the time can be told from the rest, worse remains worse."""
     for end in (30.0, 31.5):  # 125 requests, of which no part is enough; 200, of which a half is

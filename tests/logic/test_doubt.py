@@ -5,32 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from building import Answer, Script, away, errors, experiment, ns, p95, tolerance, well
+from building import HOGS, Answer, Script, away, errors, experiment, host, ns, p95, slow, tolerance, well
 
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.judge import judge
 from chaosrunner.logic.strain import Strain
 from chaosrunner.model import events as e
-from chaosrunner.model.experiment import RecoveryTarget
+from chaosrunner.model.experiment import Phase, RecoveryTarget
 from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Stat, Tolerance
 from chaosrunner.model.load import Closed
 from chaosrunner.model.load import Outcome as Hits
 from chaosrunner.model.verdict import Finding, Outcome, Verdict
 
-HOGS = e.Pressure(
-    at_ns=0, cpu_some=0.9, target_wait_s=0.5, target_cpu=0.1, our_cpu=0.1, others_cpu=1.8, busiest="hog (7)"
-)
 ITSELF = replace(HOGS, target_cpu=1.8, others_cpu=0.1)
 QUICK = Hypothesis(during=(p95(0.1),))
-
-
-def host(seen: e.Pressure, first: int, last: int) -> list[tuple[float, e.Event]]:
-    """The host was like that in these seconds."""
-    return [(float(at), replace(seen, at_ns=ns(float(at)))) for at in range(first + 1, last + 1)]
-
-
-def slow(begin: float, end: float, seconds: float) -> Answer:
-    return lambda due, name: (Hits.OK, seconds) if begin <= due < end else well(due, name)
 
 
 def verdict(script: Script, **changes: object) -> Verdict:
@@ -86,6 +74,53 @@ def test_a_generator_that_stands_still_is_no_finding() -> None:
     assert one.why.endswith("use more `workers`, a less busy host or a lower load")
 
 
+STARVED = [
+    (2.88, 0.09, 0.06, 1.98, {Hits.OK: 36, Hits.STATUS: 5, Hits.TIMEOUT: 1}),
+    (3.58, 0.07, 0.06, 1.89, {Hits.OK: 8, Hits.STATUS: 1, Hits.TIMEOUT: 20}),
+    (5.49, 0.08, 0.07, 1.75, {Hits.OK: 10, Hits.STATUS: 5, Hits.TIMEOUT: 20}),
+    (4.42, 0.09, 0.09, 1.90, {Hits.OK: 15, Hits.STATUS: 3, Hits.TIMEOUT: 20}),
+    (4.91, 0.05, 0.05, 1.88, {Hits.OK: 3, Hits.STATUS: 3, Hits.TIMEOUT: 19}),
+    (4.09, 0.06, 0.05, 1.90, {Hits.OK: 2, Hits.STATUS: 8, Hits.TIMEOUT: 16}),
+]
+"""The careful demo in containers on two crowded cores, measured: the target's wait, CPUs of it, us, others; answers."""
+
+TOOK = {Hits.OK: 3.0, Hits.STATUS: 2.5, Hits.TIMEOUT: 10.0}
+"""About what they took: the gateway gives up after 2.5 s, the load after 10 s."""
+
+
+@pytest.mark.parametrize(
+    ("others", "outcome"),
+    [pytest.param(1.0, Outcome.UNKNOWN, id="as it was"), pytest.param(0.05, Outcome.BROKEN, id="nobody beside it")],
+)
+def test_a_target_that_starves_denies_what_it_cannot_do_in_time(others: float, outcome: Outcome) -> None:
+    """503 and 504 of a target whose own deadlines pass for want of CPU are no finding; without strangers they are."""
+    plan = {22.0 + n: [one for one, count in row[4].items() for _ in range(count)] for n, row in enumerate(STARVED)}
+    dues = {at + nth / len(answers): one for at, answers in plan.items() for nth, one in enumerate(answers)}
+    calm = [second + nth / 20 for second in (*range(22), *range(28, 42)) for nth in range(20)]
+    host_then = [
+        (
+            23.0 + n,
+            e.Pressure(
+                at_ns=ns(23.0 + n), cpu_some=0.8, target_wait_s=wait, target_cpu=target, our_cpu=ours,
+                others_cpu=theirs * others,
+            ),
+        )
+        for n, (wait, target, ours, theirs, _) in enumerate(STARVED)
+    ]  # fmt: skip
+    script = Script(
+        answer=lambda due, name: (dues[due], TOOK[dues[due]]) if due in dues else well(due, name),
+        dues=sorted([*calm, *dues]),
+        after=28.5,
+        end=42.0,
+        extra=host_then,
+    )
+    state = script.state()
+    state.counts.outside(Phase.FAULT, "read.status.504", 25)
+    seen = judge(experiment(hypothesis=Hypothesis(during=(errors(0.02), p95(1.0)))), state)
+    during = [one for one in seen.findings if one.name.startswith("during")]
+    assert [one.outcome for one in during] == [outcome] * 2
+
+
 def test_a_single_bad_second_does_not_excuse_a_phase() -> None:
     """One second short of CPU explains the answers of a second or two, not those of a whole phase."""
     assert found(verdict(replace(SLOW, extra=host(HOGS, 29, 30)), hypothesis=QUICK), "during").outcome is Outcome.BROKEN
@@ -138,6 +173,49 @@ def test_a_recovery_that_strangers_delayed(
     assert found(seen, "recovery").outcome is outcome
     if outcome is Outcome.UNKNOWN:
         assert "without that recovered" in found(seen, "recovery").why
+
+
+QUEUE = tolerance("queue < 5", Metric(stat=Stat.PROBE, probe="queue"), "<", 5.0)
+
+
+def asked(*values: float, begin: float = 1.0, ok: bool = True) -> list[tuple[float, e.Event]]:
+    """A probe asked once a second."""
+    return [
+        (begin + n, e.ProbeAnswered(probe="queue", at_ns=ns(begin + n), ok=ok, value=value))
+        for n, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "outcome", "why"),
+    [
+        pytest.param([], Outcome.BROKEN, "5 of 5 answers", id="nobody else"),
+        pytest.param(host(HOGS, 20, 30), Outcome.UNKNOWN, "others on this host had the CPUs (hog (7))", id="two hogs"),
+        pytest.param(host(HOGS, 20, 24), Outcome.BROKEN, "5 of 5 answers", id="two hogs for a part of it"),
+        pytest.param(
+            host(replace(HOGS, target_wait_s=0.08), 20, 30), Outcome.BROKEN, "5 of 5 answers", id="a little in the way"
+        ),
+        pytest.param(host(ITSELF, 20, 30), Outcome.BROKEN, "5 of 5 answers", id="it fills the CPU itself"),
+    ],
+)
+@pytest.mark.parametrize("ok", [True, False])
+def test_a_probe_asked_while_strangers_had_the_cpu_blames_nobody(
+    extra: list[tuple[float, e.Event]], outcome: Outcome, why: str, ok: bool
+) -> None:
+    """An answer that is bad, or late, for want of CPU is no finding; one asked when there was enough is."""
+    answers = asked(*[9.0] * 5, begin=23.2, ok=ok)
+    one = found(verdict(replace(SLOW, extra=[*extra, *answers]), hypothesis=Hypothesis(during=(QUEUE,))), "during")
+    assert one.outcome is outcome
+    assert one.why.startswith(why)
+
+
+def test_a_recovery_that_a_probe_tells_of_may_be_delayed_by_strangers() -> None:
+    """As long as strangers have the CPU nobody knows what a probe would say; without them it says that nothing came."""
+    answers = asked(*[1.0] * 21, *[9.0] * 38)
+    asking, target = Hypothesis(after=(QUEUE,)), RecoveryTarget(within_s=15.0, hold_s=10.0)
+    for extra, outcome in ([], Outcome.BROKEN), (host(HOGS, 20, 60), Outcome.UNKNOWN):
+        script = Script(after=None, end=60.0, extra=[*extra, *answers])
+        assert found(verdict(script, hypothesis=asking, recover=target), "recovery").outcome is outcome
 
 
 GUARD = p95(0.2, cmp=">", for_s=3.0, text="p95 > 200ms for 3s")

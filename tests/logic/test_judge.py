@@ -284,6 +284,16 @@ def test_probes_are_judged_in_their_phase(
     assert (finding(seen, "during").outcome, finding(seen, "during").why) == (outcome, why)
 
 
+def test_an_error_of_a_probe_is_no_number_of_its_baseline() -> None:
+    """What a probe usually answers is told by its good answers, and not at all where most were errors."""
+    twice = tolerance("queue <= 2x baseline", QUEUE.metric, "<=", 2.0, against=Against.TIMES_BASELINE)
+    failed = [(at, e.ProbeAnswered(probe="queue", at_ns=ns(at), ok=False, value=0.0)) for at in (10.0, 11.0)]
+    for errors_before, outcome, usual in (1, Outcome.HELD, 4.0), (2, Outcome.UNKNOWN, None):
+        answers = [*failed[:errors_before], *said((12.0, 4.0), (25.0, 7.0))]
+        one = finding(verdict(replace(WELL, extra=answers), hypothesis=Hypothesis(during=(twice,))), "during")
+        assert (one.outcome, one.baseline) == (outcome, usual)
+
+
 def test_probes_before_anything_was_broken() -> None:
     """A probe gates the baseline like a load statistic."""
     seen = verdict(replace(UNSTEADY, extra=said((5.0, 9.0))), hypothesis=Hypothesis(before=(QUEUE,)))

@@ -77,6 +77,22 @@ def test_a_slow_return_is_one_illness() -> None:
         assert len(seen(sinking)) == 1
 
 
+def test_what_remains_of_an_illness_is_no_other() -> None:
+    """An outage that leaves twice as many bad hits as are allowed, for ever, is not said to come back by chance."""
+    again = 0
+    for seed in range(10_000, 10_050):
+        remains = noise(seed, 0.12)
+        again += len(seen(trace(lambda due, remains=remains: due < 5 or remains(due)))) > 1  # type: ignore[misc]
+    assert again <= 1
+
+
+def test_where_it_was_never_well_both_are_one() -> None:
+    """A burst amid twice as many bad hits as are allowed is no relapse; after a time of health it is one."""
+    burst = within((0.0, 5.0), (30.0, 31.0))
+    assert len(seen(trace(lambda due: burst(due) or round(due * 100) % 10 == 0))) == 1
+    assert len(seen(trace(lambda due: burst(due) or (due < 15 and round(due * 100) % 10 == 0)))) == 2
+
+
 @pytest.mark.parametrize("asked", [errors(0.0), errors(0.5)], ids=["none", "half"])
 def test_where_nothing_or_half_may_be_bad_nothing_is_told(asked: Tolerance) -> None:
     """Without a share that could be chance, or with half of all, illnesses are not looked for."""

@@ -190,12 +190,20 @@ def test_sums_of_a_phase_are_relieved_by_all_its_seconds() -> None:
         (Outcome.SHED, 0, 0.3, True),
         (Outcome.SHED, 0, 0.1, False),
         (Outcome.REFUSED, 1_000_000, 0.9, False),
-        (Outcome.STATUS, 1_000_000, 0.9, False),
+        (Outcome.RESET, 1_000_000, 0.9, False),
+        (Outcome.CHECK, 1_000_000, 0.9, False),
+        (Outcome.STATUS, 1_000_000, 0.9, True),
+        (Outcome.STATUS, 1_000_000, 0.5, True),
+        (Outcome.STATUS, 1_000_000, 0.45, False),
+        (Outcome.SQL, 2_000, 0.9, False),
     ],
 )
 def test_failures_that_missing_cpu_may_explain(outcome: Outcome, age_us: int, share: float, excused: bool) -> None:
-    """A request given up may owe that to missing CPU if much of its time was missing; a refused one never does."""
+    """Who was given up may owe that if much of his time was missing; who was denied, if the target had not even half of
+    the CPU it wanted, for then its own deadlines pass; who was refused or got a wrong answer never does.
+    """
     state = in_fault({0: {0: slot({5_000: 4}, {outcome: 2}, age_us)}})
+    state.counts.outside(None, "read.status.504", 2)
     state.hits = [Hit(500_000, 0, outcome, age_us, 0), Hit(15_000_000, 0, outcome, age_us, 0)]
     view = relieved(state, Missing(others=dict.fromkeys(range(10), share)), EVERYWHERE)
     seen = view.slots[0][0]
@@ -209,21 +217,77 @@ def test_failures_that_missing_cpu_may_explain(outcome: Outcome, age_us: int, sh
 def test_one_bad_second_excuses_no_more_requests_than_a_second_has() -> None:
     """Of ten seconds of timeouts one second without CPU explains a tenth, and those took all but what they owe."""
     state = in_fault({n: {0: slot({}, {Outcome.TIMEOUT: 1, Outcome.POOL: 1}, 3_000_000)} for n in range(100)})
-    view = relieved(state, Missing(others={4: 0.5}), EVERYWHERE)
+    view = relieved(state, Missing(others={4: 0.4}), EVERYWHERE)
     whole = Slot()
     for names in view.slots.values():
         whole.add(names[0])
     assert whole.done == {Outcome.OK: 20, Outcome.TIMEOUT: 100, Outcome.POOL: 80}
     assert whole.ok.total == whole.adjusted.total == 20
-    assert whole.ok.quantile(0.0) == pytest.approx(2_000_000, rel=0.02)
+    assert whole.ok.quantile(0.0) == pytest.approx(2_200_000, rel=0.02)
+
+
+def test_a_starved_second_excuses_no_more_denials_than_a_second_has() -> None:
+    """Of ten seconds of 503 one second without CPU explains a tenth, beside what was given up, and at best at once."""
+    state = in_fault({n: {0: slot({}, {Outcome.TIMEOUT: 1, Outcome.STATUS: 2}, 900_000)} for n in range(100)})
+    state.counts.outside(None, "read.status.503", 200)
+    whole = Slot()
+    for names in relieved(state, Missing(others={4: 0.6}), EVERYWHERE).slots.values():
+        whole.add(names[0])
+    assert whole.done == {Outcome.OK: 30 + 40, Outcome.TIMEOUT: 70, Outcome.STATUS: 160}
+    assert whole.ok.total == whole.adjusted.total == 70
+    assert whole.ok.max() == 0
+    assert whole.due == 300
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        pytest.param({}, 40, id="nobody knows which"),
+        pytest.param({"read.status.502": 30, "read.status.500": 10, "read.retried": 9}, 40, id="not about time"),
+        pytest.param({"read.status.502": 30, "read.status.504": 10}, 30, id="a quarter"),
+        pytest.param({"read.status.503": 30, "list.status.504": 10}, 0, id="all"),
+    ],
+)
+def test_only_statuses_about_time_are_excused(said: dict[str, int], left: int) -> None:
+    """A target that starves says 503 or 504; that it finds nobody behind it, or fails itself, is its own matter."""
+    state = in_fault({n: {0: slot({5_000: 1}, {Outcome.STATUS: 4}, 900_000)} for n in range(10)})
+    state.coarse = {(Phase.FAULT, 0): slot({5_000: 1}, {Outcome.STATUS: 4}, 900_000)}
+    state.coarse_until = 100
+    state.hits = [Hit(500_000, 0, Outcome.STATUS, 900_000, 0)]
+    for name, count in said.items():
+        state.counts.add(5, name, count, state.phase_of_slot)
+    view = relieved(state, Missing(others=dict.fromkeys(range(10), 0.9)), EVERYWHERE)
+    assert sum(names[0].done.get(Outcome.STATUS, 0) for names in view.slots.values()) == left
+    assert view.coarse[Phase.FAULT, 0].done.get(Outcome.STATUS, 0) == left // 10
+    assert (view.hits[0].outcome is Outcome.OK) == (left == 0)
 
 
 def test_who_owes_most_of_his_wait_owes_all_of_it() -> None:
     """A request given up that missed CPU for half of its age or more would have been answered at once at best."""
     state = in_fault({})
-    state.hits = [Hit(4_500_000, 0, Outcome.TIMEOUT, age_us, 0) for age_us in (2_000_000, 3_000_000)]
+    state.hits = [Hit(4_500_000, 0, Outcome.TIMEOUT, age_us, 0) for age_us in (1_500_000, 3_000_000)]
+    view = relieved(state, Missing(others={4: 0.4}), EVERYWHERE)
+    assert [hit.response_us for hit in view.hits] == [0, 2_200_000]
+
+
+def test_how_late_a_starving_target_would_have_been_nobody_knows() -> None:
+    """Who was given up, or denied, by a target with less than half of the CPU it wanted would be answered at once."""
+    state = in_fault({})
+    state.counts.outside(None, "read.status.503", 1)
+    state.hits = [Hit(4_500_000, 0, outcome, 3_000_000, 0) for outcome in (Outcome.TIMEOUT, Outcome.STATUS)]
     view = relieved(state, Missing(others={4: 0.5}), EVERYWHERE)
-    assert [hit.response_us for hit in view.hits] == [0, 2_000_000]
+    assert [(hit.outcome, hit.response_us) for hit in view.hits] == [(Outcome.OK, 0)] * 2
+
+
+def test_who_ran_longer_than_he_waited_does_not_starve() -> None:
+    """A target that one stranger keeps waiting for half of a second, and that ran for more, owes no denial to that."""
+    state = in_fault({})
+    state.counts.outside(None, "read.status.503", 1)
+    state.hits = [Hit(4_500_000, 0, Outcome.STATUS, 900_000, 0)]
+    assert relieved(state, Missing(others={4: 0.6}, fed=frozenset({4})), EVERYWHERE).hits == state.hits
+    known = State(load_epoch_ns=EPOCH)
+    known.pressure = [second(1, target_wait_s=2.0, target_cpu=0.9), second(2, target_wait_s=2.0, target_cpu=0.3)]
+    assert missing(known).fed == {0}
 
 
 def test_a_long_wait_owes_no_more_than_was_missing_while_it_lasted() -> None:
