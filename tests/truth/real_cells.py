@@ -16,10 +16,11 @@ NOTHING = "nothing happens"
 REMAINS = "+25 % remains"
 RELAPSE = "relapse after 20 s"
 BROWN_OUT = "brown-out of 3 %"
+SWINGS = "back in swings"
 RETURNS = (
     "back in a straight line",
     "back exponentially",
-    "back in swings",
+    SWINGS,
     "slow start: refused, then warming up",
 )
 
@@ -64,8 +65,8 @@ class Live:
 
     @property
     def by_latency(self) -> bool:
-        """Whether it is slowness that ends; else it is errors, and `p95` may be anything below half a timeout."""
-        return self._target().shape != "" or self.script == REMAINS
+        """Whether it rests on `p95`; where it is errors that end, that may be anything below half a timeout."""
+        return self._target().shape != "" or self.script == REMAINS or bool(self.meanwhile)
 
     @property
     def allowed_s(self) -> float:
@@ -91,6 +92,8 @@ class Live:
             return (None, Return.INCONCLUSIVE, Return.RECOVERED)
         if self.truth_s is None:
             return (Return.NOT_RECOVERED, Return.INCONCLUSIVE)
+        if self.script == SWINGS:  # each that crosses the bound once more may be called a relapse
+            return (Return.RECOVERED, Return.RELAPSED, Return.INCONCLUSIVE)
         return (Return.RELAPSED if self.script == RELAPSE else Return.RECOVERED, Return.INCONCLUSIVE)
 
     def plan(self) -> dict[str, object]:

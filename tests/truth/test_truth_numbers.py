@@ -80,3 +80,10 @@ def test_the_dead_do_not_hold() -> None:
 def test_what_cannot_be_known_is_unknown(says: str) -> None:
     """Without traffic, without a probe's answer and with a saturated generator the verdict is UNKNOWN."""
     assert {run.outcome for run in line(says, runs=10).runs} == {Outcome.UNKNOWN}
+
+
+def test_a_probe_that_says_nothing_and_failures_by_chance_prove_nothing() -> None:
+    """Three failures of 283 where 1 % may fail, and no answer of a probe: nobody knows whether it recovered."""
+    [nth] = [nth for nth, cell in enumerate(CELLS) if cell.says == "no answer of the probe" and cell.rate == 20.0]
+    [run] = many(nth, [200_118])
+    assert run.outcome is Outcome.UNKNOWN

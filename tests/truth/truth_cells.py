@@ -64,11 +64,6 @@ class Cell:
         return Return.RELAPSED if self.make is target.relapse else Return.RECOVERED
 
     @property
-    def thinned(self) -> int:
-        """One of so many runs is played: busy ones take long."""
-        return 10 if self.rate > 1000 else 1
-
-    @property
     def play_share(self) -> float:
         """p: the share of requests affected."""
         return self.make(Random(0), self.longest_s).share
