@@ -21,6 +21,7 @@ FLAGSHIP = "experiments/lost-replica-slow-database.yaml"
 @click.option("--fragile", is_flag=True, help="With everyday defects: constant health, leaking sessions, …")
 @click.option("--isolated", is_flag=True, help="The model in a network namespace of its own; needs root.")
 @click.option("--own-disk", is_flag=True, help="Audit trails, on a small disk that only the demo has.")
+@click.option("--cache", is_flag=True, help="Replicas read through a cache, in a Redis that only the demo has.")
 @click.option("--serve", is_flag=True, help="Only start the system and keep it until SIGINT or SIGTERM.")
 @click.option("--base-port", type=int, default=None, help="First of the demo's ports (18080).")
 @click.option("--dsn", default="", help="Use this Postgres instead of starting one.")
@@ -60,7 +61,7 @@ def _serve(options: dict[str, object]) -> int:
     args = [f"--base-port={options['base_port']}"] if options["base_port"] else []
     args += [f"--dsn={options['dsn']}"] if options["dsn"] else []
     args += [f"--pg-bin={options['pg_bin']}"] if options["pg_bin"] else []
-    args += [f"--{flag.replace('_', '-')}" for flag in ("fragile", "isolated", "own_disk") if options[flag]]
+    args += [f"--{flag.replace('_', '-')}" for flag in ("fragile", "isolated", "own_disk", "cache") if options[flag]]
     return serve(args)
 
 
@@ -70,7 +71,7 @@ async def _play(path: Path, options: dict[str, object], interrupts: Interrupts) 
     from chaosrunner.demo.options import DISK_VARIABLE, DemoOptions
     from chaosrunner.demo.running import running_demo
 
-    names = ("fragile", "isolated", "own_disk", "base_port", "dsn", "pg_bin")
+    names = ("fragile", "isolated", "own_disk", "cache", "base_port", "dsn", "pg_bin")
     given = {name: options[name] for name in names if options[name]}
     wishes = Wishes(runs=Path(str(options["runs"])), quiet=bool(options["quiet"]))
     read_experiment(path, None)  # mistakes first: a system need not be started to find them

@@ -1,9 +1,9 @@
-"""A small real system to break: a gateway, three replicas, a slow back end and a real Postgres.
+"""A small real system to break: a gateway, three replicas, a slow back end, a real Postgres and, if asked for, a Redis.
 
-Every part is an operating-system process of its own, and all traffic to the replicas, the back end and Postgres passes
+Every part is an operating-system process of its own, and all traffic to the replicas and to what is behind them passes
 the embedded fault proxy. `--fragile` swaps care for the defects real systems have, with the same API on top.
 
-    running_demo ─starts▶ supervisor ─starts▶ gateway ─▶ proxy ─▶ api-1..3 ─▶ proxy ─▶ model, Postgres
+    running_demo ─starts▶ supervisor ─starts▶ gateway ─▶ proxy ─▶ api-1..3 ─▶ proxy ─▶ model, Postgres, Redis
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         system_file=arguments.system_out,
         isolated=arguments.isolated,
         own_disk=arguments.own_disk,
+        cache=arguments.cache,
     )
     from chaosrunner.demo.supervisor import supervise  # after the arguments: --help and mistakes answer at once
 
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fragile", action="store_true", help="with the defects that real systems have")
     parser.add_argument("--isolated", action="store_true", help="the model in a network namespace (needs root)")
     parser.add_argument("--own-disk", action="store_true", help="audit trails, on a small disk only this demo has")
+    parser.add_argument("--cache", action="store_true", help="replicas read through a cache, in a Redis of its own")
     parser.add_argument("--dir", type=Path, help="logs, users.csv and system file go here (default: temporary)")
     parser.add_argument(
         "--dsn",

@@ -19,6 +19,8 @@ KEY_VARIABLE = "CHAOSRUNNER_DEMO_KEY"
 """Environment variable that gives replicas the key of the tokens: a command line is public."""
 DATABASE_VARIABLE = "CHAOSRUNNER_DEMO_DATABASE"
 """Environment variable that gives replicas the DSN of the database."""
+CACHE_VARIABLE = "CHAOSRUNNER_DEMO_CACHE"
+"""Environment variable that gives replicas the URL of the cache; without it they have none."""
 DSN_VARIABLE = "CHAOSRUNNER_DEMO_DSN"
 """Environment variable with the DSN of a database to use, for people and for `running_demo`."""
 DISK_VARIABLE = "DEMO_DISK"
@@ -52,6 +54,7 @@ class DemoOptions:
         system_file: Where to write the system file in addition to the directory.
         isolated: Whether the model gets a network namespace of its own, which needs root.
         own_disk: Whether the replicas keep an audit trail, on a small disk that only this demo has.
+        cache: Whether the replicas read through a cache, in a Redis that only this demo has.
     """
 
     base_port: int = 18080
@@ -62,6 +65,7 @@ class DemoOptions:
     system_file: Path | None = None
     isolated: bool = False
     own_disk: bool = False
+    cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +108,22 @@ class Ports:
         return self.base + 21
 
     @property
+    def cache(self) -> int:
+        """Redis itself, in a demo that has a cache."""
+        return self.base + 22
+
+    @property
+    def proxied_cache(self) -> int:
+        """Where the fault proxy listens for Redis."""
+        return self.base + 23
+
+    @property
     def fault_proxy(self) -> int:
         """The HTTP API of the fault proxy."""
         return self.base + 30
 
-    def all(self) -> Iterator[tuple[str, int]]:
-        """Every part with the port it will listen on."""
+    def all(self, *, cached: bool = True) -> Iterator[tuple[str, int]]:
+        """Every part with the port it will listen on, those of a cache if there is to be one."""
         yield "the gateway", self.gateway
         for number in REPLICAS:
             yield f"api-{number}", self.replica(number)
@@ -118,16 +132,19 @@ class Ports:
         yield "the proxy of the model", self.proxied_model
         yield "Postgres", self.database
         yield "the proxy of Postgres", self.proxied_database
+        if cached:
+            yield "Redis", self.cache
+            yield "the proxy of Redis", self.proxied_cache
         yield "the fault proxy", self.fault_proxy
 
 
-def require_free(ports: Ports) -> None:
-    """Make sure that nothing listens on a port the demo needs.
+def require_free(ports: Ports, *, cached: bool = True) -> None:
+    """Make sure that nothing listens on a port the demo needs, with or without a cache.
 
     Raises:
         DemoUnavailable: Names every part and port that is taken.
     """
-    taken = [f"{port} ({part})" for part, port in ports.all() if not _is_free(port)]
+    taken = [f"{port} ({part})" for part, port in ports.all(cached=cached) if not _is_free(port)]
     if taken:
         noun = "port is" if len(taken) == 1 else "ports are"
         raise DemoUnavailable(

@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chaosrunner.demo.options import DATABASE_VARIABLE, HOST, KEY_VARIABLE, REPLICAS, Ports
+from chaosrunner.demo.cache_server import cache_command
+from chaosrunner.demo.options import CACHE_VARIABLE, DATABASE_VARIABLE, HOST, KEY_VARIABLE, REPLICAS, Ports
 from chaosrunner.demo.processes import Command
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Blueprint:
         dsn: The database as replicas reach it, through the fault proxy.
         isolation: The network namespace that the model lives in; None: it lives on this host.
         trail: Directory of the replicas' audit trails; None: they keep none.
+        redis: The program that is their cache; None: they have none.
         secret: Key of the tokens, shared by the replicas.
     """
 
@@ -39,6 +41,7 @@ class Blueprint:
     dsn: str
     isolation: Isolation | None = None
     trail: Path | None = None
+    redis: str | None = None
     secret: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def commands(self) -> list[Command]:
@@ -48,6 +51,7 @@ class Blueprint:
             self._model(),
             *(self._replica(number) for number in REPLICAS),
             self._gateway(),
+            *self._cache(),
         ]
 
     def health_urls(self) -> list[tuple[int, str]]:
@@ -63,6 +67,9 @@ class Blueprint:
     def log(self, name: str) -> Path:
         """Where a part's output goes."""
         return self.directory / "logs" / f"{name}.log"
+
+    def _cache(self) -> list[Command]:
+        return [] if self.redis is None else [cache_command(self.redis, self.ports.cache, self.log("cache"))]
 
     def _model(self) -> Command:
         arguments = ("--host", self._model_host, "--port", str(self.ports.model))
@@ -90,11 +97,12 @@ class Blueprint:
         return ["--fragile"] if self.fragile else []
 
     def _python(self, name: str, module: str, *arguments: str) -> Command:
+        cache = {} if self.redis is None else {CACHE_VARIABLE: f"redis://{HOST}:{self.ports.proxied_cache}/0"}
         return Command(
             name=name,
             argv=(sys.executable, "-m", f"chaosrunner.demo.{module}", *arguments),
             log=self.log(name),
-            environment={KEY_VARIABLE: self.secret, DATABASE_VARIABLE: self.dsn},
+            environment={KEY_VARIABLE: self.secret, DATABASE_VARIABLE: self.dsn, **cache},
         )
 
     def _proxy(self) -> Command:
@@ -114,6 +122,8 @@ class Blueprint:
             ("model", ports.proxied_model, f"{self._model_host}:{ports.model}"),
             ("database", ports.proxied_database, self.database),
         ]
+        if self.redis is not None:
+            routes.append(("cache", ports.proxied_cache, f"{HOST}:{ports.cache}"))
         speaks = {"model": {"protocol": "http"}}  # so that single answers of it can be struck
         return [
             {"name": name, "listen": f"{HOST}:{listen}", "upstream": upstream, "enabled": True, **speaks.get(name, {})}

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
+from chaosrunner.demo.cache import CarefulCache, HastyCache
+from chaosrunner.demo.cached import CachedService, HastyCachedService
 from chaosrunner.demo.careful import CarefulService
 from chaosrunner.demo.fragile import FragileService
 from chaosrunner.demo.identity import Tokens, bearer
 from chaosrunner.demo.metrics import CONTENT_TYPE, Metrics
 from chaosrunner.demo.model_client import ModelClient
-from chaosrunner.demo.options import DATABASE_VARIABLE, FRAGILE_VARIABLE, HOST, KEY_VARIABLE
+from chaosrunner.demo.options import CACHE_VARIABLE, DATABASE_VARIABLE, FRAGILE_VARIABLE, HOST, KEY_VARIABLE
 from chaosrunner.demo.service import Agent, Fetched, NoSuchAgent
 from chaosrunner.demo.serving import Served, serve_until_stopped
 from chaosrunner.demo.sessions import CarefulSessions, DatabaseAddress, DatabaseAway, LeakySessions, wait_for_database
@@ -239,7 +241,8 @@ def _agent_id(request: web.Request) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; the main of `python -m chaosrunner.demo.replica`.
 
-    The environment gives what must not be seen on a command line: the key of the tokens and the database's DSN.
+    The environment gives what must not be seen on a command line: the key of the tokens, the database's DSN and, if
+    there is a cache, the URL of that.
     """
     parser = argparse.ArgumentParser(prog="chaosrunner.demo.replica", description=__doc__)
     parser.add_argument("--name", required=True)
@@ -283,9 +286,12 @@ async def _trail(directory: Path | None, name: str, *, fragile: bool) -> AsyncIt
 
 
 def _service(address: DatabaseAddress, model: ModelClient, *, fragile: bool) -> Service:
+    cache, name = os.environ.get(CACHE_VARIABLE), address.application_name
     if fragile:
-        return FragileService(LeakySessions(address), model)
-    return CarefulService(CarefulSessions(address), model)
+        leaky = LeakySessions(address)
+        return HastyCachedService(leaky, model, HastyCache(cache, name=name)) if cache else FragileService(leaky, model)
+    careful = CarefulSessions(address)
+    return CachedService(careful, model, CarefulCache(cache, name=name)) if cache else CarefulService(careful, model)
 
 
 if __name__ == "__main__":

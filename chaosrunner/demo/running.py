@@ -62,7 +62,7 @@ class Demo:
         return seen_from_outside(self.supervisor_pid, self.directory / DISK)
 
     def pid_of(self, part: str) -> int | None:
-        """The pid of api-1, api-2, api-3, gateway, model, proxy or postgres; None while it is dead.
+        """The pid of api-1, api-2, api-3, gateway, model, proxy, postgres or cache; None while it is dead.
 
         Raises:
             KeyError: There is no such part.
@@ -82,7 +82,7 @@ async def running_demo(options: DemoOptions | None = None) -> AsyncIterator[Demo
         The demo, once every part answers.
 
     Raises:
-        DemoUnavailable: A port is taken, or no Postgres is found.
+        DemoUnavailable: A port is taken, or no Postgres (or, if asked for, no Redis) is found.
         DemoFailed: A part did not start.
     """
     options = options or DemoOptions()
@@ -113,6 +113,8 @@ def _command(options: DemoOptions, directory: Path) -> list[str]:
         command.append("--isolated")
     if options.own_disk:
         command.append("--own-disk")
+    if options.cache:
+        command.append("--cache")
     if options.pg_bin is not None:
         command += ["--pg-bin", str(options.pg_bin)]
     if options.system_file is not None:

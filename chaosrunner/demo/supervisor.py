@@ -11,6 +11,7 @@ import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from chaosrunner.demo.cache_server import find_redis, pinged
 from chaosrunner.demo.identity import users_csv
 from chaosrunner.demo.isolation import Isolation, isolated
 from chaosrunner.demo.options import (
@@ -121,11 +122,11 @@ async def supervise(options: DemoOptions, *, until_eof: bool) -> None:
         until_eof: Whether the end of standard input stops it.
 
     Raises:
-        DemoUnavailable: A port is taken, or no Postgres is found.
+        DemoUnavailable: A port is taken, or no Postgres (or, if asked for, no Redis) is found.
         DemoFailed: A part ended or did not answer while starting.
     """
     ports = Ports(options.base_port)
-    require_free(ports)
+    require_free(ports, cached=options.cache)
     async with AsyncExitStack() as stack:
         directory = _directory(options, stack)
         stop = _stop_asked(until_eof=until_eof)
@@ -154,6 +155,8 @@ async def _start(options: DemoOptions, blueprint: Blueprint, supervisor: Supervi
         await supervisor.adopt(postgres)
     async with asyncio.timeout(READY_WITHIN_S):
         await asyncio.gather(*(_answers(port, path) for port, path in blueprint.health_urls()))
+        if options.cache:
+            await pinged(blueprint.ports.cache)
     supervisor.ready()
 
 
@@ -255,6 +258,7 @@ def _blueprint(options: DemoOptions, directory: Path) -> Blueprint:
         dsn=proxied,
         isolation=Isolation(options.base_port) if options.isolated else None,
         trail=directory / DISK if options.own_disk else None,
+        redis=find_redis() if options.cache else None,
     )
 
 
@@ -272,7 +276,7 @@ def _directory(options: DemoOptions, stack: AsyncExitStack) -> Path:
 
 def _write_files(options: DemoOptions, directory: Path) -> None:
     namespace = Isolation(options.base_port).name if options.isolated else None
-    text = system_file(Ports(options.base_port), dsn=options.dsn, namespace=namespace)
+    text = system_file(Ports(options.base_port), dsn=options.dsn, namespace=namespace, cached=options.cache)
     (directory / "users.csv").write_text(users_csv())
     (directory / SYSTEM_FILE).write_text(text)
     if options.system_file is not None:

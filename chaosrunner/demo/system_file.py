@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from chaosrunner.demo.options import Ports
 
 
-def system_file(ports: Ports, *, dsn: str | None = None, namespace: str | None = None) -> str:
+def system_file(ports: Ports, *, dsn: str | None = None, namespace: str | None = None, cached: bool = False) -> str:
     """The YAML text of the system file.
 
     Args:
@@ -20,11 +20,13 @@ def system_file(ports: Ports, *, dsn: str | None = None, namespace: str | None =
         dsn: The database that was given; the demo's own Postgres when None. Its password is left out, because a file is
             no place for one: Postgres clients take it from PGPASSWORD.
         namespace: The network namespace of the model; None when it has none of its own.
+        cached: Whether there is a cache.
     """
     replicas = ", ".join(str(ports.replica(number)) for number in REPLICAS)
     proxies = ", ".join(f"api-{number}" for number in REPLICAS)
     app = own_dsn(ports) if dsn is None else without_password(dsn)
     admin = own_dsn(ports, ADMIN_ROLE) if dsn is None else without_password(dsn)
+    cache = f"cache:\n  redis: redis://{HOST}:{ports.cache}/0\n  proxies: [cache]\n" if cached else ""
     inside = f"\n  namespaces: [{namespace}]" if namespace else ""
     return f"""\
 # yaml-language-server: $schema=../../chaosrunner/schema/system.schema.json
@@ -40,7 +42,7 @@ database:
   dsn: {app}
   admin: {admin}
   proxies: [database]
-"""
+{cache}"""
 
 
 def own_dsn(ports: Ports, role: str = APP_ROLE) -> str:

@@ -15,7 +15,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 def test_every_part_has_a_port_of_its_own_within_the_span():
     """No two parts share a port, and all lie in the `SPAN` ports from the base."""
     ports = [port for _, port in Ports(20000).all()]
-    assert len(set(ports)) == len(ports) == 12
+    assert len(set(ports)) == len(ports) == 14
     assert all(20000 <= port < 20000 + SPAN for port in ports)
 
 
@@ -27,6 +27,15 @@ def test_a_taken_port_is_named_with_its_part():
     assert f"port is taken: {base + 4} (the model);" in str(refusal.value)
     assert "\n" not in str(refusal.value)
     require_free(Ports(base))
+
+
+def test_a_port_that_only_a_cache_needs_is_nobody_elses():
+    """What listens where the cache would is refused by a demo with a cache, and by no other."""
+    base = free_base_port()
+    with socket.create_server(("127.0.0.1", Ports(base).cache)):
+        require_free(Ports(base), cached=False)
+        with pytest.raises(DemoUnavailable, match=r"\(Redis\)"):
+            require_free(Ports(base), cached=True)
 
 
 def test_the_shipped_system_file_is_what_the_demo_writes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 BASE = "chaosrunner/python:1"
 IMAGE = "chaosrunner/demo:1"
+EXTRAS = frozenset({"demo", "docker", "redis"})
 LIBRARIES = "lib/x86_64-linux-gnu"
 PIP = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 """All that the project needs is there already, what it is built with as well (0 is pip's way to say: none)."""
 LEFT_OUT = re.compile(r"__pycache__|/(test|tests|idlelib|tkinter|turtledemo|site-packages|config-[^/]*)(/|$)")
+REDIS = shutil.which("redis-server")
 APPLETS = ("sh", "ls", "cat", "sleep", "kill", "mkdir", "rm")
 
 
@@ -51,12 +54,14 @@ def build(api: docker.APIClient) -> str:
 def _base() -> bytes:
     """A root file system with a Python, what the project needs, and a shell."""
     assert BUSYBOX is not None
+    assert REDIS is not None
     stdlib, site = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
     at = f"usr/local/lib/{stdlib.name}"
     python = Path(sys.executable).resolve()
     files = {f"{at}/{path.relative_to(stdlib)}": path for path in _below(stdlib)}
     files |= {f"{at}/site-packages/{path.relative_to(site)}": path for path in _packages(site)}
     files["usr/local/bin/python3"] = python
+    files["usr/local/bin/redis-server"] = Path(REDIS)
     files |= {f"{LIBRARIES}/{path.name}": path for path in _libraries(files.values())}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -89,7 +94,7 @@ def _below(directory: Path) -> Iterator[Path]:
 
 def _packages(site: Path) -> Iterator[Path]:
     """The files of what the project and its build need, but not the project itself."""
-    for name in sorted({*_needs("chaosrunner", frozenset({"demo", "docker"})), "pip", "setuptools"} - {"chaosrunner"}):
+    for name in sorted({*_needs("chaosrunner", EXTRAS), "pip", "setuptools"} - {"chaosrunner"}):
         for file in importlib.metadata.distribution(name).files or ():
             path = Path(str(file.locate()))
             if path.is_relative_to(site) and path.is_file() and path.suffix != ".pyc":
