@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING
 
 from resources_rig import may_mount
 
+from fault_injectors.network_netem import Latency
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLONE_NEWNET = 0x40000000
 HERE = may_mount() and all(shutil.which(name) for name in ("ip", "nft", "tc", "ss", "nsenter"))
 WHY_NOT = "needs root with CAP_SYS_ADMIN, nftables and iproute2: namespaces of our own are broken"
+NETEM = HERE and Latency().available().ok
+"""Whether this kernel has netem. What needs it is collected only then; `make kernel` boots a kernel that has it."""
 PORT = 53
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from contract_rig import fault_of, system_of
-from network_rig import HERE, WHY_NOT, Cable, cables
+from network_rig import HERE, NETEM, WHY_NOT, Cable, cables
 
 from chaosrunner.contract import Bench, InjectorContract, none_created
 from chaosrunner.model.fault import Target
@@ -14,6 +14,7 @@ from chaosrunner.model.system import Component
 from fault_injectors.network import Loss, Partition, Reject
 from fault_injectors.network_dns import Dns
 from fault_injectors.network_mtu import Mtu
+from fault_injectors.network_netem import Duplicate, Latency, Reorder
 from fault_injectors.network_reset import Reset
 from fault_injectors.network_route import Route
 from fault_injectors.network_shape import Bandwidth
@@ -33,6 +34,12 @@ KINDS = [
     pytest.param(Route, {"peer": "10.9.0.2"}, id="route"),
     pytest.param(Bandwidth, {"rate": 20_000.0}, id="bandwidth"),
 ]
+if NETEM:
+    KINDS += [
+        pytest.param(Latency, {"add": 0.1, "jitter": 0.02}, id="netem-latency"),
+        pytest.param(Reorder, {"share": 0.5}, id="netem-reorder"),
+        pytest.param(Duplicate, {"share": 0.5}, id="netem-duplicate"),
+    ]
 
 
 def bench_on(injector: Any, made: list[Cable], **params: object) -> Bench:
