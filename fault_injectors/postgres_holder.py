@@ -209,7 +209,7 @@ async def _stay(connection: asyncpg.Connection[Any], script: Mapping[str, Any], 
                 await ended.wait()
         except TimeoutError:
             continue
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             break  # ended in the middle of it, or nothing that another turn would mend
     raise Ended
 
@@ -238,7 +238,7 @@ async def _grab(orders: Orders) -> asyncpg.Connection[Any] | None:
     settings = {"application_name": orders.tag, "idle_session_timeout": str(int(orders.seconds * 1000))}
     try:
         return await asyncpg.connect(orders.dsn, timeout=CONNECT_S, statement_cache_size=0, server_settings=settings)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         return None  # somebody was quicker; the next round ends their session
 
 

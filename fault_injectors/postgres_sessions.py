@@ -61,7 +61,7 @@ async def session(
         yield connection
     except asyncpg.PostgresError as error:
         raise InjectorError(f"{what}: Postgres says {type(error).__name__}: {error}") from None
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise InjectorError(f"{what}: Postgres cannot be reached: {type(error).__name__} {error}") from None
     finally:
         if connection is not None:

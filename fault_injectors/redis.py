@@ -30,6 +30,10 @@ SPARE_FILES = 100
 """Files a holder needs apart from its connections."""
 SILENCE_S = 0.4
 """A server that has not answered a PING for so long is silent; longer than a slice of a pause."""
+TICK = 0.9
+"""Of the time between two looks of a server that nobody calls (`hz`) at whether a pause is over."""
+SLICE_MS = 90
+"""Of a pause of everything, which is so long at a time; longer only where the server's clock is slower than usual."""
 
 
 class Pause(Held):
@@ -54,7 +58,8 @@ class Pause(Held):
         assert isinstance(params, Pause.Params)
         if params.commands == "writes":
             return Plan(says="every command that writes waits", job={"do": "pause writes"})
-        return Plan(says="every command waits", job={"do": "pause"})
+        slice_ms = max(SLICE_MS, int(TICK * 1000 / int(seen.settings["hz"])))
+        return Plan(says="every command waits", job={"do": "pause", "slice_ms": slice_ms})
 
     async def evidence(self, recipe: Recipe, url: str) -> Evidence:
         """A PING is not answered; or clients wait with a write."""

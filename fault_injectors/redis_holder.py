@@ -19,11 +19,10 @@ from fault_injectors.redis_server import Choice, session
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-SLICE_MS = 200
-"""The server waits so long at a time, so that it is over so soon when the holder is ended."""
 WRITES_MS = 600
+"""Writes wait so long at a time, so that a holder that is late on a busy host lets none through."""
 WRITES_TICK_S = 0.15
-"""Writes wait so long at a time, and it is asked for again so often."""
+"""How often that is asked for again."""
 TICK_S = 0.05
 CALM_TICK_S = 0.2
 """How often to look once no slot is free and nobody was ended."""
@@ -41,17 +40,18 @@ Orders = dict[str, Any]
 
 
 async def pause(orders: Orders) -> None:
-    """Make every command wait, slice after slice.
+    """Make every command wait, slice of `slice_ms` after slice.
 
     All slices are sent at once. A server that has just paused has already read the next of them, which is therefore the
     first to go on when the slice is over, before anybody who waits: there is no gap. It also ends when we are gone: a
     connection that is closed is forgotten with all that waits in it.
     """
+    slice_ms = orders["job"]["slice_ms"]
     async with session(orders["url"], name=orders["tag"], answer_s=orders["seconds"]) as client:
         connection = client.connection
         assert connection is not None
-        slices = int(orders["seconds"] * 1000 / SLICE_MS)
-        one = ("CLIENT", "PAUSE", SLICE_MS, "ALL")
+        slices = int(orders["seconds"] * 1000 / slice_ms)
+        one = ("CLIENT", "PAUSE", slice_ms, "ALL")
         await connection.send_packed_command(connection.pack_commands([one] * slices))
         for nth in range(slices):
             await connection.read_response()
@@ -60,7 +60,11 @@ async def pause(orders: Orders) -> None:
 
 
 async def pause_writes(orders: Orders) -> None:
-    """Make commands that write wait; whoever reads is served, and so are we."""
+    """Make commands that write wait; whoever reads is served, and so are we.
+
+    Asked for again well before it ends. Slices sent at once, with what waits as writes do in between, have been seen to
+    let a write of somebody else through between two of them.
+    """
     async with session(orders["url"], name=orders["tag"]) as client:
         await client.execute_command("CLIENT PAUSE", WRITES_MS, "WRITE")
         leased.say({"began": True})

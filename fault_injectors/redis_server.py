@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,7 +27,14 @@ CONTROL = "chaosrunner-control"
 """Name of clients that look and undo; they create nothing."""
 FULL = "max number of clients"
 PLACES = ("clients", "replication")
-SETTINGS = ("busy-reply-threshold", "maxmemory", "maxmemory-policy", "min-replicas-to-write", "min-replicas-max-lag")
+SETTINGS = (
+    "busy-reply-threshold",
+    "hz",
+    "maxmemory",
+    "maxmemory-policy",
+    "min-replicas-to-write",
+    "min-replicas-max-lag",
+)
 NOT_INSTALLED = "redis-py is not installed; pip install 'chaosrunner[redis]'"
 
 
@@ -135,7 +143,7 @@ async def session(
             raise InjectorError(f"redis cannot be reached: {error}") from None
         raise Unanswered(f"redis: no answer in {answer_s:g} s") from None
     except exceptions.RedisError as error:
-        raise (Full if FULL in str(error) else InjectorError)(f"redis: {error}") from None
+        raise (Full if _is_full(error) else InjectorError)(f"redis: {_why(error)}") from None
     except OSError as error:
         raise InjectorError(f"redis cannot be reached: {error}") from None
     finally:
@@ -207,6 +215,31 @@ def refused(info: Mapping[str, Any], error: str) -> int:
     return int(info.get(f"errorstat_{error}", {}).get("count", 0))
 
 
+def _is_full(error: Exception) -> bool:
+    """Whether the server lets nobody in: it says so, or, before TLS has begun, can only end the connection."""
+    return FULL in str(error) or _is_cut_off(error)
+
+
+def _is_cut_off(error: Exception) -> bool:
+    return isinstance(error.__context__, ConnectionResetError) and " connecting to " in str(error)
+
+
+def _why(error: Exception) -> str:
+    """What went wrong; in words of ours where the library has none that tell what to do."""
+    match error.__context__:
+        case ssl.SSLCertVerificationError() as untrusted:
+            return (
+                f"its certificate is not trusted ({untrusted.verify_message}); "
+                "rediss://…?ssl_ca_certs=FILE names the authority"
+            )
+        case FileNotFoundError():
+            return "a file that its URL names (ssl_ca_certs, ssl_certfile or ssl_keyfile) is not there"
+        case _ if _is_cut_off(error):
+            return "the connection was ended before TLS began, as a full server does"
+        case _:
+            return str(error)
+
+
 async def _connect(client: Redis, knock_s: float) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + knock_s
@@ -214,7 +247,7 @@ async def _connect(client: Redis, knock_s: float) -> None:
         try:
             await client.execute_command("PING")
         except Exception as error:
-            if FULL not in str(error) or loop.time() > until:
+            if not _is_full(error) or loop.time() > until:
                 raise
         else:
             return
@@ -242,6 +275,9 @@ def connecting(url: str, name: str, answer_s: float | None) -> Redis:
             retry=Retry(NoBackoff(), 0),
             single_connection_client=True,
         )
+        client.connection_pool.make_connection()  # connects to nothing; an option of the URL that it lacks is told
     except (ValueError, TypeError) as error:  # its text may quote the URL
-        raise InjectorError(f"the URL of redis is not understood ({type(error).__name__})") from None
+        raise InjectorError(
+            f"the URL of redis, or an option of it, is not understood ({type(error).__name__})"
+        ) from None
     return client

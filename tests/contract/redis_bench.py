@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import os
 import shutil
 import socket
 import subprocess
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from chaosrunner.model.fault import Injector
 
 PASSWORD = "wholly-secret"
-PROGRAM = shutil.which("redis-server")
+PROGRAM = shutil.which(os.environ.get("CHAOSRUNNER_REDIS", "redis-server"))
+"""Of this machine, unless `make redis` tries one of another release."""
 SETTINGS = ("maxmemory", "maxmemory-policy", "maxclients", "min-replicas-to-write", "timeout")
 START_S = 10.0
 PAGES = 2000
@@ -44,10 +47,20 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A redis-server of our own, with nothing on disk but its log, that can be started again on its port."""
+    """A redis-server of our own, with nothing on disk but its log, that can be started again on its port.
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    Args:
+        folder: where its log is.
+        settings: as on its command line.
+        secure: options of a URL with which whoever injects speaks TLS, at a port of its own; empty: no TLS.
+    """
+
+    def __init__(self, folder: Path, *settings: str, secure: str = "") -> None:
         self.port = free_port()
+        self.secure = secure
+        if secure:
+            self.tls_port = free_port()
+            settings += ("--tls-port", str(self.tls_port))
         self.words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD]
         self.words += ["--dir", str(folder), "--logfile", "redis.log", *settings]
         self.process: subprocess.Popen[bytes] | None = None
@@ -85,7 +98,15 @@ class RedisServer:
     @property
     def template(self) -> str:
         """The URL as a system file says it."""
+        if self.secure:
+            return f"rediss://:${{CONTRACT_PASSWORD}}@127.0.0.1:{self.tls_port}/0?{self.secure}"
         return f"redis://:${{CONTRACT_PASSWORD}}@127.0.0.1:{self.port}/0"
+
+    def secured(self, options: str) -> RedisServer:
+        """The same server, through TLS with other options."""
+        other = copy.copy(self)
+        other.secure = options
+        return other
 
     async def _answers(self) -> bool:
         client = self.client()
@@ -98,9 +119,9 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def launch_redis(folder: Path, *settings: str) -> AsyncIterator[RedisServer]:
+async def launch_redis(folder: Path, *settings: str, secure: str = "") -> AsyncIterator[RedisServer]:
     """A Redis on a free port of the loopback, which ends with the block."""
-    server = RedisServer(folder, *settings)
+    server = RedisServer(folder, *settings, secure=secure)
     try:
         await server.start()
         yield server
