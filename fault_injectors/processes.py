@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from chaosrunner.model.system import Component, Processes
 PROC = Path("/proc")
 _LISTEN = "0A"
 """TCP_LISTEN as /proc/net/tcp spells it."""
+_LOOKS = 10
+_LOOK_AGAIN_S = 0.05
+"""A process that ends has no open files any more a moment before its sockets are closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,17 +251,24 @@ def _owner(port: int, pids: set[int]) -> int | None:
     return heads[0] if heads else None
 
 
-def _listeners(ports: Iterable[int]) -> dict[int, set[int]]:
+def _listeners(ports: Sequence[int]) -> dict[int, set[int]]:
     """Port → pids that hold a listening socket of it."""
+    for _ in range(_LOOKS):
+        owners, unseen = _look(ports)
+        if not unseen:
+            return owners
+        time.sleep(_LOOK_AGAIN_S)
+    raise InjectorError(f"the owner of port {min(unseen)} cannot be seen; run as its user or as root")
+
+
+def _look(ports: Sequence[int]) -> tuple[dict[int, set[int]], set[int]]:
+    """Port → pids that hold a listening socket of it; and the ports with such a socket that nobody seems to hold."""
     owners: dict[int, set[int]] = {port: set() for port in ports}
     by_inode = {inode: port for port, inode in _listening() if port in owners}
     for pid in _pids():
         for inode in _socket_inodes(pid) & by_inode.keys():
             owners[by_inode[inode]].add(pid)
-    unseen = set(by_inode.values()) - {port for port, pids in owners.items() if pids}
-    if unseen:
-        raise InjectorError(f"the owner of port {min(unseen)} cannot be seen; run as its user or as root")
-    return owners
+    return owners, set(by_inode.values()) - {port for port, pids in owners.items() if pids}
 
 
 def _listening() -> Iterator[tuple[int, str]]:

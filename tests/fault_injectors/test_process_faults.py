@@ -7,7 +7,9 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -121,6 +123,23 @@ async def test_a_port_belongs_to_the_head_of_a_family() -> None:
     async with python(FAMILY) as (process, port):
         [found] = processes.instances(system_by(ports=(int(port),)).components["api"])
         assert found.pid == process.pid
+
+
+def test_a_port_that_is_between_owners_is_looked_at_again() -> None:
+    """A socket that listens while no process has it open belongs to who has it a moment later."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as listener:
+        api = system_by(ports=(listener.getsockname()[1],)).components["api"]
+        socket.send_fds(ours, [b"x"], [listener.fileno()])
+        listener.close()
+        with pytest.raises(InjectorError, match="cannot be seen"):
+            processes.instances(api)
+        received: list[int] = []
+        comes = threading.Timer(0.1, lambda: received.extend(socket.recv_fds(theirs, 1, 1)[1]))
+        comes.start()
+        assert [found.pid for found in processes.instances(api)] == [os.getpid()]
+        comes.join()
+        os.close(received[0])
 
 
 async def test_a_port_of_strangers_is_refused() -> None:
