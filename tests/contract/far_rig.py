@@ -54,8 +54,12 @@ class FarHost:
         return subprocess.run(words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
 
     def start(self, mark: str) -> None:
-        """A process there, with a mark on its command line."""
+        """A process there, with a mark on its command line; it is there when this returns."""
         self.call(f"{sys.executable} -c '{SLEEPER}' {mark} >/dev/null 2>&1 </dev/null & echo")
+        end = time.monotonic() + STARTS_WITHIN_S
+        while states_of(mark) != ["S"]:
+            assert time.monotonic() < end, f"{states_of(mark)}: nothing with {mark} came up there"
+            time.sleep(0.05)
 
     def cut(self, *, off: bool) -> None:
         """Cut it off, or let it be reached again."""

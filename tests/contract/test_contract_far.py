@@ -71,7 +71,6 @@ def bench(host: FarHost, mark: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
     async def replace_it() -> None:
         host.call(f"pkill -KILL -f '{mark[:-1]}[{mark[-1]}]' || true")
         host.start(mark)
-        await becomes(mark, ["S"], 10.0)
 
     component = Component(name="far", host=host.name, processes=Processes(command=mark, at_most=1))
     return Bench(
