@@ -8,25 +8,26 @@ BIN := $(VENV)/bin
 PACKAGES := nginx-light chromium openssl curl postgresql docker.io docker-compose busybox-static nftables iproute2 openssh-server redis-server
 ARGS ?=
 
-.PHONY: demo test lint bench bench-load bench-latency truth soak torture questions packages peers generators clean
+.PHONY: demo test lint bench bench-load bench-latency truth soak torture kernel redis questions packages peers generators clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	@$(BIN)/chaosrunner demo $(ARGS)
 
-# Three sittings: what is pure, with all its branches covered by its own tests; all else that is quick; and whole
-# experiments on the real thing, one after the other, because they measure.
+# Three sittings: what is pure, with all its branches covered by its own tests; all else that is quick; and, one after the
+# other, whole experiments on the real thing, which measure, and scans of this host, which end what other tests hold.
 PURE := tests/model tests/logic
 PYTEST := $(BIN)/python -m pytest
-# The quick rest mostly waits, so it takes two processes more than a small machine has cores.
+# The quick rest mostly waits, so it takes two processes more than a small machine has cores; `tests/conftest.py` says
+# which files go first, because by itself pytest would put those with few tests last, which are the longest.
 # Python 3.11's first patch releases report branches of a `match` that nothing can take.
 FULL := $(BIN)/python -c 'import sys; print(100 if sys.version_info >= (3, 11, 7) else 99)'
 
 test: $(VENV)/.test packages peers
 	@set -e; \
 	$(PYTEST) -q -n 2 $(PURE) --cov --cov-fail-under=$$($(FULL)) --cov-report=term:skip-covered $(ARGS); \
-	$(PYTEST) -q -n 4 --dist loadfile -m "not e2e" $(PURE:%=--ignore=%) $(ARGS); \
-	$(PYTEST) -v -m e2e tests/e2e tests/truth --durations=0 --durations-min=20 $(ARGS)
+	$(PYTEST) -q -n 4 --dist loadfile --no-loadscope-reorder -m "not e2e and not alone" $(PURE:%=--ignore=%) $(ARGS); \
+	$(PYTEST) -v -m "e2e or alone" tests/e2e tests/truth tests/cli tests/world --durations=0 --durations-min=20 $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -42,9 +43,9 @@ bench-load: PACKAGES := nginx-light wrk postgresql postgresql-contrib
 bench-load: $(VENV)/.test packages generators
 	@$(BIN)/python tests/benchmarks/load.py $(ARGS)
 
-# How long each fault takes to inject and to undo, beside the docker CLI, iptables, toxiproxy-cli and the like, as a
-# table for docs/reference/fault-latency.md; `ARGS="docker --times 20"` is one family, and not so often.
-bench-latency: PACKAGES := docker.io busybox-static nftables iproute2 iptables
+# How long each fault takes to inject and to undo, beside the docker CLI, iptables, psql, redis-cli and the like, as the
+# sections of docs/reference/fault-latency.md; `ARGS="docker --times 20"` is one family, and not so often.
+bench-latency: PACKAGES := docker.io busybox-static nftables iproute2 iptables postgresql redis-server stress-ng openssh-server openssh-client procps
 bench-latency: $(VENV)/.test packages peers
 	@$(BIN)/python tests/benchmarks/latency.py $(ARGS)
 
@@ -63,6 +64,22 @@ soak: $(VENV)/.test packages
 torture: $(VENV)/.test packages peers
 	@CHAOSRUNNER_TORTURE=20 CHAOSRUNNER_KILLS=1000 $(PYTEST) -q -n 4 --timeout 3600 tests/world/test_kill.py tests/contract \
 	  -k "(test_kill or test_11) and not noticed" $(ARGS)
+
+# What needs a kernel with netem (`network.latency`, `reorder`, `duplicate`), in Debian's own, which qemu boots over this
+# file system. Every instruction is emulated, so it wants a quiet machine; `ARGS="-k netem-latency"` to look at one of them.
+# Its exit code is a proof: with CI=true nothing may be skipped, and pytest fails if it finds nothing of these names.
+kernel: PACKAGES := qemu-system-x86 busybox-static kmod nftables iproute2
+kernel: $(VENV)/.test packages
+	@CI=true PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python tests/kernel/boot.py $(PEERS)/vm $(abspath $(BIN))/python -m pytest \
+	  -v -s --color no -p pytest_asyncio.plugin -p pytest_timeout -p no:cacheprovider --timeout 1200 \
+	  tests/contract/test_contract_network.py tests/fault_injectors/test_network_netem.py \
+	  -k "netem- or TestNetemTraffic" $(ARGS)
+
+# The Redis faults, also through TLS, on the Redis and the Valkey of a newer Debian, downloaded and not installed.
+# `ARGS=sid/valkey-server` for another, `ARGS="-k pause"` to look at one of the faults.
+redis: PACKAGES := debian-archive-keyring
+redis: $(VENV)/.test packages
+	@$(BIN)/python tests/versions/redis_versions.py $(PEERS)/redis $(ARGS)
 
 # Every shipped question on both demos, also those that `make test` leaves out.
 questions: $(VENV)/.test packages

@@ -16,6 +16,29 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
+LONGEST = (
+    "test_contract_docker.py",
+    "test_contract_proxy.py",
+    "test_kill.py",
+    "test_cli_exit_codes.py",
+    "test_contract_network.py",
+    "test_cli_signals.py",
+    "test_contract_far.py",
+    "test_load_users.py",
+    "test_load_cluster.py",
+    "test_contract_dialects.py",
+    "test_cli_safety.py",
+    "test_cli_crash_safety.py",
+)
+"""Files that take longest, the longest first: begun last, one of them would go on alone when all others are done."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, all else as it was found."""
+    turns = {name: turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path.name, len(turns)))
+
 
 @pytest.fixture(autouse=True)
 def signals_as_they_were() -> Iterator[None]:

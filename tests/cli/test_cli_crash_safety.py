@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 
+import pytest
 from cli_rig import Desk, Program, Server, end_watchdog, until
 
 
@@ -99,6 +100,7 @@ def test_recover_knows_runs_by_their_id(desk: Desk) -> None:
     assert desk.run("recover", "--all").stdout == "nothing to recover\n"
 
 
+@pytest.mark.alone
 def test_a_lost_journal_is_said_and_scanned_for(desk: Desk) -> None:
     """When the journal is deleted, a new run names the scan as its one command, which finds what was claimed."""
     killed_with_its_watchdog(desk)
@@ -116,6 +118,7 @@ def test_a_lost_journal_is_said_and_scanned_for(desk: Desk) -> None:
     assert desk.run("plan", "own.yaml").returncode == 0
 
 
+@pytest.mark.alone
 def test_a_scan_leaves_what_a_stranger_stopped(desk: Desk) -> None:
     """A server that somebody else has stopped is not continued, whatever is scanned for."""
     desk.server.process.send_signal(signal.SIGSTOP)

@@ -28,6 +28,9 @@ twin, but for `database-under-load.yaml`, which speaks to the database alone and
 Those whose system is `demo-isolated` need `--isolated` as well, and root: one part then has a network of its own.
 `full-disk.yaml` needs `--own-disk`: the demo keeps audit trails then, on a disk of 32 MiB in memory that only it has,
 which takes root or a kernel that lets users mount in namespaces of their own; elsewhere the demo does not start.
+Those whose system is `demo-cached` need `--cache`: replicas read through a Redis then, which takes a `redis-server` on
+the PATH and `pip install 'chaosrunner[redis]'`. Those whose system is `demo-containers` hold and break likewise on the
+demo in containers, which always has its cache, and so do many of the others there: docs/how-to/demo-in-containers.md.
 
 ```sh
 chaosrunner demo experiments/lost-replica.yaml              # starts the bundled system and plays it

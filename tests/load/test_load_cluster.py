@@ -89,7 +89,8 @@ async def test_others_go_on_without_a_killed_worker(tmp_path: Path) -> None:
             await books.until(lambda books: len(books.frames) > before + 3)
         await until(lambda: not there.loads, "the end of all load")
     (lost,) = books.lost()
-    assert lost.why.endswith("its Dask worker was lost")
+    # On a crowded host its lease may run out before anybody says so.
+    assert lost.why.endswith(("its Dask worker was lost", "so its lease has run out"))
     assert {frame.worker for frame in books.frames if frame.last} == {0, 1, 2} - {lost.worker}
 
 

@@ -102,9 +102,9 @@ async def test_a_target_that_hangs_is_a_slow_target() -> None:
     assert response > 0.5
     assert wait > 0.5
     assert service > 0.5  # of the five that were asked when it hung
-    assert lag < 0.1
+    assert lag < 0.25
     assert seen.service.p50 is not None
-    assert seen.service.p50 < 0.1
+    assert seen.service.p50 < 0.25
 
 
 async def test_the_four_times_of_a_hit_add_up() -> None:

@@ -166,14 +166,14 @@ async def test_the_timeline_through_a_proxy_that_is_switched_off(steady: Postgre
         await switching
     outage, *later = account.notes("postgres outage")
     assert outage["over"]
-    assert all(one["over"] and one["lasted_ms"] < 580 for one in later), "a slow disk, at the most, makes another gap"
+    assert not any("refused" in one["failures"] for one in later), "a slow host, at the most, makes another gap"
     assert outage["lasted_ms"] >= 580
     assert outage["first_good_commit_ms"] > outage["reconnected_ms"] > outage["first_failure_ms"]
     outcomes = account.outcomes("write")
     assert outcomes["refused"] > 0
     assert set(outcomes) <= {"ok", "refused", "reset", "closed"}
     assert account.outcomes("write.acknowledged") == {"ok": outcomes["ok"]}
-    assert account.count("db.connect.refused") < 15
+    assert account.count("db.connect.refused") < 15 * max(1.0, outage["lasted_ms"] / 600)
     assert account.count("db.restarts") == 0
 
 

@@ -169,7 +169,7 @@ def one_each(urls: dict[str, str]) -> LoadProfile:
         stages = (Stage(start=1, end=1, lasts_s=None),)
         scenario = Scenario(name=case, steps=(opening, saying))
         streams.append(Stream(scenarios=(scenario,), stages=stages, closed=Closed(iterations=1)))
-    return LoadProfile(streams=tuple(streams), timeout_s=1.0)
+    return LoadProfile(streams=tuple(streams), timeout_s=2.5)
 
 
 async def test_every_fault_of_a_peer_is_a_failure_with_a_name() -> None:

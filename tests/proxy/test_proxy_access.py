@@ -66,6 +66,7 @@ async def test_a_body_that_does_not_come_is_a_408() -> None:
     assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
     for open_writer in (writer, other):
         open_writer.close()
+    await until(lambda: all(one.transport is None for one in runner.server.connections))  # else it waits for the body
     await runner.cleanup()
 
 

@@ -82,7 +82,7 @@ def test_its_toxics_act(client: Toxiproxy, echo_port: int) -> None:
     assert (toxic.type, toxic.stream, toxic.toxicity, toxic.attributes["latency"]) == ("latency", "downstream", 1, 500)
     assert proxy.destroy_toxic("latency_downstream")
     assert proxy.toxics() == {}
-    assert round_trip_s(proxy.listen) < 0.4
+    assert min(round_trip_s(proxy.listen) for _ in range(3)) < 0.4
 
 
 def test_its_errors_are_raised(client: Toxiproxy) -> None:

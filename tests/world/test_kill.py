@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,12 @@ class Victim:
         """Return when its watchdog is ready and it begins to inject, or when it is dead."""
         assert self.process.stdout is not None
         await self.process.stdout.readline()
+
+    def send(self, number: int) -> None:
+        """A signal, unless it has ended. Not by `Popen`, which would reap it, so that nobody knew how it ended."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     async def ended(self) -> str:
         """What it said last, once it is gone."""
@@ -177,8 +184,7 @@ async def test_a_runner_killed_at_a_random_moment_leaks_nothing(tmp_path):
         victim = await Victim.start(tmp_path / str(index))
         await victim.begun()
         await asyncio.sleep(moments[index])
-        if victim.process.returncode is None:
-            victim.process.kill()
+        victim.send(signal.SIGKILL)
         await victim.ended()
         await victim.settled()
         await asyncio.sleep(LATEST_S)
@@ -194,8 +200,7 @@ async def left_stopped_and_woken(victim) -> bool:
     if owed:
         await eventually(lambda: not victim.state().debts(), PAID_WITHIN_S)
         assert broken(victim.folder) == []
-    if victim.process.returncode is None:
-        victim.process.send_signal(signal.SIGCONT)
+    victim.send(signal.SIGCONT)
     await victim.ended()
     await victim.settled()
     await asyncio.sleep(LATEST_S)
@@ -232,8 +237,7 @@ async def test_a_runner_stopped_at_a_random_moment_and_woken_past_its_deadline_l
         victim = await Victim.start(tmp_path / str(index), grace_s=0.3)
         await victim.begun()
         await asyncio.sleep(moments[index])
-        if victim.process.returncode is None:
-            victim.process.send_signal(signal.SIGSTOP)
+        victim.send(signal.SIGSTOP)
         await eventually(lambda: victim.is_stopped() or victim.process.returncode is not None, PAID_WITHIN_S)
         owed.append(await left_stopped_and_woken(victim))
 
@@ -264,7 +268,7 @@ async def test_a_watchdog_outlives_what_ends_a_session(tmp_path):
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) * 3:
         os.kill(pid, number)
     assert os.getsid(pid) == pid
-    victim.process.kill()
+    victim.send(signal.SIGKILL)
     await victim.ended()
     await victim.settled()
     victim.check()
@@ -280,8 +284,7 @@ async def test_no_number_of_signals_ends_an_undo(tmp_path):
     await eventually(lambda: victim.state().fault(1).proven)
     for _ in range(200):
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            if victim.process.returncode is None:
-                victim.process.send_signal(number)
+            victim.send(number)
         await asyncio.sleep(0.005)
     said = await victim.ended()
     await victim.settled()
@@ -308,7 +311,7 @@ async def test_with_nobody_left_whoever_aborts_stands_in(tmp_path):
     victim = await Victim.start(tmp_path / "v", hold_s=30.0)
     await victim.begun()
     await eventually(lambda: victim.state().fault(1).proven)
-    victim.process.send_signal(signal.SIGSTOP)
+    victim.send(signal.SIGSTOP)
     await eventually(victim.is_stopped)
     os.kill(victim.state().watchdog_pid, signal.SIGKILL)
     payments = await abort(victim.folder / "run", heir("abort", StateHome(victim.folder / "state")), deaf_s=0.5)
@@ -326,7 +329,7 @@ async def test_when_all_of_it_dies_a_new_run_refuses_and_recover_pays(tmp_path):
     await victim.begun()
     await eventually(lambda: victim.state().fault(1).proven)
     os.kill(victim.state().watchdog_pid, signal.SIGKILL)
-    victim.process.kill()
+    victim.send(signal.SIGKILL)
     await victim.ended()
     home, run_dir = StateHome(victim.folder / "state"), victim.folder / "run"
     await eventually(lambda: not held(run_dir / OWNER))

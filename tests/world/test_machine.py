@@ -149,6 +149,7 @@ class Seer(Flag):
         return []
 
 
+@pytest.mark.alone
 async def test_a_scan_finds_what_runs_have_left_there(sleeper: int, tmp_path: Path) -> None:
     """By the notes of the hand, marked or not, and by our tag where there are none, as at the end of a run."""
     there, pause, burn = f"ssh://localhost{PROGRAM}", Reaching(Pause()), Reaching(Cpu())
@@ -188,6 +189,7 @@ async def test_a_run_looks_at_its_end_where_it_has_used_what(sleeper: int, tmp_p
     assert also.startswith(f"{there}: holders of chaosrunner/r2/0")
 
 
+@pytest.mark.alone
 async def test_who_cannot_look_takes_nothing_from_others(sleeper: int, tmp_path: Path) -> None:
     """What one injector finds on a host is told and undone, though another one cannot look, which is told as well.
 
@@ -212,6 +214,7 @@ async def test_who_cannot_look_takes_nothing_from_others(sleeper: int, tmp_path:
     assert (server.saw, family.saw) == ([["api", "db"]] * 2, [["api"]] * 2)
 
 
+@pytest.mark.alone
 async def test_faults_of_strangers_go_on_until_their_time_is_past(sleeper: int, tmp_path: Path) -> None:
     """A host that is shared: what a hand injected for a run unknown here is left alone, told, and no failure."""
     there, pause, burn = f"ssh://localhost{PROGRAM}", load("process.pause"), load("resources.cpu")

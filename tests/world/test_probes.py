@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -31,7 +32,7 @@ async def entry() -> AsyncIterator[str]:
         return web.Response(status=503)
 
     async def numbers(_request: web.Request) -> web.Response:
-        return web.json_response({"pool": [{"free": 3}, {"free": 4.5}], "word": "many"})
+        return web.json_response({"pool": [{"free": 3}, {"free": 4.5}], "word": "many", "endless": math.inf})
 
     async def never(_request: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -64,6 +65,7 @@ HTTP = [
     ({"url": "/numbers", "value": "$.word"}, False, 0.0),
     ({"url": "/numbers", "value": "$.pool.7.free"}, False, 0.0),
     ({"url": "/numbers", "value": "$.nothing"}, False, 0.0),
+    ({"url": "/numbers", "value": "$.endless"}, False, 0.0),
     ({"url": "/well", "value": "$.pool"}, False, 0.0),
     ({"url": "/sick", "value": "$.pool"}, False, 0.0),
 ]
@@ -96,6 +98,7 @@ async def test_tcp(entry: str) -> None:
 
 
 PROCESS = [
+    ("print('nan')", False, 0.0),
     ("print(7.5)", True, 7.5),
     ("pass", True, 1.0),
     ("print('fine')", True, 1.0),
