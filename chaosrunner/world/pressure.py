@@ -72,31 +72,38 @@ async def watch_pressure(pids: Callable[[], Iterable[int]], *, clock: Clock, rep
         clock: CLOCK_BOOTTIME.
         report: takes the facts.
     """
-    before = await asyncio.to_thread(look, clock.now(), pids)
+    before = await asyncio.to_thread(look, clock.now, pids)
     while before.stalled_us is not None:
         await clock.sleep_until(before.at_ns + EVERY_NS)
-        after = await asyncio.to_thread(look, clock.now(), pids)
+        after = await asyncio.to_thread(look, clock.now, pids)
         if after.stalled_us is not None:
             report(between(before, after))
         before = after
 
 
-def look(at_ns: int, pids: Callable[[], Iterable[int]]) -> Look:
-    """Look at the host once; a few milliseconds."""
-    if (stalled := stalled_us()) is None:
-        return Look(at_ns=at_ns, stalled_us=None)
-    processes = spent()
-    target = family_of(pids(), processes)
+def look(now: Callable[[], int], pids: Callable[[], Iterable[int]]) -> Look:
+    """Look at the host once; a few milliseconds.
+
+    On a crowded host it takes seconds until we have had them. So what may be done beforehand is, the counters are read
+    one right after the other, and the time is that at which they were read.
+    """
+    if stalled_us() is None:
+        return Look(at_ns=now(), stalled_us=None)
+    wanted = pids()
+    busy, processes = busy_ticks(), spent()
+    at_ns, stalled = now(), stalled_us()
+    target = family_of(wanted, processes)
+    threads = threads_of(target)
     ours = family_of([os.getpid()], processes) - target
     cpus = _cpus(target)
     return Look(
         at_ns=at_ns,
         stalled_us=stalled,
-        busy=busy_ticks(),
+        busy=busy,
         processes=processes,
         target=target,
         ours=ours,
-        threads=threads_of(target),
+        threads=threads,
         cpus=cpus,
         meet=bool(cpus & _cpus(ours)),
     )

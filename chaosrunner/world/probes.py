@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -52,7 +53,8 @@ async def ask(probe: Probe, entry: str) -> Answer:
     """Ask once; whatever goes wrong, including the timeout, is an answer that is not ok."""
     kinds = {"http": _http, "tcp": _tcp, "process": _process}
     try:
-        return await asyncio.wait_for(kinds[probe.kind](probe, entry), probe.timeout_s)
+        answer = await asyncio.wait_for(kinds[probe.kind](probe, entry), probe.timeout_s)
+        return answer if isfinite(answer.value or 0.0) else Answer(False, 0.0, f"{answer.value} is no number")
     except TimeoutError:
         return Answer(False, 0.0, f"no answer in {probe.timeout_s:g} s")
     except Exception as error:

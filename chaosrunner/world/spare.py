@@ -180,6 +180,7 @@ class _Chain:
     """Who is connected to whom."""
 
     pids: frozenset[int]
+    """Also who stands before a container and passes all on to it: it needs a CPU as well."""
     published: frozenset[int]
     """Ports that lead into containers."""
     forwards: bool
@@ -199,17 +200,21 @@ def _chain(ports: frozenset[int], published: Container[int]) -> _Chain:
         elif one.raddr and (one.raddr.ip in here or one.raddr.ip.startswith("127.")):
             calls.setdefault(one.pid or 0, set()).add(one.raddr.port)
     found: set[int] = set()
+    doors: set[int] = set()
     into: set[int] = set()
     todo = set(ports)
     while todo:
         port = todo.pop()
+        fresh = listeners.pop(port, set()) - found - {0}
         if port in published:
             into.add(port)
+            # Some who do that have other containers, strangers, for descendants.
+            doors |= {pid for pid in fresh if _name(pid) == "docker-proxy"}
             continue
-        fresh = listeners.pop(port, set()) - found - {0}
         found |= fresh
         todo.update(*(calls.get(pid, ()) for pid in fresh))
-    return _Chain(frozenset(found), frozenset(into), any(_name(pid) in FORWARDERS for pid in found))
+    forwards = any(_name(pid) in FORWARDERS for pid in found)
+    return _Chain(frozenset(found | doors), frozenset(into), forwards)
 
 
 def _name(pid: int) -> str:
