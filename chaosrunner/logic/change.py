@@ -14,13 +14,15 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from chaosrunner.logic import stats
 from chaosrunner.logic.trace import Trace, Watch
+from chaosrunner.model.hypothesis import Stat
 
 SURE = 0.01
 """Chance of taking noise within the allowed share for an episode, per tolerance and run."""
 
-LINGERS = 0.05
-"""Chance of taking noise right after the effect, or after an outage, for what is left of it."""
+LINGERS = 0.1
+"""Chance of taking failures that are noise, right after the effect or after an outage, for what is left of it."""
 
 LIKELY = 4.0
 """Moments whose log-likelihood is less than this below the best one's are in the 95 % interval.
@@ -253,7 +255,17 @@ def _lasting(
 
 
 def _sure(trace: Trace, bad: Sequence[_Bad], found: _Prefix, error: float = LINGERS) -> bool:
-    """Whether chance does not explain an illness."""
+    """Whether chance does not explain an illness.
+
+    Slow responses come in clusters where all is well, too, and a quantile allows so many that a few seconds tell more.
+    So of its rule much is asked: that chance hardly makes as many of what is usual, and of what is allowed rarely.
+    """
+    if trace.rule.tolerance.metric.stat is Stat.QUANTILE:
+        error = min(error, SURE)
+        ill = bad[: found.best + 1]
+        count = sum(point.count for point in ill)
+        if stats.wilson(count, count + sum(point.good for point in ill), z=1.0)[0] <= trace.rule.allowed:
+            return False
     return found.share > trace.rule.allowed and found.gain >= math.log((1 + len(bad)) / error)
 
 

@@ -173,6 +173,10 @@ class Traffic:
         if wide and start - step + wide < span.last:
             yield self.sample(Span(span.phase, span.last - wide, span.last), name)
 
+    def spans(self, *phases: Phase) -> list[Span]:
+        """Those of these phases that there are."""
+        return [span for phase in phases if (span := self.span(phase)) is not None]
+
     def recent(self, last: int, slots: int, name: str = "") -> Sample:
         """The hits due in the `slots` slots before slot `last`; not kept."""
         span = Span(Phase.FAULT, last - slots, last)
