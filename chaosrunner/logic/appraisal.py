@@ -6,6 +6,7 @@ takes a whole look at the traffic, so it is asked when the run is judged, or at 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from chaosrunner.logic.conditions import NoConditionError, conditions
@@ -29,7 +30,7 @@ from chaosrunner.logic.trace import Trace
 from chaosrunner.model.experiment import Experiment
 from chaosrunner.model.hypothesis import Stat
 from chaosrunner.model.units import human_duration
-from chaosrunner.model.verdict import Change, Impact, Recovery, Relapse, Return
+from chaosrunner.model.verdict import Change, Impact, Recovery, Relapse, Residual, Return
 
 ILL = frozenset({Return.NOT_RECOVERED, Return.RELAPSED})
 """Verdicts that speak against the target."""
@@ -135,10 +136,10 @@ def doubted(plain: Recovery, view: Recovery, why: str) -> Recovery:
     if view.verdict not in ILL:
         bad = f"RELAPSED: {_ill_again(plain)}" if plain.relapses else plain.verdict_why
         why = f"{why}: with it {bad}"
-        return replace(seen, verdict=Return.INCONCLUSIVE, verdict_why=why, relapses=view.relapses)
+        return replace(seen, verdict=Return.INCONCLUSIVE, verdict_why=why, relapses=view.relapses, beneath=None)
     if plain.relapses and not view.relapses:
-        return replace(seen, verdict=view.verdict, verdict_why=view.verdict_why, relapses=())
-    if kept == plain.residuals or plain.state == "never":
+        return replace(seen, verdict=view.verdict, verdict_why=view.verdict_why, relapses=(), beneath=None)
+    if kept == plain.residuals or plain.state == "never" or plain.beneath not in (None, Return.NOT_RECOVERED):
         return seen
     verdict, said = concluded(kept)
     return _relapsed(seen, verdict, said) if plain.relapses else replace(seen, verdict=verdict, verdict_why=said)
@@ -146,18 +147,33 @@ def doubted(plain: Recovery, view: Recovery, why: str) -> Recovery:
 
 def without_rate(view: Recovery) -> Recovery:
     """The verdict without what users did for themselves: how often they asked."""
-    kept = tuple(one for one in view.residuals if not one.metric.startswith(Stat.RATE.value))
-    if view.verdict is not Return.NOT_RECOVERED or view.state == "never" or kept == view.residuals:
+    return _of(view, [one for one in view.residuals if not one.metric.startswith(Stat.RATE.value)])
+
+
+def of_errors(view: Recovery) -> Recovery:
+    """The verdict without what is about time."""
+    return _of(view, [one for one in view.residuals if one.metric.startswith(Stat.ERRORS.value)])
+
+
+def _of(view: Recovery, kept: Sequence[Residual]) -> Recovery:
+    if view.verdict is not Return.NOT_RECOVERED or view.state == "never" or len(kept) == len(view.residuals):
         return view
     verdict, why = concluded(kept)
-    return replace(view, residuals=kept, verdict=verdict, verdict_why=why)
+    return replace(view, residuals=tuple(kept), verdict=verdict, verdict_why=why)
+
+
+def unproven(seen: Recovery, why: str) -> Recovery:
+    """The recovery without what it was said to be, beneath its relapses if it has any: that is not proven."""
+    if seen.verdict is not Return.RELAPSED:
+        return replace(seen, verdict=Return.INCONCLUSIVE, verdict_why=why)
+    return _relapsed(seen, Return.INCONCLUSIVE, why)
 
 
 def _relapsed(seen: Recovery, verdict: Return, why: str) -> Recovery:
     """What it was ill of again, and what it would be without that."""
     told = _ill_again(seen)
     whole = told if verdict is Return.RECOVERED else f"{told}; {verdict}: {why}"
-    return replace(seen, verdict=Return.RELAPSED, verdict_why=whole)
+    return replace(seen, verdict=Return.RELAPSED, verdict_why=whole, beneath=verdict)
 
 
 def _ill_again(seen: Recovery) -> str:

@@ -94,7 +94,11 @@ def episode(trace: Trace, begin_us: int, end_us: int) -> tuple[int, int] | None:
 
 def calm(trace: Trace, at_us: int, watch: Watch) -> bool:
     """Whether requests go on at `at_us`, and no illness outlived the end of the effect or came after it."""
-    if trace.silent_at(at_us) or episode(trace, watch.begin_us, watch.until_us) is not None:
+    if (
+        trace.silent_at(at_us)
+        or trace.ill_at(watch.begin_us)
+        or episode(trace, watch.begin_us, watch.until_us) is not None
+    ):
         return False
     if outlived(trace, watch) is not None:
         return False

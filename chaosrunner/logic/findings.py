@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from chaosrunner.logic.detail import GROUP
-from chaosrunner.logic.doubt import unfit_cpu, unfit_worker
+from chaosrunner.logic.doubt import TIMES, busy_worker, unfit_cpu, unfit_worker
 from chaosrunner.logic.measure import LATENCIES, expected, human
 from chaosrunner.logic.tolerate import Evidence, Judgement, judge_answers, judge_load
 from chaosrunner.logic.traffic import SLOTS_A_SECOND, Span, Traffic, Windows, slots_in
@@ -74,7 +74,18 @@ def _of_load(traffic: Traffic, span: Span, tolerance: Tolerance) -> Judgement:
     if not unfit and tolerance.metric.stat in LATENCIES:
         unfit = unfit_lag(tolerance, evidence.sample, plain, judge_load(tolerance, evidence, adjusted=True))
     unfit = unfit or unfit_cpu(traffic, span, tolerance, plain, judged) or unfit_worker(traffic, span, tolerance, plain)
+    if not unfit and plain.outcome is Outcome.HELD and tolerance.against is not Against.ABSOLUTE:
+        unfit = _unfit_yardstick(traffic, span, tolerance)
     return replace(plain, outcome=Outcome.UNKNOWN, why=unfit, by_chance=False) if unfit else plain
+
+
+def _unfit_yardstick(traffic: Traffic, span: Span, tolerance: Tolerance) -> str:
+    """Why the baseline is no yardstick: a worker that saw answers late then, and not later; empty when it is."""
+    baseline = traffic.span(Phase.BASELINE)
+    if baseline is None or tolerance.metric.stat not in TIMES or busy_worker(traffic, span):
+        return ""
+    busy = busy_worker(traffic, baseline)
+    return f"baseline: {busy}" if busy else ""
 
 
 def evidence_of(traffic: Traffic, span: Span, tolerance: Tolerance) -> Evidence:
@@ -135,11 +146,15 @@ def unheard(traffic: Traffic, span: Span, probe: str) -> str:
 
 
 def usual_answer(traffic: Traffic, probe: str) -> float | None:
-    """The median of a probe's good answers in the baseline, as an error has no number; None if most were no good."""
+    """The median of a probe's good answers in the baseline, as an error has no number.
+
+    None if most were no good, or if there are so few that it was silent for most of the baseline.
+    """
     span = traffic.span(Phase.BASELINE)
     seen = answers_in(traffic, span, probe) if span else []
     values = [value for ok, value in seen if ok and value is not None]
-    return median(values) if values and 2 * len(values) >= len(seen) else None
+    least = max(1.0, len(seen) / 2, span.seconds / traffic.experiment.silence_of(probe) / 2 if span else 0.0)
+    return median(values) if len(values) >= least else None
 
 
 def _unfit(traffic: Traffic, span: Span) -> str:

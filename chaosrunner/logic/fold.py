@@ -36,6 +36,9 @@ NOTES_KEPT = 1_000
 PRESSURE_KEPT = 20_000
 """Seconds of which it is kept how contended the host was; then the oldest are forgotten."""
 
+FAILED = "failed: "
+"""How the end of a run begins when something of ours ended it: its owner died, and its heir says so."""
+
 BEFORE_INJECT_US = 30_000_000
 """Raw hits are kept from this long before the first inject."""
 
@@ -165,6 +168,11 @@ class State:
     def debts(self) -> list[int]:
         """Faults whose harm may be in place, newest first."""
         return sorted((i for i, fault in self.faults.items() if fault.debt), reverse=True)
+
+    @property
+    def played(self) -> bool:
+        """Whether it came to the end that was meant for it: neither given up, nor ended by something of ours."""
+        return bool(self.ended) and not self.aborted and not self.ended.startswith(FAILED)
 
 
 def fold(entries: Iterable[e.Entry]) -> State:

@@ -10,22 +10,18 @@ from chaosrunner.errors import Exit, worst_exit
 from chaosrunner.logic import safeguards
 from chaosrunner.logic.fault_state import FaultState
 from chaosrunner.logic.findings import findings_of, guarded
-from chaosrunner.logic.fold import State
+from chaosrunner.logic.fold import FAILED, State
 from chaosrunner.logic.headline import COMPLETED, fault_report, headline
 from chaosrunner.logic.returned import appraised, fitted, recovery_finding
 from chaosrunner.logic.steady import steady
 from chaosrunner.logic.tally import phase_stats, trust
 from chaosrunner.logic.traffic import Traffic
 from chaosrunner.logic.tripped import blamed
-from chaosrunner.logic.validity import unfit_faults
 from chaosrunner.model.events import ABORT
 from chaosrunner.model.experiment import Experiment, Phase
 from chaosrunner.model.hypothesis import Tolerance
 from chaosrunner.model.units import NANOS
 from chaosrunner.model.verdict import Finding, Outcome, Recovery, Verdict
-
-FAILED = "failed: "
-"""How the end of a run begins when something of ours ended it: its owner died, and its heir says so."""
 
 
 def judge(experiment: Experiment, state: State) -> Verdict:
@@ -33,7 +29,7 @@ def judge(experiment: Experiment, state: State) -> Verdict:
     traffic = Traffic(experiment, state)
     measured = appraised(traffic)
     findings = _findings(traffic, measured)
-    measured = fitted(measured, findings, unfit_faults(experiment, state))
+    measured = fitted(traffic, measured, findings)
     outcome = max((finding.outcome for finding in findings), default=Outcome.UNKNOWN)
     restored = not state.debts() and not state.residue
     code = _exit(state, outcome)

@@ -61,7 +61,8 @@ class Found:
     """The most likely moment: halfway between the last bad request and the first good one."""
     last_us: int
     good_us: int
-    """These two; both are the moment itself where it is not told by single requests."""
+    """These two; both are the moment itself where it is not told by single requests. Of a probe that was not asked
+    while the faults lasted nothing is known before its first answer."""
     low_us: int
     """The last bad hit before the earliest moment possible, or the end of the effect."""
     held_us: int
@@ -210,12 +211,13 @@ def _measured(sighted: Sight, asked: list[Condition]) -> Recovery:
 def _found(seen: Seen, asked: list[Condition], watch: Watch, held: int) -> Found:
     """What held from `held` on: when it began to look like that, and until when it went on."""
     strays = [condition.strays_at(held, watch) for condition in asked]
+    heard = [one.heard_after(watch.begin_us, watch.since_us) for one in asked if isinstance(one, Trace)]
     turned = _turn(seen, asked, watch, held)
     last_us = max(watch.begin_us, turned.last_us)
     return Found(
         turn_us=(last_us + turned.at_us) // 2,
         last_us=last_us,
-        good_us=turned.at_us,
+        good_us=max([turned.at_us, *heard]),
         low_us=turned.low_us,
         held_us=max(held, turned.at_us),
         high_us=turned.high_us + (0 if seen.exact else SLOT_US),

@@ -6,25 +6,32 @@ better baseline disproves.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
-from chaosrunner.logic.appraisal import ILL, appraisal, doubted, glance, without_rate
+from chaosrunner.logic.appraisal import ILL, appraisal, doubted, glance, of_errors, unproven, without_rate
 from chaosrunner.logic.doubt import BAD, TIMES, busy_worker, unfit_recovery, users_waited
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.patience import side
 from chaosrunner.logic.punctual import without_lag
 from chaosrunner.logic.recovery import recovery
-from chaosrunner.logic.residual import concluded
-from chaosrunner.logic.traffic import Traffic
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Traffic
 from chaosrunner.logic.validity import unfit_faults, unfit_load
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.hypothesis import Stat
-from chaosrunner.model.units import human_duration
-from chaosrunner.model.verdict import Degradation, Finding, Outcome, Recovery, Return
+from chaosrunner.model.units import NANOS, human_duration
+from chaosrunner.model.verdict import Change, Degradation, Finding, Outcome, Recovery, Return
 
 RECOVERY = "recovery within "
 """How the finding on the recovery is named."""
+
+
+MEASURED = (Phase.BASELINE, Phase.AFTER)
+"""What is laid beside each other to tell whether it is as before."""
+
+
+MORE = 1.1
+"""How many times as much must have been missing before as later to be more."""
 
 
 def appraised(traffic: Traffic) -> Recovery:
@@ -33,16 +40,13 @@ def appraised(traffic: Traffic) -> Recovery:
     until, error = state.covered_ns(), side(experiment, state)
     try:
         plain = appraisal(experiment, state, until, error)
-        if plain.verdict in ILL:
-            view = glance(experiment, without_lag(state), until, error)
-            plain = doubted(plain, view, "the generator's own lag decides")
-        if plain.verdict in ILL and traffic.lack:
-            kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER}))
-            view = glance(experiment, kinder.state, until, error)
-            if _users_waited(traffic):
-                view = without_rate(view)
-            plain = doubted(plain, view, "a CPU was missing, and that decides")
-        if plain.verdict is Return.RECOVERED:
+        for why, view in _kinder(traffic, lambda asked, seen: glance(asked, seen, until, error)):
+            if plain.verdict not in ILL:
+                break
+            plain = doubted(plain, view(), why)
+        if Return.NOT_RECOVERED in (plain.verdict, plain.beneath) and (seconds := _cut_short(traffic, until)):
+            plain = unproven(plain, f"the run was cut short {human_duration(seconds)} after the fault")
+        if Return.RECOVERED in (plain.verdict, plain.beneath):
             plain = _against_the_best(traffic, plain, until, error)
         return _undegraded(traffic, plain, until)
     except Exception as failure:
@@ -50,13 +54,19 @@ def appraised(traffic: Traffic) -> Recovery:
         return _inconclusive(_recovery(experiment, state), why)
 
 
-def fitted(measured: Recovery, findings: list[Finding], unfit: str) -> Recovery:
+def fitted(traffic: Traffic, measured: Recovery, findings: list[Finding]) -> Recovery:
     """A verdict on evidence that is not fit is none: the load was not delivered, or the fault not proven."""
-    found = (one.why for one in findings if one.name.startswith(RECOVERY) and one.outcome is Outcome.UNKNOWN)
-    unfit = next(found, unfit)
-    if measured.verdict is None or not unfit or measured.verdict is Return.INCONCLUSIVE:
+    if measured.verdict in (None, Return.INCONCLUSIVE):
         return measured
-    return _inconclusive(measured, unfit)
+    found = [one for one in findings if one.name.startswith(RECOVERY)]
+    unfit = next((one.why for one in found if one.outcome is Outcome.UNKNOWN), "")
+    if measured.beneath is Return.INCONCLUSIVE and unfit == _asked_of(measured)[1]:
+        return measured  # that it relapsed is proven all the same
+    if not found:  # nothing was asked of it, so nothing has looked
+        spans = traffic.spans(Phase.RECOVERY, Phase.AFTER)
+        unfit = unfit_faults(traffic.experiment, traffic.state)
+        unfit = unfit or next(filter(None, (unfit_load(traffic, span) for span in spans)), "")
+    return _inconclusive(measured, unfit) if unfit else measured
 
 
 def recovery_finding(traffic: Traffic, measured: Recovery) -> Finding:
@@ -92,16 +102,54 @@ def within(target: RecoveryTarget) -> str:
     return f", to within {target.margin * 100:g} % of the baseline" if target.margin is not None else ""
 
 
+def _kinder(
+    traffic: Traffic, look: Callable[[Experiment, State], Recovery]
+) -> Iterator[tuple[str, Callable[[], Recovery]]]:
+    """Views of a recovery without what is not the target's doing, and what that was: looked at only if it matters."""
+    experiment, state = traffic.experiment, traffic.state
+    yield "the generator's own lag decides", lambda: look(experiment, without_lag(state))
+    if traffic.lack:
+        kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER})).state
+        fair = without_rate if _users_waited(traffic) else lambda view: view
+        yield "a CPU was missing, and that decides", lambda: fair(look(experiment, kinder))
+        yield "the generator's own lag and a missing CPU decide", lambda: fair(look(experiment, without_lag(kinder)))
+    if any(busy_worker(traffic, span) for span in traffic.spans(Phase.RECOVERY, Phase.AFTER)):
+        untimed = _without(experiment, TIMES)
+        yield "a worker of the load was never idle, and that decides", lambda: of_errors(look(untimed, state))
+
+
+def _cut_short(traffic: Traffic, until: int) -> float:
+    """Seconds after the faults when a run ended that was not to end yet; 0 for one that was watched to the end."""
+    state, target = traffic.state, traffic.experiment.recover
+    begin = state.phase_start_ns(Phase.RECOVERY)
+    watched_s = (until - begin) / NANOS if begin is not None else 0.0
+    return 0.0 if state.played or watched_s >= target.within_s + target.hold_s else watched_s
+
+
 def _against_the_best(traffic: Traffic, plain: Recovery, until: int, side: float) -> Recovery:
     """A recovery, unless what was missing had spoilt the baseline, and more than it did what is compared with it."""
-    better = {"without the generator's own lag": without_lag(traffic.state)}
+    before, after = ([busy_worker(traffic, span) for span in traffic.spans(phase)] for phase in MEASURED)
+    if any(before) and not any(after):
+        return unproven(plain, f"baseline: {before[0]}")
+    views = {"without the generator's own lag": (without_lag(traffic.state), True)}
     if traffic.lack:
-        better["with the CPU that was missing"] = traffic.relieved(frozenset(Phase)).state
-    for how, state in better.items():
+        lacked, lacks = (traffic.lack.taken(_seconds(traffic, phase)) for phase in MEASURED)
+        # What is made up is not known but guessed: where no less of it was missing later, it leaves nothing unclear.
+        views["with the CPU that was missing"] = traffic.relieved(frozenset(Phase)).state, lacked > MORE * lacks
+    for how, (state, better) in views.items():
         view = glance(traffic.experiment, state, until, side)
-        if view.verdict is Return.NOT_RECOVERED:
-            return _inconclusive(plain, f"baseline: {how} it was better, and by that one {view.verdict_why}")
+        found = view.verdict if view.beneath is None else view.beneath
+        unclear = (
+            better and found is Return.INCONCLUSIVE and any(one.proves is Change.UNCLEAR for one in view.residuals)
+        )
+        if found is Return.NOT_RECOVERED or unclear:
+            return unproven(plain, f"baseline: {how} it was better, and by that one {view.verdict_why}")
     return plain
+
+
+def _seconds(traffic: Traffic, phase: Phase) -> range:
+    span = traffic.span(phase)
+    return range(span.first // SLOTS_A_SECOND, -(-span.last // SLOTS_A_SECOND)) if span else range(0)
 
 
 def _undegraded(traffic: Traffic, plain: Recovery, until: int) -> Recovery:
@@ -162,7 +210,7 @@ def _asked_of(measured: Recovery) -> tuple[Outcome, str]:
     if measured.asked is None:
         return Outcome.HELD, ""
     proven = {Return.NOT_RECOVERED: Outcome.BROKEN, Return.INCONCLUSIVE: Outcome.UNKNOWN}
-    verdict = concluded(measured.residuals)[0] if measured.verdict is Return.RELAPSED else measured.verdict
+    verdict = measured.verdict if measured.beneath is None else measured.beneath
     return (proven.get(verdict, Outcome.HELD), f"{verdict}: {measured.verdict_why}") if verdict else (Outcome.HELD, "")
 
 

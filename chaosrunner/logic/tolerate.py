@@ -161,6 +161,8 @@ def _relative(tolerance: Tolerance, seen: Measured, base: Measured, spans: tuple
 
 def _half_widths(seen: Measured, base: Measured, *, upper: bool) -> tuple[float, float]:
     """How far phase and baseline may be off, each on the side where harm would hide."""
+    if math.isinf(seen.value) or math.isinf(base.value):  # it falls on requests that failed
+        return math.inf, math.inf
     if upper:
         return seen.high - seen.value, base.value - base.low
     return seen.value - seen.low, base.high - base.value

@@ -119,6 +119,18 @@ class Trace:
         """Whether no hit came for too long around an instant."""
         return self._silence(at_us) is not None
 
+    def ill_at(self, at_us: int) -> bool:
+        """Whether the last answer before an instant was bad, of what comes at a pace: so it is until the next one."""
+        nth = self.first_bad(at_us) - 1
+        return self.paced and nth >= 0 and self.bad_points[nth] == bisect_left(self.due, at_us) - 1
+
+    def heard_after(self, begin_us: int, since_us: int) -> int:
+        """Until when nothing was known, of what comes at a pace, at `begin_us`; that itself if it was asked since."""
+        nth = bisect_left(self.due, begin_us)
+        if not self.paced or self.kindly or bisect_left(self.due, since_us) < nth or nth == len(self.due):
+            return begin_us
+        return self.due[nth]
+
     def strays_at(self, at_us: int, watch: Watch) -> int | None:
         """Due time of the hit at which traffic from `at_us` on proves to be ill; None if it was not seen to be."""
         return self._strays(at_us, watch.until_us, strict=watch.strict)

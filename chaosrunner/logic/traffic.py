@@ -190,9 +190,10 @@ class Traffic:
         recovery = self.span(Phase.RECOVERY)
         if recovery is None:
             return None
-        first = max(recovery.first, recovery.last - slots_in(self.experiment.recover.hold_s))
-        wanted = slots_in(self.experiment.recover.hold_s)
-        return Span(Phase.AFTER, first, recovery.last, whole=recovery.last - first >= wanted)
+        target = self.experiment.recover
+        first = max(recovery.first, recovery.last - slots_in(target.hold_s))
+        whole = recovery.last - recovery.first >= slots_in(target.within_s + target.hold_s)
+        return Span(Phase.AFTER, first, recovery.last, whole=whole)
 
     def _end(self) -> int:
         """The slot at which the play ended, or up to which there are reports."""

@@ -175,6 +175,8 @@ class Recovery:
     """Whether it came back to its baseline; `state` is about the `after` tolerances. None: nothing to recover from."""
     verdict_why: str = ""
     """What the verdict rests on, in words."""
+    beneath: Return | None = None
+    """What the verdict would be without its relapses; None unless it is RELAPSED."""
     asked: float | None = None
     """The margin the user wrote (`to within 10% of baseline`): then the verdict decides the finding, too."""
     residuals: tuple[Residual, ...] = ()

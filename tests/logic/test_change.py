@@ -158,11 +158,11 @@ def test_what_is_left_of_an_outage_has_a_share_of_its_own() -> None:
 def test_the_end_of_an_outage_is_its_own() -> None:
     """An outage that comes back ends with its own last bad hit, however much the health in between thins both out."""
     watch = Watch(since_us=0, begin_us=50 * STEP, until_us=2000 * STEP, hold_us=400 * STEP)
-    one = trace({*range(100), *range(1200, 1300), 1308}, 2000, allowed=0.02)
+    one = trace({*range(100), *range(1200, 1300), 1325}, 2000, allowed=0.02)
     both = outlived(one, watch)
     assert both is not None
-    assert both.last_us == 1308 * STEP
-    last = turn(one, 1300 * STEP, 1310 * STEP, watch)
+    assert both.last_us == 1325 * STEP
+    last = turn(one, 1300 * STEP, 1327 * STEP, watch)
     assert last is not None
     assert last.last_us == 1299 * STEP
 

@@ -10,7 +10,7 @@ from building import Script, errors, experiment, ns, tolerance, well
 from chaosrunner.logic.judge import judge
 from chaosrunner.model import events as e
 from chaosrunner.model.experiment import RecoveryTarget
-from chaosrunner.model.hypothesis import Hypothesis, Metric, Probe, Stat
+from chaosrunner.model.hypothesis import Against, Hypothesis, Metric, Probe, Stat
 from chaosrunner.model.load import Outcome as Hits
 from chaosrunner.model.verdict import Finding, Outcome, Return, Verdict
 
@@ -111,3 +111,31 @@ def test_a_margin_is_asked_though_nothing_says_what_recovered_means() -> None:
     assert (seen.recovery.verdict, found(seen, "recovery").outcome) == (Return.NOT_RECOVERED, Outcome.BROKEN)
     unproven = judge(experiment(hypothesis=only, recover=target), replace(script, proven=False).state())
     assert unproven.recovery.verdict is Return.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("answers", "within_s", "outcome"),
+    [
+        pytest.param([(5.0, 1.0), (15.0, 1.0), (25.0, 9.0), (35.0, 1.0), (45.0, 1.0)], 5.0, Outcome.UNKNOWN, id="ill"),
+        pytest.param([(5.0, 1.0), (15.0, 1.0), (25.0, 9.0), (35.0, 1.0), (45.0, 1.0)], 9.0, Outcome.HELD, id="in time"),
+        pytest.param([(5.0, 1.0), (15.0, 1.0), (25.0, 1.0), (35.0, 1.0), (45.0, 1.0)], 5.0, Outcome.HELD, id="well"),
+        pytest.param([(2.0, 1.0), (12.0, 1.0), (22.0, 1.0), (35.0, 1.0), (45.0, 1.0)], 5.0, Outcome.UNKNOWN, id="none"),
+    ],
+)
+def test_a_probe_says_nothing_between_its_answers(
+    answers: list[tuple[float, float]], within_s: float, outcome: Outcome
+) -> None:
+    """What was ill when last asked, or was not asked while the fault lasted, is not well before it says so."""
+    script = Script(after=35.0, end=52.0)
+    seldom = (replace(PROBE, every_s=10.0, timeout_s=9.0),)
+    seen = verdict(script, said(*answers), within_s, probes=seldom)
+    assert found(seen, "recovery").outcome is outcome
+
+
+def test_a_silent_baseline_is_no_yardstick() -> None:
+    """One answer in a baseline of 20 s is not what a probe usually says."""
+    twice = tolerance("queue <= 2x baseline", QUEUE.metric, "<=", 2.0, against=Against.TIMES_BASELINE)
+    asked = {"hypothesis": Hypothesis(during=(twice,))}
+    rest = each(15.0, 23, 42)
+    assert found(verdict(WELL, each(2.0, 1, 22) + rest, **asked), "during").outcome is Outcome.BROKEN
+    assert found(verdict(WELL, said((21.0, 9.0)) + rest, **asked), "during").outcome is Outcome.UNKNOWN

@@ -357,3 +357,10 @@ def test_a_window_that_chance_may_have_broken_is_not_hidden_by_others() -> None:
     clean, doubtful = sample([10] * 100), sample([10] * 96, 4)
     told = judge_load(replace(errors(0.02), window_s=10.0), Evidence(clean, [clean, doubtful, clean]))
     assert (told.outcome, told.value, told.by_chance) == (Outcome.UNKNOWN, 0.04, True)
+
+
+def test_a_quantile_among_failures_is_compared_with_nothing() -> None:
+    """Where the quantile falls on requests that failed, by a few, nothing is visible, and that is no error."""
+    judged = judge(TWICE, sample([100] * 945, 55), sample([100] * 2000))
+    assert judged.outcome is Outcome.UNKNOWN
+    assert "smallest visible effect" in judged.why

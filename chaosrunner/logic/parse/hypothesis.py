@@ -95,7 +95,7 @@ def _phase(desk: Desk, node: Node, names: Names, *, phase: str, lasts_s: float) 
     for scalar in texts(desk, node, phase):
         try:
             tolerance = parse_tolerance(scalar.text, names, line=scalar.line)
-            _check_phase(tolerance, phase, lasts_s)
+            _check_phase(tolerance, names, phase, lasts_s)
         except ReadingError as bad:
             desk.wrong(scalar, f"{quoted(scalar.source)}: {desk.shown(scalar, str(bad))}")
             continue
@@ -105,7 +105,7 @@ def _phase(desk: Desk, node: Node, names: Names, *, phase: str, lasts_s: float) 
     return tuple(found)
 
 
-def _check_phase(tolerance: Tolerance, phase: str, lasts_s: float) -> None:
+def _check_phase(tolerance: Tolerance, names: Names, phase: str, lasts_s: float) -> None:
     if phase == "before" and tolerance.against is not Against.ABSOLUTE:
         raise ReadingError("'before' is judged on the baseline itself; expected a value without 'baseline'")
     if phase == "after" and tolerance.cmp in (">", ">=") and tolerance.metric.stat in BETTER_WHEN_SMALL:
@@ -113,3 +113,7 @@ def _check_phase(tolerance: Tolerance, phase: str, lasts_s: float) -> None:
     if tolerance.window_s > lasts_s:
         window = duration_text(tolerance.window_s)
         raise ReadingError(f"a window of {window} is longer than '{phase}', which lasts {duration_text(lasts_s)}")
+    every_s = names.paces.get(tolerance.metric.probe, 0.0)
+    if every_s > lasts_s:
+        pace, lasts = duration_text(every_s), duration_text(lasts_s)
+        raise ReadingError(f"asked every {pace}, it may be silent in '{phase}', which lasts {lasts}; ask it more often")

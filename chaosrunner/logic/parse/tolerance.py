@@ -10,8 +10,8 @@ value     = number "x baseline" | "baseline" ("+"|"-") (duration | number "%" | 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from chaosrunner.logic.parse import scalars
@@ -32,6 +32,8 @@ class Names:
     steps: frozenset[str] | None
     """None = unknown, because the steps themselves are wrong: any name will do."""
     probes: frozenset[str] = frozenset()
+    paces: Mapping[str, float] = field(default_factory=dict)
+    """Probe → every how many seconds it is asked, where that is to be checked."""
 
 
 def parse_tolerance(text: str, names: Names, *, abort: bool = False, line: int = 0) -> Tolerance:

@@ -269,3 +269,16 @@ def test_abort_conditions_may_be_several() -> None:
     found = read_changed(("abort: errors > 60% for 10s", "abort: [errors > 60% for 10s, p95 > 5s]"))
     assert [condition.text for condition in found.abort] == ["errors > 60% for 10s", "p95 > 5s"]
     assert read_changed(("abort: errors > 60% for 10s\n", "")).abort == ()
+
+
+def test_a_probe_is_asked_often_enough() -> None:
+    """A probe that may be silent for all of a phase proves nothing of it; what a journal asked is read all the same."""
+    seldom = changed(EXPERIMENT, ("[errors < 1%]", "[stock < 5]"))
+    probe = "probes:\n- stock: {http: /stock, value: $.left, every: %s}\n"
+    said = "17:11: 'stock < 5': asked every 15s, it may be silent in 'after', which lasts 10s; ask it more often"
+    with pytest.raises(Mistakes) as wrong:
+        read(seldom + probe % "15s")
+    assert any(said in str(one) for one in wrong.value.mistakes)
+    assert read(seldom + probe % "10s").probes[0].every_s == 10.0
+    sources = Source("x/e.yaml", seldom + probe % "15s"), Source("s.yaml", SYSTEM)
+    assert parse_experiment(*sources, around({"x/users.csv": None}, lenient=True)).probes[0].every_s == 15.0
