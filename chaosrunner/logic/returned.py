@@ -211,7 +211,8 @@ def _asked_of(measured: Recovery) -> tuple[Outcome, str]:
         return Outcome.HELD, ""
     proven = {Return.NOT_RECOVERED: Outcome.BROKEN, Return.INCONCLUSIVE: Outcome.UNKNOWN}
     verdict = measured.verdict if measured.beneath is None else measured.beneath
-    return (proven.get(verdict, Outcome.HELD), f"{verdict}: {measured.verdict_why}") if verdict else (Outcome.HELD, "")
+    told = f"{measured.verdict}: {measured.verdict_why}"
+    return (proven.get(verdict, Outcome.HELD), told) if verdict else (Outcome.HELD, "")
 
 
 def _time(measured: Recovery) -> str:
