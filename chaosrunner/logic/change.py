@@ -128,7 +128,7 @@ def outlived(trace: Trace, watch: Watch) -> Turn | None:
 def _outlived(trace: Trace, known: _Known, usual: float) -> Turn | None:
     gains = [one.gain(0, usual) for one in known.ends]
     best = max(range(len(gains)), key=gains.__getitem__)
-    if best == 0 or gains[best] < known.found.gain - LIKELY:
+    if best == 0 or gains[best] < known.found.gain - LIKELY or known.ends[best].share(0) <= trace.rule.allowed:
         return None
     low = next(nth for nth, gain in enumerate(gains) if gain >= gains[best] - LIKELY)
     after = trace.after_bad(trace.first_bad(known.ends[best].due))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
-from building import errors
+from building import errors, p95
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +111,16 @@ def test_what_lingers_behind_an_outage() -> None:
     assert turned.low_us <= 500 * STEP <= turned.high_us <= 560 * STEP
 
 
+@pytest.mark.parametrize(("near", "of_quantile"), [(range(110, 250, 20), 101), (range(104, 140, 9), 132)])
+def test_what_lingers_by_a_quantile_is_proven(near: range, of_quantile: int) -> None:
+    """A few slow hits behind an outage are left of it only if they are more than is allowed, a few failures may be."""
+    watch = Watch(since_us=0, begin_us=0, until_us=3000 * STEP, hold_us=2000 * STEP)
+    failures = trace({*range(100), *near}, 3000)
+    slow = replace(failures, rule=Rule(p95(1.0), 1.0))
+    ended = [turn(one, 101 * STEP, 101 * STEP, watch) for one in (failures, slow)]
+    assert [one.at_us // STEP for one in ended if one] == [near[-1] + 1, of_quantile]
+
+
 def test_a_bad_hit_beyond_does_not_end_what_is_likely() -> None:
     """Single bad hits after the most likely end stretch the upper bound, a long good stretch ends it."""
     near = turn(trace({*range(0, 200, 2), 205}, 1000), 199 * STEP, 200 * STEP, WATCH)
@@ -141,6 +152,13 @@ def test_an_illness_that_was_there_until_the_effect_ended() -> None:
     assert outlived(trace({50, 230}, 1000, allowed=0.02), watch) is None
     assert outlived(trace(set(), 1000, allowed=0.02), watch) is None
     assert outlived(trace({50, 230}, 1000, allowed=0.0), watch) is None
+
+
+def test_a_bad_hit_at_the_very_beginning_is_no_illness_that_goes_on() -> None:
+    """What is within the allowed share over all the time it would have lasted outlived nothing."""
+    watch = Watch(since_us=0, begin_us=200 * STEP, until_us=6000 * STEP, hold_us=4000 * STEP)
+    one = trace({0, *range(150, 1600, 160), *range(4100, 6000, 500)}, 6000, allowed=0.02)
+    assert outlived(one, watch) is None
 
 
 def test_what_is_left_of_an_outage_has_a_share_of_its_own() -> None:
