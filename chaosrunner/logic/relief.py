@@ -287,12 +287,14 @@ def _without(slots: Mapping[int, Mapping[int, Slot]], owed: list[Owed], too_late
     fresh: dict[int, dict[int, Slot]] = {number: {} for number in slots}
     for name in sorted({name for names in slots.values() for name in names}):
         own = {number: names[name] for number, names in slots.items() if name in names}
-        whole = Histogram()
+        whole, failed = Histogram(), Histogram()
         for slot in own.values():
             whole.add(slot.ok)
             whole.add(slot.adjusted)
-        moves, seconds = _moves(whole, worst_first), len(worst_first)
-        age_us = round(max(slot.failed.max() or 0.0 for slot in own.values()))
+            failed.add(slot.failed)
+        seconds, answered = len(worst_first), sum(slot.ok.total for slot in own.values())
+        moves = _moves(whole, worst_first, whole.total), _moves(failed, worst_first, failed.total + answered)
+        age_us = round(failed.max() or 0.0)
         late = _excused(own.values(), GIVEN_UP, sum(_in_doubt(age_us, one) for one in worst_first) / seconds)
         starved = sum(one.starved for one in worst_first) / seconds
         denied = _excused(own.values(), DENIED, starved, of_them=too_late)
@@ -316,31 +318,52 @@ def _excused(
         told = upto
 
 
-def _moves(whole: Histogram, owed: list[Owed]) -> Moves:
-    """Of n seconds each has its n-th of the hits, the slowest first. A cell goes where its middle is."""
+def _moves(whole: Histogram, owed: list[Owed], hits: int) -> Moves:
+    """Of n seconds each has its n-th of the hits, of which these are the slowest. A cell goes where its middle is."""
     moves: Moves = {}
     slower = 0
     for cell, count in reversed(whole.pairs()):
-        middle = (slower + count / 2) / whole.total
+        middle = (slower + count / 2) / hits
         moves[cell] = cell_of(_less(highest_in(cell), owed[int(middle * len(owed))]))
         slower += count
     return moves
 
 
-def _slot(slot: Slot, moves: Moves, excused: Sequence[int], worst: Owed) -> Slot:
-    """A slot without what it owes; `excused` of those given up, and of those denied."""
-    ok, adjusted, done = _moved(slot.ok, moves), _moved(slot.adjusted, moves), dict(slot.done)
+def _slot(slot: Slot, moves: tuple[Moves, Moves], excused: Sequence[int], worst: Owed) -> Slot:
+    """A slot without what it owes; `excused` of those given up, and of those denied.
+
+    Args:
+        slot: as it was seen.
+        moves: of those answered, and of those that failed.
+        excused: how many failures it owes.
+        worst: what any of it may owe at most.
+    """
+    ok, adjusted, done = _moved(slot.ok, moves[0]), _moved(slot.adjusted, moves[0]), dict(slot.done)
     late_us = _answered(lowest_in(min(slot.failed.cells, default=0)), worst)
+    timed = 0
     for outcomes, micros, count in zip((GIVEN_UP, DENIED), (late_us, 0), excused, strict=True):
         left = count
         for outcome in sorted(outcomes & done.keys()):
             taken_back = min(left, done[outcome])
             done[outcome], left = done[outcome] - taken_back, left - taken_back
+            timed += 0 if outcome is Outcome.SHED else taken_back  # who was never fired has no time
         if count:
             done[Outcome.OK] = done.get(Outcome.OK, 0) + count
             for histogram in (ok, adjusted):
                 histogram.add(Histogram({cell_of(micros): count}, count))
-    return replace(slot, ok=ok, adjusted=adjusted, done={outcome: n for outcome, n in done.items() if n})
+    failed = _moved(_without_slowest(slot.failed, timed), moves[1])
+    return replace(slot, ok=ok, failed=failed, adjusted=adjusted, done={one: n for one, n in done.items() if n})
+
+
+def _without_slowest(seen: Histogram, many: int) -> Histogram:
+    """What is left without so many of the slowest."""
+    cells: dict[int, int] = {}
+    slower = 0
+    for cell, count in reversed(seen.pairs()):
+        if (left := min(count, slower + count - many)) > 0:
+            cells[cell] = left
+        slower += count
+    return Histogram(cells, sum(cells.values()))
 
 
 def _moved(seen: Histogram, moves: Moves) -> Histogram:

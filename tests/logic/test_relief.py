@@ -239,6 +239,30 @@ def test_a_starved_second_excuses_no_more_denials_than_a_second_has() -> None:
     assert whole.due == 300
 
 
+def test_who_is_excused_has_not_failed_late() -> None:
+    """Of the failures the slowest are excused; what is left is quicker by what it may owe, and no more than that."""
+    state = in_fault({0: {0: slot({5_000: 6}, {Outcome.TIMEOUT: 2, Outcome.RESET: 1}, 2_000_000)}})
+    assert relieved(state, Missing(others=dict.fromkeys(range(10), 0.9)), EVERYWHERE).slots[0][0].failed.total == 1
+    mixed = in_fault({0: {0: slot({5_000: 6}, {Outcome.TIMEOUT: 2, Outcome.RESET: 1})}})
+    mixed.slots[0][0].failed = Histogram.of([pair for us in (4_000_000, 1_500_000) for pair in recorded(us)])
+    mixed.slots[0][0].failed.record(4_000_000)
+    light = relieved(mixed, Missing(others=dict.fromkeys(range(10), 0.4)), EVERYWHERE).slots[0][0]
+    assert light.done == {Outcome.OK: 8, Outcome.RESET: 1}
+    assert light.failed.max() == pytest.approx(100_000, rel=0.03)  # 1.5 s − 0.8 s − 0.4 · 1.5 s
+    plain = relieved(mixed, Missing(others={17: 0.4}), EVERYWHERE).slots[0][0]
+    assert plain == mixed.slots[0][0]
+
+
+def test_who_was_never_sent_takes_nobodys_time_along() -> None:
+    """A request that was shed has no time of its own: excused, it leaves those of others that failed."""
+    state = in_fault({0: {0: slot({5_000: 4}, {Outcome.SHED: 2})}})
+    state.slots[0][0].done[Outcome.RESET] = 1
+    state.slots[0][0].failed = recorded(9_000_000)
+    seen = relieved(state, Missing(others=dict.fromkeys(range(10), 0.4)), EVERYWHERE).slots[0][0]
+    assert seen.done == {Outcome.OK: 6, Outcome.RESET: 1}
+    assert seen.failed.max() == pytest.approx(9_000_000 - 800_000 - 3_200_000, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("said", "left"),
     [
