@@ -6,12 +6,13 @@ compared, and a doubt is put into words: whose doing it was, what would have bee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from chaosrunner.logic.measure import LATENCIES, human
 from chaosrunner.logic.relief import WAITED
-from chaosrunner.logic.tolerate import Judgement
-from chaosrunner.logic.traffic import SLOTS_A_SECOND, Span, Traffic
+from chaosrunner.logic.tolerate import Evidence, Judgement, judge_load
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Span, Traffic, slots_in
 from chaosrunner.logic.validity import MORE_ROOM
 from chaosrunner.model.experiment import Phase
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
@@ -74,34 +75,96 @@ def unfit_recovery(traffic: Traffic, state_of: Callable[[Traffic], str]) -> str:
     return ""
 
 
-def unfit_abort(traffic: Traffic, span: Span, tolerance: Tolerance, trips: Callable[[Traffic], bool]) -> str:
-    """Why missing CPU forbids to blame the target for a safeguard that tripped; empty when it would have without."""
+def unfit_abort(traffic: Traffic, parts: Sequence[Span], tolerance: Tolerance, trips: Callable[[Traffic], bool]) -> str:
+    """Why missing CPU forbids to blame the target for a safeguard that tripped; empty when it would have without.
+
+    Args:
+        traffic: of the run.
+        parts: the stretches, in order, each of which it took.
+        tolerance: the safeguard.
+        trips: whether it trips in a view.
+    """
     if not traffic.lack:
         return ""
-    if tolerance.metric.stat is Stat.RATE and users_waited(traffic, span):
-        return _cpu_decides(traffic, span, "users who wait longer ask less")
+    whole = replace(parts[0], last=parts[-1].last)
+    if tolerance.metric.stat is Stat.RATE and any(users_waited(traffic, part) for part in parts):
+        return _cpu_decides(traffic, whole, "users who wait longer ask less")
     if trips(traffic.relieved(frozenset(Phase))):
         return ""
-    return _cpu_decides(traffic, span, "without that it need not have tripped")
+    return _cpu_decides(traffic, whole, "without that it need not have tripped")
+
+
+def lacked(traffic: Traffic, span: Span) -> bool:
+    """Whether anything due in a span may owe anything to missing CPU."""
+    return not traffic.lack.seconds().isdisjoint(_seconds(span))
 
 
 def unfit_worker(traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judgement) -> str:
-    """Why a worker that had no more to give forbids to call the target slow; empty when none was that busy."""
+    """Why a worker that had no more to give forbids to call the target slow; empty when none was that busy.
+
+    Of windows the worst counts, unless one is violated, too, around which every worker had more to give.
+    """
     if plain.outcome is not Outcome.BROKEN or tolerance.metric.stat not in TIMES:
         return ""
-    return busy_worker(traffic, span)
+    full, most = _full(traffic), allowed(tolerance)
+    if not tolerance.window_s or not _busiest(full, span, 0.0):
+        return _busiest(full, span, most)
+    wide = min(slots_in(tolerance.window_s), span.last - span.first)
+    begins = [*range(span.first, span.last - wide, SLOTS_A_SECOND), span.last - wide]
+    windows = [replace(span, first=begin, last=begin + wide) for begin in begins]
+    busy = next(filter(None, (_busiest(full, one, most) for one in windows)), "")
+    idle = [one for one in windows if one.first >= traffic.state.detail.until and not _busiest(full, _beside(one), 0.0)]
+    return "" if not busy or any(_ill(traffic, one, tolerance) for one in idle) else busy
 
 
-def busy_worker(traffic: Traffic, span: Span) -> str:
-    """Which worker had no more to give for more than a little of a span; empty when none was that busy."""
-    full: dict[int, float] = {}
+def _beside(window: Span) -> Span:
+    return replace(window, first=window.first - SLOTS_A_SECOND, last=window.last + SLOTS_A_SECOND)
+
+
+def _ill(traffic: Traffic, window: Span, tolerance: Tolerance) -> bool:
+    """Whether a tolerance is violated in a window at best: without lag and with the CPU that was missing."""
+    view, of = traffic.relieved(_kindly(window.phase)) if traffic.lack else traffic, tolerance.metric.of
+    before = view.span(Phase.BASELINE)
+    sample = view.recent(window.last, window.last - window.first, of)
+    evidence = Evidence(sample, (sample,), view.sample(before, of) if before else None)
+    return judge_load(tolerance, evidence, adjusted=True).outcome is Outcome.BROKEN
+
+
+def busy_worker(traffic: Traffic, span: Span, most: float = FULL_ALLOWED) -> str:
+    """Which worker had no more to give for more than that share of a span; empty when none was that busy."""
+    return _busiest(_full(traffic), span, most)
+
+
+def _full(traffic: Traffic) -> dict[int, dict[int, float]]:
+    """Second → worker → for how much of it it was never idle."""
+    full: dict[int, dict[int, float]] = {}
     for (second, worker), strain in traffic.state.strains.items():
-        if second in _seconds(span):
-            full[worker] = full.get(worker, 0.0) + strain.full_us / 1e6 / len(_seconds(span))
-    worker = max(full, key=lambda one: full[one], default=0)
-    if full.get(worker, 0.0) <= FULL_ALLOWED:
+        if strain.full_us:
+            full.setdefault(second, {})[worker] = strain.full_us / 1e6
+    return full
+
+
+def _busiest(full: dict[int, dict[int, float]], span: Span, most: float) -> str:
+    seconds = _seconds(span)
+    shares: dict[int, float] = {}
+    for second in seconds:
+        for worker, share in full.get(second, {}).items():
+            shares[worker] = shares.get(worker, 0.0) + share / len(seconds)
+    worker = max(shares, key=lambda one: shares[one], default=0)
+    if shares.get(worker, 0.0) <= most:
         return ""
-    return f"worker {worker} of the load was never idle for {full[worker] * 100:.2g} % of the time; {MORE_ROOM}"
+    return f"worker {worker} of the load was never idle for {shares[worker] * 100:.2g} % of the time; {MORE_ROOM}"
+
+
+def allowed(tolerance: Tolerance) -> float:
+    """For which share of the time a worker may be full: no longer than as many answers as are seen late may decide."""
+    match tolerance.metric.stat:
+        case Stat.MAX:
+            return 0.0
+        case Stat.QUANTILE:
+            return min(FULL_ALLOWED, 1.0 - tolerance.metric.quantile)
+        case _:
+            return FULL_ALLOWED
 
 
 def users_waited(traffic: Traffic, span: Span) -> bool:

@@ -8,12 +8,18 @@ decides, or as many as it takes to see ten requests.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 from chaosrunner.logic.findings import usual_answer
 from chaosrunner.logic.fold import State
 from chaosrunner.logic.measure import LATENCIES, bound_of, holds, human, measure
-from chaosrunner.logic.traffic import SLOTS_A_SECOND, Sample, Traffic, slots_in
+from chaosrunner.logic.relief import Reply
+from chaosrunner.logic.traffic import SLOTS_A_SECOND, Sample, Span, Traffic, slots_in
 from chaosrunner.model.experiment import Experiment, Phase
+from chaosrunner.model.histogram import Histogram, lowest_in
 from chaosrunner.model.hypothesis import Against, Stat, Tolerance
+from chaosrunner.model.load import OURS, Outcome
 from chaosrunner.model.units import NANOS, human_duration
 
 GRACE_S = 10.0
@@ -24,6 +30,50 @@ ENOUGH = 10
 
 BLIND = "blind: "
 """How it begins when a condition cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How a condition on load is asked."""
+
+    tolerance: Tolerance
+    bound: float
+    patience_s: float = math.inf
+    """Whoever was answered later counts as not answered."""
+    adjusted: bool = False
+    """Of responses without the generator's lag."""
+    sent: bool = False
+    """As if what never reached the target had been answered at once."""
+
+    def of(self, sample: Sample) -> Sample:
+        """The sample as it is seen so."""
+        slot, patience_us = sample.slot, self.patience_s * 1e6
+        answered = slot.adjusted if self.adjusted else slot.ok
+        late = answered.above(patience_us) if patience_us < math.inf else 0
+        unsent = slot.ours if self.sent else 0
+        if not late and not unsent:
+            return sample
+        seen = Histogram.of(pair for pair in answered if lowest_in(pair[0]) <= patience_us)
+        seen.add(Histogram({0: unsent}, unsent))
+        done = {outcome: n for outcome, n in slot.done.items() if not (self.sent and outcome in OURS)}
+        done[Outcome.OK] = done.get(Outcome.OK, 0) + unsent - late
+        return replace(sample, slot=replace(slot, ok=seen, adjusted=seen, done=done))
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Slots [first, last) in which a condition on load was violated for as long as it takes."""
+
+    ask: Ask
+    first: int
+    last: int
+    patience_s: float
+    """The age at which what is open was taken as not answered."""
+
+    def parts(self) -> list[Span]:
+        """The stretches each of which it takes: with `for` every second, without it all of them at once."""
+        wide = SLOTS_A_SECOND if self.ask.tolerance.for_s else self.last - self.first
+        return [Span(Phase.FAULT, first, first + wide) for first in range(self.first, self.last, wide)]
 
 
 def tripped(experiment: Experiment, state: State, now: int) -> str:
@@ -56,35 +106,79 @@ def names(tolerance: Tolerance, why: str) -> bool:
     return why.startswith(f"{tolerance.text}: ")
 
 
-def trips_without(traffic: Traffic, view: Traffic, tolerance: Tolerance, at_ns: int) -> bool:
-    """Whether what made a condition on load trip, shortly before an instant, is there in another view of it, too.
+def looked_at(traffic: Traffic, tolerance: Tolerance, at_ns: int) -> Span:
+    """The slots that may have made a condition trip at an instant: as long as it looks back, from when it could read.
 
     Args:
         traffic: what was seen.
-        view: the same, seen more kindly.
         tolerance: a condition that tripped.
         at_ns: when the run was given up for it.
     """
-    if tolerance.metric.stat is Stat.PROBE:
-        seen, kindly = (_probe(one, tolerance, at_ns) for one in (traffic, view))
-        return not seen or (kindly != "" and not kindly.startswith(BLIND))
-    bound = _bound(traffic, tolerance)
-    assert bound is not None
-    last, wide = traffic.state.slot_number(at_ns), slots_in(max(tolerance.for_s, 1.0))
-    ends = range(last, max(wide, last - slots_in(GRACE_S)), -SLOTS_A_SECOND)
-    bad = [end for end in ends if _trips(traffic, tolerance, bound, end)]
-    return not bad or any(_trips(view, tolerance, bound, end) for end in bad)
+    state, first = traffic.state, traffic.state.slot_number(_begin(traffic))
+    load = tolerance.metric.stat is not Stat.PROBE
+    patience_s = _patience_s(traffic, tolerance, _known_bound(traffic, tolerance)) if load else 0.0
+    last = max(first, state.slot_number(at_ns))
+    back = slots_in((tolerance.for_s or GRACE_S) + GRACE_S + patience_s)
+    return Span(Phase.FAULT, max(first, last - back), last)
 
 
-def _trips(traffic: Traffic, tolerance: Tolerance, bound: float, last: int) -> bool:
-    """Whether it is so in each of the last seconds; without `for` in as few as hold enough requests."""
-    of = tolerance.metric.of
+def trips(traffic: Traffic, tolerance: Tolerance, at_ns: int) -> list[Trip]:
+    """Where a condition on load tripped that was found to do so at an instant, newest first.
+
+    What was open then may have been answered since: where nothing trips, it counts again as not answered. Empty where
+    that is not enough either: nothing is left of what was seen.
+    """
+    bound, first = _known_bound(traffic, tolerance), traffic.state.slot_number(_begin(traffic))
+    patience_s = _patience_s(traffic, tolerance, bound)
+    last = first + (traffic.state.slot_number(at_ns) - first) // SLOTS_A_SECOND * SLOTS_A_SECOND
+    ends = range(last, max(first, last - slots_in(GRACE_S + patience_s)), -SLOTS_A_SECOND)
+    for ask in Ask(tolerance, bound), Ask(tolerance, bound, patience_s):
+        found = [(end, sample) for end in ends if (sample := _bad(traffic, ask, end)) is not None]
+        if found:
+            return [Trip(ask, end - slots_in(sample.seconds), end, patience_s) for end, sample in found]
+    return []
+
+
+def trips_again(view: Traffic, trip: Trip, **otherwise: bool) -> bool:
+    """Whether a condition trips where it did in another view of it, too, asked `otherwise`: `adjusted` or `sent`."""
+    return _bad(view, replace(trip.ask, **otherwise), trip.last) is not None  # type: ignore[arg-type]
+
+
+def answers_trip(traffic: Traffic, view: Traffic, tolerance: Tolerance, at_ns: int) -> bool:
+    """Whether the bad answers before an instant trip a condition on a probe in another view, too.
+
+    Whatever came after the last bad one was not known yet. An answer which that view lacks may have been good.
+    """
+    name, since = tolerance.metric.probe, None
+    sure = set(view.state.probes.get(name, []))
+    run: list[Reply] = []
+    for reply in reversed(traffic.state.probes.get(name, [])):
+        if _begin(traffic) <= reply[0] <= at_ns:
+            if _is_bad(traffic, tolerance, reply):
+                run.append(reply)
+            elif run:
+                break
+    for reply in reversed(run):
+        if since is not None and reply[0] - since >= tolerance.for_s * NANOS:
+            return True
+        bad = reply in sure and _is_bad(view, tolerance, reply)
+        since = (reply[0] if since is None else since) if bad else None
+    return since is not None and at_ns - since >= tolerance.for_s * NANOS
+
+
+def _bad(traffic: Traffic, ask: Ask, last: int) -> Sample | None:
+    """The last seconds, if it is so in each of them; without `for` as few as hold enough requests."""
+    tolerance, first = ask.tolerance, traffic.state.slot_number(_begin(traffic))
     if not tolerance.for_s:
-        sample = _enough(traffic, tolerance, last, last)
-        return sample is not None and _is_so(tolerance, bound, sample)
-    seconds = -(-slots_in(tolerance.for_s) // SLOTS_A_SECOND)
-    ends = (last - nth * SLOTS_A_SECOND for nth in range(seconds))
-    return all(_is_so(tolerance, bound, traffic.recent(end, SLOTS_A_SECOND, of)) for end in ends)
+        sample = _enough(traffic, tolerance, last, last - first)
+        return sample if sample is not None and _is_so(ask, sample) else None
+    seconds, of = -(-slots_in(tolerance.for_s) // SLOTS_A_SECOND), tolerance.metric.of
+    ends = [last - nth * SLOTS_A_SECOND for nth in range(seconds)]
+    if ends[-1] - SLOTS_A_SECOND < first or not all(
+        _is_so(ask, traffic.recent(end, SLOTS_A_SECOND, of)) for end in ends
+    ):
+        return None
+    return traffic.recent(last, seconds * SLOTS_A_SECOND, of)
 
 
 def _load(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
@@ -92,22 +186,11 @@ def _load(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
     if bound is None:  # counted from a baseline that is not over yet
         return ""
     first = traffic.state.slot_number(_begin(traffic))
-    last = _readable(traffic, bound if tolerance.metric.stat in LATENCIES else 0.0, first, now)
+    last = _readable(traffic, _patience_s(traffic, tolerance, bound), first, now)
     if unread := _unread(traffic, tolerance, first, last):
         return unread
-    if not tolerance.for_s:
-        return _at_once(traffic, tolerance, bound, last - first)
-    seconds = -(-slots_in(tolerance.for_s) // SLOTS_A_SECOND)
-    if last - seconds * SLOTS_A_SECOND < first:
-        return ""
-    if not _trips(traffic, tolerance, bound, last):
-        return ""
-    return _says(tolerance, traffic.recent(last, seconds * SLOTS_A_SECOND, tolerance.metric.of))
-
-
-def _at_once(traffic: Traffic, tolerance: Tolerance, bound: float, slots: int) -> str:
-    sample = _enough(traffic, tolerance, traffic.state.slot_number(_begin(traffic)) + slots, slots)
-    return _says(tolerance, sample) if sample is not None and _is_so(tolerance, bound, sample) else ""
+    sample = _bad(traffic, Ask(tolerance, bound), last)
+    return "" if sample is None else _says(tolerance, sample)
 
 
 def _enough(traffic: Traffic, tolerance: Tolerance, last: int, slots: int) -> Sample | None:
@@ -117,9 +200,9 @@ def _enough(traffic: Traffic, tolerance: Tolerance, last: int, slots: int) -> Sa
     return next((sample for sample in samples if sample.hits >= ENOUGH), None)
 
 
-def _is_so(tolerance: Tolerance, bound: float, sample: Sample) -> bool:
-    seen = measure(tolerance.metric, sample)
-    return seen is not None and holds(seen.value, tolerance.cmp, bound)
+def _is_so(ask: Ask, sample: Sample) -> bool:
+    seen = measure(ask.tolerance.metric, ask.of(sample), adjusted=ask.adjusted)
+    return seen is not None and holds(seen.value, ask.tolerance.cmp, ask.bound)
 
 
 def _says(tolerance: Tolerance, sample: Sample) -> str:
@@ -135,11 +218,15 @@ def _unread(traffic: Traffic, tolerance: Tolerance, first: int, last: int) -> st
     return f"{BLIND}{tolerance.text}: no request was due for {human_duration(grace_s)}"
 
 
-def _readable(traffic: Traffic, bound_s: float, first: int, now: int) -> int:
+def _patience_s(traffic: Traffic, tolerance: Tolerance, bound: float) -> float:
+    """The age at which a request that is open counts as not answered."""
+    return max(traffic.experiment.unanswered_s, bound if tolerance.metric.stat in LATENCIES else 0.0)
+
+
+def _readable(traffic: Traffic, patience_s: float, first: int, now: int) -> int:
     """The end (a slot) of the last whole second after `first` in which nothing is open that may still turn out well."""
     state = traffic.state
-    patience = int(max(traffic.experiment.unanswered_s, bound_s) * NANOS)
-    old = state.slot_number(now - patience)
+    old = state.slot_number(now - int(patience_s * NANOS))
     seconds = max(0, traffic.slot_before(state.covered_ns()) - first) // SLOTS_A_SECOND
     for nth in range(seconds, 0, -1):
         end = first + nth * SLOTS_A_SECOND
@@ -158,6 +245,13 @@ def _bound(traffic: Traffic, tolerance: Tolerance) -> float | None:
     return None if base is None else bound_of(tolerance, base.value)
 
 
+def _known_bound(traffic: Traffic, tolerance: Tolerance) -> float:
+    """The bound of a condition that tripped."""
+    bound = _bound(traffic, tolerance)
+    assert bound is not None
+    return bound
+
+
 def _probe(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
     """A probe trips when it has answered badly, or with an error, without interruption."""
     name, begin = tolerance.metric.probe, _begin(traffic)
@@ -165,18 +259,23 @@ def _probe(traffic: Traffic, tolerance: Tolerance, now: int) -> str:
     silent_s = (now - (answers[-1][0] if answers else begin)) / NANOS
     if silent_s > max(GRACE_S, tolerance.for_s):
         return f"{BLIND}{tolerance.text}: no answer for {human_duration(silent_s)}"
-    usual = usual_answer(traffic, name)
-    if not answers or (tolerance.against is not Against.ABSOLUTE and usual is None):
-        return ""
-    bound = bound_of(tolerance, usual or 0.0)
     since: int | None = None
-    for at, ok, value in reversed(answers):
-        if ok and value is not None and not holds(value, tolerance.cmp, bound):
+    for reply in reversed(answers):
+        if not _is_bad(traffic, tolerance, reply):
             break
-        since = at
+        since = reply[0]
     if since is None or now - since < tolerance.for_s * NANOS:
         return ""
     return f"{tolerance.text}: {human(tolerance.metric, answers[-1][2])}"
+
+
+def _is_bad(traffic: Traffic, tolerance: Tolerance, reply: Reply) -> bool:
+    """Whether an answer violates, or is an error."""
+    usual = usual_answer(traffic, tolerance.metric.probe)
+    if tolerance.against is not Against.ABSOLUTE and usual is None:
+        return False
+    _, ok, value = reply
+    return not ok or value is None or holds(value, tolerance.cmp, bound_of(tolerance, usual or 0.0))
 
 
 def _begin(traffic: Traffic) -> int:
