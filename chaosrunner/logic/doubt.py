@@ -153,7 +153,7 @@ def _busiest(full: dict[int, dict[int, float]], span: Span, most: float) -> str:
     worker = max(shares, key=lambda one: shares[one], default=0)
     if shares.get(worker, 0.0) <= most:
         return ""
-    return f"worker {worker} of the load was never idle for {shares[worker] * 100:.2g} % of the time; {MORE_ROOM}"
+    return f"worker {worker} of the load was never idle for {shares[worker] * 100:.3g} % of the time; {MORE_ROOM}"
 
 
 def allowed(tolerance: Tolerance) -> float:

@@ -157,7 +157,7 @@ def test_a_generator_that_was_never_idle_blames_nobody(asked: Tolerance, how: Ou
     seen = trial_of(replace(CALM, hypothesis=Hypothesis(before=(asked,))), state, 100.0)
     assert seen.outcome is outcome
     if asked == errors(0.01) and outcome is Judged.UNKNOWN:
-        assert "worker 0 of the load was never idle for 1e+02 % of the time; use more `workers`" in seen.why
+        assert "worker 0 of the load was never idle for 100 % of the time; use more `workers`" in seen.why
 
 
 def test_requests_that_nobody_sent_are_no_loss() -> None:
