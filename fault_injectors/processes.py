@@ -141,7 +141,7 @@ def instances(component: Component, spared: frozenset[int] = frozenset()) -> lis
         raise InjectorError(f"{component.name} has no 'processes' in the system file")
     if where.command:
         return _by_command(component.name, where, spared)
-    return [_process(pid, says) for pid, says in _named(component.name, where)]
+    return _live(_named(component.name, where))
 
 
 def descendants(process: Process) -> list[Process]:
@@ -155,10 +155,8 @@ def descendants(process: Process) -> list[Process]:
     while waiting:
         pid = waiting.pop(0)
         waiting.extend(below.get(pid, []))
-        found = status(pid)
-        if found is not None and found.state != "Z":
-            family.append(_process(pid, f"child pid {pid} of {process.says}"))
-    return family
+        family.append((pid, f"child pid {pid} of {process.says}"))
+    return _live(family)
 
 
 def command_line(pid: int) -> list[str]:
@@ -173,9 +171,7 @@ def command_line(pid: int) -> list[str]:
 def running(arguments: Iterable[str]) -> list[Process]:
     """Live processes whose command line ends in exactly these arguments."""
     wanted = list(arguments)
-    return [
-        _process(pid, f"pid {pid}") for pid in _pids() if command_line(pid)[-len(wanted) :] == wanted and _alive(pid)
-    ]
+    return _live((pid, f"pid {pid}") for pid in _pids() if command_line(pid)[-len(wanted) :] == wanted)
 
 
 def _named(component: str, where: Processes) -> Iterator[tuple[int, str]]:
@@ -205,17 +201,19 @@ def _by_command(component: str, where: Processes, spared: frozenset[int]) -> lis
     if len(pids) > where.at_most:
         raise InjectorError(f"command '{where.command}' matches {len(pids)} processes, allowed are {where.at_most}")
     many = len(pids) > 1
+    return _live(
+        (pid, f"{component}{f'-{number}' if many else ''} (pid {pid})") for number, pid in enumerate(pids, start=1)
+    )
+
+
+def _live(named: Iterable[tuple[int, str]]) -> list[Process]:
+    """Those of these pids, each with its description, that are alive; who ends while he is looked at is not."""
+    boot, seen = boot_id(), ((pid, says, status(pid)) for pid, says in named)
     return [
-        _process(pid, f"{component}{f'-{number}' if many else ''} (pid {pid})")
-        for number, pid in enumerate(pids, start=1)
+        Process(pid=pid, start=found.start, boot=boot, says=says)
+        for pid, says, found in seen
+        if found is not None and found.state not in "ZX"
     ]
-
-
-def _process(pid: int, says: str) -> Process:
-    found = status(pid)
-    if found is None:
-        raise InjectorError(f"{says} ended while it was looked at")
-    return Process(pid=pid, start=found.start, boot=boot_id(), says=says)
 
 
 def _alive(pid: int) -> bool:

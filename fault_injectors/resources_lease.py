@@ -50,13 +50,16 @@ def children(recipe: Recipe) -> list[Process]:
 def end(recipe: Recipe) -> None:
     """End them all, and wait a moment until they are gone; blocking, bounded by `END_S`.
 
-    One that waits for its disk dies only then.
+    One that waits for its disk dies only then. One that ends has no command line any more a moment before its files are
+    closed, and what they took is given back only then.
     """
     until = time.monotonic() + END_S
-    while (found := holders(recipe)) and time.monotonic() < until:
-        for holder in found:
+    seen = set(holders(recipe))
+    while (left := [one for one in seen if processes.alive(one)]) and time.monotonic() < until:
+        for holder in left:
             processes.send(holder, signal.SIGKILL)
         time.sleep(0.01)
+        seen |= set(holders(recipe))
 
 
 def none_left(recipe: Recipe) -> Evidence:

@@ -96,7 +96,7 @@ def unfit_abort(traffic: Traffic, parts: Sequence[Span], tolerance: Tolerance, t
 
 def lacked(traffic: Traffic, span: Span) -> bool:
     """Whether anything due in a span may owe anything to missing CPU."""
-    return not traffic.lack.seconds().isdisjoint(_seconds(span))
+    return not traffic.lack.seconds().isdisjoint(span.touched)
 
 
 def unfit_worker(traffic: Traffic, span: Span, tolerance: Tolerance, plain: Judgement) -> str:
@@ -145,7 +145,7 @@ def _full(traffic: Traffic) -> dict[int, dict[int, float]]:
 
 
 def _busiest(full: dict[int, dict[int, float]], span: Span, most: float) -> str:
-    seconds = _seconds(span)
+    seconds = span.touched
     shares: dict[int, float] = {}
     for second in seconds:
         for worker, share in full.get(second, {}).items():
@@ -169,7 +169,7 @@ def allowed(tolerance: Tolerance) -> float:
 
 def users_waited(traffic: Traffic, span: Span) -> bool:
     """Whether so much CPU was missing in a span that users, who wait for an answer in a closed model, asked less."""
-    return traffic.experiment.load.closed and traffic.lack.taken(_seconds(span)) >= WAITED
+    return traffic.experiment.load.closed and traffic.lack.taken(span.touched) >= WAITED
 
 
 def _kindly(phase: Phase) -> frozenset[Phase]:
@@ -179,17 +179,13 @@ def _kindly(phase: Phase) -> frozenset[Phase]:
     return frozenset({phase} if phase is Phase.BASELINE else set(Phase) - {Phase.BASELINE})
 
 
-def _seconds(span: Span) -> range:
-    return range(span.first // SLOTS_A_SECOND, -(-span.last // SLOTS_A_SECOND))
-
-
 def _said(tolerance: Tolerance, judgement: Judgement) -> str:
     return f"{human(tolerance.metric, judgement.value)}, {judgement.outcome.name}"
 
 
 def _cpu_decides(traffic: Traffic, span: Span, without: str) -> str:
     """The reason, with whose doing it was and what to do."""
-    lack, seconds = traffic.lack, _seconds(span)
+    lack, seconds = traffic.lack, span.touched
     theirs, ours = lack.taken(seconds), lack.still(seconds)
     if ours > theirs:
         return f"the load generator stood still for {human_duration(ours)} at once: {without}; {MORE_ROOM}"

@@ -15,7 +15,7 @@ from chaosrunner.logic.fold import State
 from chaosrunner.logic.patience import side
 from chaosrunner.logic.punctual import without_lag
 from chaosrunner.logic.recovery import recovery
-from chaosrunner.logic.traffic import SLOTS_A_SECOND, Traffic
+from chaosrunner.logic.traffic import Traffic
 from chaosrunner.logic.validity import unfit_faults, unfit_load
 from chaosrunner.model.experiment import Experiment, Phase, RecoveryTarget
 from chaosrunner.model.hypothesis import Stat
@@ -28,7 +28,6 @@ RECOVERY = "recovery within "
 
 MEASURED = (Phase.BASELINE, Phase.AFTER)
 """What is laid beside each other to tell whether it is as before."""
-
 
 MORE = 1.1
 """How many times as much must have been missing before as later to be more."""
@@ -133,7 +132,7 @@ def _against_the_best(traffic: Traffic, plain: Recovery, until: int, side: float
         return unproven(plain, f"baseline: {before[0]}")
     views = {"without the generator's own lag": (without_lag(traffic.state), True)}
     if traffic.lack:
-        lacked, lacks = (traffic.lack.taken(_seconds(traffic, phase)) for phase in MEASURED)
+        lacked, lacks = (sum(traffic.lack.taken(one.touched) for one in traffic.spans(phase)) for phase in MEASURED)
         # What is made up is not known but guessed: where no less of it was missing later, it leaves nothing unclear.
         views["with the CPU that was missing"] = traffic.relieved(frozenset(Phase)).state, lacked > MORE * lacks
     for how, (state, better) in views.items():
@@ -147,11 +146,6 @@ def _against_the_best(traffic: Traffic, plain: Recovery, until: int, side: float
     return plain
 
 
-def _seconds(traffic: Traffic, phase: Phase) -> range:
-    span = traffic.span(phase)
-    return range(span.first // SLOTS_A_SECOND, -(-span.last // SLOTS_A_SECOND)) if span else range(0)
-
-
 def _undegraded(traffic: Traffic, plain: Recovery, until: int) -> Recovery:
     """The recovery without a degradation that is not there once missing CPU is taken off: no degradation is proven."""
     told = plain.impact
@@ -163,7 +157,7 @@ def _undegraded(traffic: Traffic, plain: Recovery, until: int) -> Recovery:
 
 
 def _inconclusive(measured: Recovery, why: str) -> Recovery:
-    return replace(measured, verdict=Return.INCONCLUSIVE, verdict_why=why)
+    return replace(measured, verdict=Return.INCONCLUSIVE, verdict_why=why, beneath=None)
 
 
 def _recovery(experiment: Experiment, state: State) -> Recovery:

@@ -33,6 +33,11 @@ class Span:
         """Its length."""
         return (self.last - self.first) / SLOTS_A_SECOND
 
+    @property
+    def touched(self) -> range:
+        """The whole seconds after the epoch of which it has a part."""
+        return range(self.first // SLOTS_A_SECOND, -(-self.last // SLOTS_A_SECOND))
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
