@@ -314,7 +314,7 @@ async def test_retry_after_is_heeded_if_asked() -> None:
         async with Target(nth_fails(busy, 1)) as target:  # type: ignore[arg-type]
             books = await ask(target, step, data=rows(4), rate=20, hits=4)
         assert books.done == {Outcome.OK: 4}
-        assert (books.all.ok.rank(1) >= 1_000_000) is heed
+        assert (books.all.ok.rank(1) >= 990_000) is heed
 
 
 def test_what_retry_after_may_say() -> None:
