@@ -39,10 +39,11 @@ def appraised(traffic: Traffic) -> Recovery:
     until, error = state.covered_ns(), side(experiment, state)
     try:
         plain = appraisal(experiment, state, until, error)
-        for why, view in _kinder(traffic, lambda asked, seen: glance(asked, seen, until, error)):
-            if plain.verdict not in ILL:
-                break
-            plain = doubted(plain, view(), why)
+        if plain.verdict in ILL:
+            for why, view in _kinder(traffic, lambda asked, seen: glance(asked, seen, until, error)):
+                plain = doubted(plain, view, why)
+                if plain.verdict not in ILL:
+                    break
         if Return.NOT_RECOVERED in (plain.verdict, plain.beneath) and (seconds := _cut_short(traffic, until)):
             plain = unproven(plain, f"the run was cut short {human_duration(seconds)} after the fault")
         if Return.RECOVERED in (plain.verdict, plain.beneath):
@@ -101,20 +102,18 @@ def within(target: RecoveryTarget) -> str:
     return f", to within {target.margin * 100:g} % of the baseline" if target.margin is not None else ""
 
 
-def _kinder(
-    traffic: Traffic, look: Callable[[Experiment, State], Recovery]
-) -> Iterator[tuple[str, Callable[[], Recovery]]]:
-    """Views of a recovery without what is not the target's doing, and what that was: looked at only if it matters."""
+def _kinder(traffic: Traffic, look: Callable[[Experiment, State], Recovery]) -> Iterator[tuple[str, Recovery]]:
+    """Views of a recovery without what is not the target's doing, and what that was, one after the other."""
     experiment, state = traffic.experiment, traffic.state
-    yield "the generator's own lag decides", lambda: look(experiment, without_lag(state))
+    yield "the generator's own lag decides", look(experiment, without_lag(state))
     if traffic.lack:
         kinder = traffic.relieved(frozenset({Phase.RECOVERY, Phase.AFTER})).state
         fair = without_rate if _users_waited(traffic) else lambda view: view
-        yield "a CPU was missing, and that decides", lambda: fair(look(experiment, kinder))
-        yield "the generator's own lag and a missing CPU decide", lambda: fair(look(experiment, without_lag(kinder)))
+        yield "a CPU was missing, and that decides", fair(look(experiment, kinder))
+        yield "the generator's own lag and a missing CPU decide", fair(look(experiment, without_lag(kinder)))
     if any(busy_worker(traffic, span) for span in traffic.spans(Phase.RECOVERY, Phase.AFTER)):
         untimed = _without(experiment, TIMES)
-        yield "a worker of the load was never idle, and that decides", lambda: of_errors(look(untimed, state))
+        yield "a worker of the load was never idle, and that decides", of_errors(look(untimed, state))
 
 
 def _cut_short(traffic: Traffic, until: int) -> float:
